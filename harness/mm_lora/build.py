@@ -1,0 +1,145 @@
+"""Builds checkpoints and adapters in the worker and keeps them in the cache. No torch here."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mm_lora.adapters import AdapterSpec
+from mm_lora.cache import Cache, source_key
+from mm_lora.checkpoint_folder import check_folder
+from mm_lora.errors import InstallError, UsageError
+from mm_lora.llama4.miniature import miniature_config, side_files
+from mm_lora.models import Model
+from mm_lora.resources import fixtures_dir
+from mm_lora.worker.client import WorkerClient
+
+_HERE = Path(__file__).resolve().parent
+_CHECKPOINT_SOURCES = ("llama4/checkpoint.py", "llama4/vocabulary.py")
+_ADAPTER_SOURCES = ("llama4/checkpoint.py", "llama4/modules.py", "worker/adapter_files.py")
+
+
+@dataclass(frozen=True)
+class BuiltAdapter:
+    """An adapter on disk. `coverage`: rows {"group", "modules", "tensors", "parameters"}.
+
+    `bytes`: size of its tensors' file.
+    """
+
+    name: str
+    path: Path
+    spec: AdapterSpec
+    coverage: Sequence[Mapping[str, Any]]
+    bytes: int
+
+    @property
+    def modules(self) -> int:
+        """How many modules it targets."""
+        return sum(row["modules"] for row in self.coverage)
+
+
+class Builder:
+    """Checkpoints and adapters made by the interpreter `python`, at most once per content key.
+
+    The key holds config, spec, seed, the versions of torch, transformers, peft, safetensors and
+    tokenizers, and the builder's own source. One worker does all jobs; `close` ends it.
+    """
+
+    def __init__(self, python: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self._worker = WorkerClient(python, say)
+        self._say = say
+        self._versions: Mapping[str, str] = {}
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Package → version in the worker's interpreter. Raises InstallError if one is missing."""
+        if not self._versions:
+            found = self._worker.call("versions")["packages"]
+            missing = sorted(name for name, version in found.items() if version is None)
+            if missing:
+                raise InstallError(
+                    f"{self._worker.python} has no {', '.join(missing)}",
+                    "install it there, or name another interpreter; `mm-lora doctor` shows them",
+                )
+            self._versions = found
+        return self._versions
+
+    def checkpoint(self, model: Model, seed: int = 0) -> Path:
+        """The folder of the miniature of `model`, or the user's own folder if that has weights.
+
+        Raises UsageError for a damaged folder of the user's, BuildError if building fails.
+        """
+        if model.weights is not None:
+            check_folder(model.weights)
+            return model.weights
+        order: dict[str, Any] = {
+            "config": miniature_config(model),
+            "files": side_files(model),
+            "chat_template": (fixtures_dir() / "chat_template.jinja").read_text(encoding="utf-8"),
+            "seed": seed,
+        }
+
+        def build(folder: Path) -> Mapping[str, Any]:
+            self._say(f"building the miniature checkpoint of {model.name} (seed {seed})")
+            return self._worker.call("checkpoint", folder=str(folder), **order)
+
+        key = {**order, **self._made_by(_CHECKPOINT_SOURCES)}
+        return Cache("checkpoints", self._say).get(f"{model.name}-miniature", key, build)[0]
+
+    def adapters(
+        self, model: Model, specs: Iterable[AdapterSpec], *, miniature: bool = True
+    ) -> dict[str, BuiltAdapter]:
+        """Each spec's PEFT directory, by name: for the miniature, or for the model's full widths.
+
+        A user's own folder with weights has its own widths either way.
+        Raises UsageError for targets that match nothing, BuildError if building fails.
+        """
+        small = miniature and model.weights is None
+        config = miniature_config(model) if small else dict(model.config)
+        label = f"{model.name}-{'miniature' if small else 'full'}"
+        cache = Cache("adapters", self._say)
+        built = {}
+        for spec in specs:
+            order = {"config": config, "spec": spec.as_json()}
+
+            def build(folder: Path, order: Mapping[str, Any] = order) -> Mapping[str, Any]:
+                self._say(f"building the adapter {order['spec']['name']} for {label}")
+                answer = self._worker.call("adapter", folder=str(folder), **order)
+                if not answer["coverage"]:
+                    raise UsageError(
+                        f"adapter '{order['spec']['name']}' targets no module of {model.name}",
+                        f"its targets, as a regular expression: {order['spec']['target_pattern']}",
+                    )
+                return answer
+
+            key = {**order, **self._made_by(_ADAPTER_SOURCES)}
+            path, answer = cache.get(f"{label}-{spec.name}", key, build)
+            built[spec.name] = BuiltAdapter(
+                spec.name, path, spec, answer["coverage"], answer["bytes"]
+            )
+        return built
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _made_by(self, sources: tuple[str, ...]) -> dict[str, Any]:
+        return {"versions": dict(self.versions), "builder": _builder_key(sources)}
+
+
+@cache
+def _builder_key(sources: tuple[str, ...]) -> str:
+    return source_key(*(_HERE / source for source in sources))

@@ -1,0 +1,179 @@
+"""The OpenAI client as users have it: one request in, one typed answer out."""
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mm_lora import images
+from mm_lora.asking import Answer, Picture, Request
+from mm_lora.errors import ServerDied, ServerError, ServerTimeout
+
+if TYPE_CHECKING:
+    import openai
+
+# Teacher-forced comparison needs the sampled token's own logprob and its id; neither changes
+# what is sampled. `ignore_eos` keeps every answer at its full length.
+_EXTRA = {"return_token_ids": True, "ignore_eos": True}
+
+
+@lru_cache(maxsize=256)
+def picture_png(picture: Picture) -> bytes:
+    """The PNG bytes of a picture; equal pictures have equal bytes."""
+    return images.png_bytes(images.draw(picture.kind, (picture.width, picture.height), picture.seed))
+
+
+def data_url(picture: Picture) -> str:
+    """The picture as the `data:` URL that the chat API takes."""
+    return "data:image/png;base64," + base64.b64encode(picture_png(picture)).decode("ascii")
+
+
+def messages(request: Request) -> list[dict[str, Any]]:
+    """The chat messages of a request: pictures first, then the text."""
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_url(picture)}}
+        for picture in request.pictures
+    ]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
+
+
+class Client:
+    """Asks one server. Errors of the transport become ServerDied or ServerTimeout of ours."""
+
+    def __init__(self, base_url: str, timeout_s: float, api_key: str | None = None) -> None:
+        import openai  # 0.5 s and 60 MB: not for `--help`
+
+        self._openai = openai
+        self.base_url = base_url.rstrip("/")
+        self._client = openai.OpenAI(
+            base_url=f"{self.base_url}/v1",
+            api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            timeout=timeout_s,
+            max_retries=0,  # a retry would hide a server that dies on a request
+        )
+
+    def ask(self, request: Request) -> Answer:
+        """Send one chat completion and return its answer; an HTTP error becomes an Answer too."""
+        options: dict[str, Any] = {
+            "model": request.model,
+            "messages": messages(request),
+            "max_tokens": request.max_tokens,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": 1,
+            "extra_body": _EXTRA,
+        }
+        try:
+            if request.stream:
+                return self._streamed(options)
+            return self._whole(options)
+        except self._openai.APITimeoutError as error:
+            raise ServerTimeout(
+                f"no answer to a request for '{request.model}' in the profile's time",
+                "request_timeout_s of the profile, and the server's log",
+            ) from error
+        except self._openai.APIConnectionError as error:
+            raise ServerDied(
+                f"the connection broke during a request for '{request.model}'", "the server's log"
+            ) from error
+        except self._openai.APIStatusError as error:
+            return _refused(request, error)
+
+    def _whole(self, options: dict[str, Any]) -> Answer:
+        completion = self._client.chat.completions.create(**options)
+        raw = completion.model_dump(exclude_none=True)
+        choice = raw["choices"][0]
+        usage = raw.get("usage", {})
+        return Answer(
+            model=raw["model"],
+            text=choice["message"].get("content") or "",
+            token_ids=tuple(choice.get("token_ids") or ()),
+            logprobs=_logprobs(choice),
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            completion_tokens=usage.get("completion_tokens", 0),
+            finish_reason=choice.get("finish_reason") or "",
+            raw=raw,
+        )
+
+    def _streamed(self, options: dict[str, Any]) -> Answer:
+        stream = self._client.chat.completions.create(
+            **options, stream=True, stream_options={"include_usage": True}
+        )
+        text, ids, logprobs = "", [], []
+        model, finish, usage = "", "", {}
+        chunks = []
+        for event in stream:
+            raw = event.model_dump(exclude_none=True)
+            chunks.append(raw)
+            model = raw.get("model") or model
+            usage = raw.get("usage") or usage
+            for choice in raw.get("choices", ()):
+                text += choice.get("delta", {}).get("content") or ""
+                ids += choice.get("token_ids") or []
+                logprobs += _logprobs(choice)
+                finish = choice.get("finish_reason") or finish
+        return Answer(
+            model=model,
+            text=text,
+            token_ids=tuple(ids),
+            logprobs=tuple(logprobs),
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            completion_tokens=usage.get("completion_tokens", 0),
+            finish_reason=finish,
+            raw={"chunks": len(chunks), "last": chunks[-1] if chunks else None},
+        )
+
+    def reset_caches(self) -> None:
+        """Empty the prefix, processor and encoder caches (vLLM's developer mode).
+
+        Raises ServerError where the server does not offer it: exact claims need one cache state.
+        """
+        for name in ("prefix", "mm", "encoder"):
+            status, body = self.post(f"/reset_{name}_cache")
+            if status != 200:
+                raise ServerError(
+                    f"POST /reset_{name}_cache answered {status}: {body[:200]}",
+                    "the server must run with VLLM_SERVER_DEV_MODE=1",
+                )
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
+        """A plain POST beside the OpenAI API (cache resets, loading of adapters): status and text."""
+        data = json.dumps(body).encode() if body is not None else b""
+        request = urllib.request.Request(  # noqa: S310 - our own server's http address
+            self.base_url + path, data=data, headers={"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]  # noqa: S310
+                return response.status, response.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode("utf-8", "replace")
+        except OSError as error:
+            raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:
+    content = (choice.get("logprobs") or {}).get("content") or ()
+    return tuple(float(entry["logprob"]) for entry in content)
+
+
+def _refused(request: Request, error: "openai.APIStatusError") -> Answer:
+    """An HTTP error as an answer without tokens: what the server said is an observation too."""
+    return Answer(
+        model=request.model,
+        text="",
+        token_ids=(),
+        logprobs=(),
+        prompt_tokens=0,
+        completion_tokens=0,
+        finish_reason="",
+        status=error.status_code,
+        raw={"error": str(error)[:2000]},
+    )

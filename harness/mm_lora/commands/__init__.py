@@ -1,0 +1,1 @@
+"""The commands: each parses nothing, does one thing and returns an exit code."""

@@ -1,0 +1,81 @@
+"""The error tree: one exit code per kind, and messages that say what happened, then what to check.
+
+Exit codes of a run (also in `mm-lora --help`):
+0 passed · 1 a check failed · 2 wrong usage · 3 trouble, nothing can be said · 4 nothing judged ·
+130 interrupted (SIGINT) · 143 terminated (SIGTERM).
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns; the first that applies, in the order of `outcomes.exit_code`."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    ERROR = 3
+    EMPTY = 4
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class MmLoraError(Exception):
+    """Base of all expected errors. `what` happened, and what to `check` (shown on a line of its own)."""
+
+    exit_code = ExitCode.ERROR
+
+    def __init__(self, what: str, check: str = "") -> None:
+        self.what = what
+        self.check = check
+        super().__init__(f"{what}\n  check: {check}" if check else what)
+
+
+class UsageError(MmLoraError):
+    """The command line, a profile, a pattern or a file that the user named is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TroubleError(MmLoraError):
+    """Server or environment trouble: nothing can be said about the adapters."""
+
+    exit_code = ExitCode.ERROR
+
+
+class InstallError(TroubleError):
+    """An environment lacks a package, has the wrong version, or cannot be made."""
+
+
+class BuildError(TroubleError):
+    """A checkpoint, adapter or reference could not be built; carries the worker's last lines."""
+
+
+class ReportError(TroubleError):
+    """The report could not be written: folder not writable or disk full."""
+
+
+class ServerError(TroubleError):
+    """Base of everything that goes wrong with a server; `log_tail` has its last lines."""
+
+    def __init__(self, what: str, check: str = "", log_tail: str = "") -> None:
+        super().__init__(what, check)
+        self.log_tail = log_tail
+
+
+class ServerDied(ServerError):
+    """The server's process ended by itself. `by_signal` is the signal's number, if one ended it."""
+
+    def __init__(
+        self, what: str, check: str = "", log_tail: str = "", by_signal: int | None = None
+    ) -> None:
+        super().__init__(what, check, log_tail)
+        self.by_signal = by_signal
+
+
+class ServerTimeout(ServerError):
+    """The server still runs but was not ready, or did not answer, in the profile's time."""
+
+
+class PatchError(ServerError):
+    """A patch's hook point is gone, or a vLLM process did not report that its patches are in."""

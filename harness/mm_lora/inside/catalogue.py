@@ -1,0 +1,11 @@
+"""All patches, in the order in which they are applied; a new one is added here."""
+
+from . import moe_experts
+from .llama4 import mutants, unfold
+from .registry import Patch
+
+PATCHES: tuple[Patch, ...] = (
+    unfold.PATCH,
+    moe_experts.PATCH,
+    *mutants.PATCHES,
+)

@@ -1,0 +1,1 @@
+"""Patches and questions that name Llama 4."""

@@ -1,0 +1,34 @@
+"""Compat: lets a CPU server with LoRA use the CPU's expert kernels instead of Triton-only ones."""
+
+import copy
+from types import ModuleType
+from typing import Any
+
+from .hooks import HookGone, replace
+from .registry import Patch
+
+
+def _apply(module: ModuleType) -> None:
+    def make(original: Any) -> Any:
+        def select_unquantized_moe_backend(moe_config: Any, *args: Any, **kwargs: Any) -> Any:
+            if not hasattr(moe_config, "is_lora_enabled"):
+                raise HookGone("FusedMoEConfig.is_lora_enabled")
+            without_lora = copy.copy(moe_config)
+            without_lora.is_lora_enabled = False
+            return original(without_lora, *args, **kwargs)
+
+        return select_unquantized_moe_backend
+
+    replace(module, "select_unquantized_moe_backend", make)
+
+
+PATCH = Patch(
+    id="cpu-moe-experts",
+    kind="compat",
+    platform="cpu",
+    versions=">=0.18",
+    modules=("vllm.model_executor.layers.fused_moe.oracle.unquantized",),
+    apply=_apply,
+    reason="with LoRA on, unquantised MoE layers pick Triton experts, which no CPU has; the "
+    "experts then take no adapter and must stay out of --lora-target-modules",
+)

@@ -1,0 +1,71 @@
+"""The judge that a case gets as `check`: it keeps every verdict and stops at the first that is not a pass."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mm_lora.outcomes import Outcome, Verdict, combine, judge_claim, judge_close, judge_equal
+
+
+class NotPassed(AssertionError):
+    """A verdict of `fail` or `void` ends its case; pytest shows the reason."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(
+            f"{verdict.outcome}: {verdict.reason}\n"
+            f"  expected: {verdict.expected}\n  observed: {verdict.observed}"
+        )
+        self.verdict = verdict
+
+
+class Judge:
+    """Collects the verdicts of one check. Methods return on `pass` and raise NotPassed otherwise."""
+
+    def __init__(self, *, tolerance: float, min_effect: float) -> None:
+        self.tolerance = tolerance
+        self.min_effect = min_effect
+        self.verdicts: list[Verdict] = []
+
+    def equal(self, expected: Any, observed: Any, reason: str = "") -> None:
+        """Exactly the same: counts, names, texts, bit-identical logprobs."""
+        self._take(judge_equal(expected, observed, reason))
+
+    def claim(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
+        """A claim that holds or is broken."""
+        self._take(judge_claim(holds, expected=expected, observed=observed, reason=reason))
+
+    def unchanged(
+        self, expected: Sequence[float], observed: Sequence[float], *, tolerance: float
+    ) -> None:
+        """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
+        self._take(judge_close(expected, observed, tolerance=tolerance))
+
+    def agrees(
+        self,
+        reference: Sequence[float],
+        server: Sequence[float],
+        *,
+        base: Sequence[float] | None,
+        tolerance: float | None = None,
+        min_effect: float | None = None,
+    ) -> None:
+        """Server equals reference, and the adapter acts; `base` None for the base model itself."""
+        self._take(
+            judge_close(
+                reference,
+                server,
+                tolerance=self.tolerance if tolerance is None else tolerance,
+                base=base,
+                min_effect=None if base is None else (min_effect or self.min_effect),
+            )
+        )
+
+    def verdict(self) -> Verdict:
+        """All verdicts as one. A case that judged nothing is an `error`: it proves nothing."""
+        if not self.verdicts:
+            return Verdict(outcome=Outcome.ERROR, reason="the case judged nothing")
+        return combine(self.verdicts)
+
+    def _take(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        if verdict.outcome is not Outcome.PASS:
+            raise NotPassed(verdict)

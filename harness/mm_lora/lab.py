@@ -1,0 +1,193 @@
+"""What the cases work with: the run's models, builds, servers, reference and raw observations."""
+
+import platform
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mm_lora.adapters import STANDARD, AdapterSpec
+from mm_lora.asking import Answer, Request
+from mm_lora.build import Builder, BuiltAdapter
+from mm_lora.environment import facts
+from mm_lora.errors import ServerDied, ServerError
+from mm_lora.judging import NotPassed
+from mm_lora.models import Model, resolve
+from mm_lora.options import RunOptions
+from mm_lora.outcomes import Outcome, Verdict
+from mm_lora.plan import Plan
+from mm_lora.pool import ServerPool, Started, died_by_itself
+from mm_lora.profiles import Profile
+from mm_lora.progress import Progress
+from mm_lora.record import Run
+from mm_lora.reference import Reference
+from mm_lora.report.folder import RunFolder
+from mm_lora.server.spec import ServerSpec
+
+
+class Lab:
+    """One run's workshop; `close` ends every process that it started."""
+
+    def __init__(
+        self, options: RunOptions, profile: Profile, folder: RunFolder, progress: Progress
+    ) -> None:
+        self.options = options
+        self.profile = profile
+        self.folder = folder
+        self.progress = progress
+        self.plan = Plan(())
+        self.server_python = options.server_python or Path(sys.executable)
+        self.run = Run(
+            profile=profile.name,
+            argv=["mm-lora", "verify", *options.command_line()],
+            seed=options.seed,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._began = time.monotonic()
+        self._building = threading.Lock()
+        self._built: dict[str, dict[str, BuiltAdapter]] = {}
+        port = options.settings.get("port")
+        self.pool = ServerPool(
+            self._prepare,
+            python=self.server_python,
+            folder=folder.path,
+            ready_timeout_s=profile.ready_timeout_s,
+            request_timeout_s=profile.request_timeout_s,
+            say=progress.say,
+            port=int(port) if port else None,
+        )
+        self.run.servers = self.pool.records
+
+    def look_around(self) -> None:
+        """Put the interpreters' versions into the report. Raises InstallError without a usable vLLM."""
+        server = facts(self.server_python)
+        server.require_vllm()
+        own = facts(Path(sys.executable))
+        self.run.vllm = {
+            "version": server.vllm,
+            "distribution": server.distribution,
+            "python": server.python,
+        }
+        self.run.environment = {
+            "server": server.as_json(),
+            "tool": own.as_json(),
+            "platform": platform.platform(),
+            "machine": platform.machine(),
+        }
+
+    @cached_property
+    def builder(self) -> Builder:
+        """Builds checkpoints and adapters, or finds them in the cache."""
+        return Builder(Path(sys.executable), self.progress.say)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """transformers, fp32, with adapters merged: the truth of the numbers."""
+        return Reference(Path(sys.executable), self.progress.say)
+
+    def checkpoint(self, model: str) -> Path:
+        """The folder of the miniature that is served as `model`."""
+        with self._building:
+            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
+
+    def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
+        """The adapters of that model, built or from the cache."""
+        with self._building:
+            known = self._built.setdefault(model, {})
+            missing = [adapter_spec(name) for name in names if name not in known]
+            if missing:
+                known.update(self.builder.adapters(resolve(model), missing))
+            return {name: known[name] for name in names}
+
+    def ask(self, spec: ServerSpec, request: Request) -> Answer:
+        """Put one request to the server of `spec`; the raw answer is stored before it is judged.
+
+        A server that dies of its own exception, again on a fresh server with that request alone,
+        raises NotPassed (`fail`, how: crash); one that was killed or died only once raises
+        ServerDied (`error`).
+        """
+        started = self.pool.get(spec)
+        try:
+            return self._ask(started, request)
+        except (ServerDied, ServerError) as error:
+            death = died_by_itself(started)
+            if death is None:
+                raise error
+            return self._after_death(spec, request, death)
+
+    def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
+        if death.by_signal is not None:
+            self.pool.give_up(spec, death)
+            raise death
+        self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
+        fresh = self.pool.again(spec)
+        try:
+            self._ask(fresh, request)
+        except (ServerDied, ServerError):
+            second = died_by_itself(fresh)
+            if second is None or second.by_signal is not None:
+                raise death from None
+            self.pool.release(spec)
+            raise NotPassed(
+                Verdict(
+                    outcome=Outcome.FAIL,
+                    expected="an answer",
+                    observed=f"crash: {second.log_tail[-1500:]}",
+                    reason=f"how: crash; the server dies on this request alone: {second.what}",
+                )
+            ) from None
+        raise ServerDied(
+            f"{death.what}; a fresh server answered the same request", death.check, death.log_tail
+        )
+
+    def _ask(self, started: Started, request: Request) -> Answer:
+        began = time.monotonic()
+        answer = started.client.ask(request)
+        self.observe(
+            "answer",
+            server=started.record.label,
+            request=asdict(request),
+            answer=asdict(answer),
+            seconds=round(time.monotonic() - began, 4),
+        )
+        return answer
+
+    def observe(self, kind: str, **what: Any) -> None:
+        """Keep a raw observation; judging it again later needs no server."""
+        self.folder.append_json("observations.jsonl", {"kind": kind, **what})
+
+    def save(self) -> None:
+        """Replace report.json with what is known now."""
+        self.run.duration_s = time.monotonic() - self._began
+        self.folder.write_json("report.json", self.run.as_json())
+
+    def close(self) -> None:
+        """Stop servers and workers; nothing that this run started is left."""
+        self.pool.close()
+        for name in ("builder", "reference"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
+        checkpoint = self.checkpoint(spec.model)
+        built = self.adapters(spec.model, spec.adapters)
+        return checkpoint, {name: adapter.path for name, adapter in built.items()}
+
+
+def adapter_spec(name: str) -> AdapterSpec:
+    """The synthetic adapter of that name."""
+    return STANDARD[name]
+
+
+def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
+    """The models that the user or the profile names; `all` means every published one."""
+    from mm_lora.models import PUBLISHED
+
+    names = options.model or (profile.model,)
+    wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
+    return [resolve(name) for name in dict.fromkeys(wanted)]

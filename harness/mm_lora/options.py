@@ -1,0 +1,121 @@
+"""The options of a run, once: the command line makes them, `pytest cases/ --mm key=value` makes the same."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mm_lora.errors import UsageError
+
+_LISTS = ("model", "only", "skip", "adapter")
+_SWITCHES = ("full", "strict", "dry-run", "with-fixes")
+_SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
+SETTINGS: Mapping[str, str] = {
+    "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
+    "port": "a port for the (only) server instead of a free one",
+    "keep-server": "1: leave the server running after the run, for a post-mortem",
+    "probe": "0: do not record rows inside the layers (checks that need them are skipped)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Everything that `mm-lora verify` can be told. `model` empty: the profile's own."""
+
+    profile: str = "cpu"
+    model: tuple[str, ...] = ()
+    full: bool = False
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    server_python: Path | None = None
+    base_url: str = ""
+    reports: Path = Path("reports")
+    strict: bool = False
+    dry_run: bool = False
+    seed: int = 0
+    with_fixes: bool = False
+    adapter: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self) -> list[str]:
+        """These options as `key=value` words, defaults left out; `from_words` reads them back."""
+        words: list[str] = []
+        for key in _LISTS:
+            words += [f"{key}={value}" for value in getattr(self, key)]
+        for key in _SWITCHES:
+            if getattr(self, key.replace("-", "_")):
+                words.append(f"{key}=1")
+        default = RunOptions()
+        for key in _SINGLE:
+            value = getattr(self, key.replace("-", "_"))
+            if value != getattr(default, key.replace("-", "_")):
+                words.append(f"{key}={value}")
+        return words + [f"set:{key}={value}" for key, value in self.settings.items()]
+
+    def command_line(self, *, without: Iterable[str] = ()) -> list[str]:
+        """The `mm-lora verify` arguments that repeat these options."""
+        line: list[str] = []
+        for word in self.words():
+            key, _, value = word.partition("=")
+            if key in without:
+                continue
+            if key.startswith("set:"):
+                line += ["--set", f"{key[4:]}={value}"]
+            elif key in _SWITCHES:
+                line.append(f"--{key}")
+            else:
+                line += [f"--{key}", value]
+        return line
+
+
+def settings_of(words: Iterable[str]) -> dict[str, str]:
+    """`--set key=value` words as a mapping. Raises UsageError for an unknown key or a missing `=`."""
+    settings: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in SETTINGS:
+            known = "; ".join(f"{name} = {text}" for name, text in SETTINGS.items())
+            raise UsageError(f"--set '{word}' is not known", f"key=value with {known}")
+        settings[key] = value
+    return settings
+
+
+def from_words(words: Iterable[str]) -> RunOptions:
+    """The options that `RunOptions.words` wrote, or that a user gave as `--mm key=value`."""
+    lists: dict[str, tuple[str, ...]] = {}
+    single: dict[str, str] = {}
+    switches: dict[str, bool] = {}
+    settings: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key.startswith("set:"):
+            settings.append(f"{key[4:]}={value}")
+        elif not equals or key not in (*_LISTS, *_SWITCHES, *_SINGLE):
+            known = ", ".join((*_LISTS, *_SWITCHES, *_SINGLE))
+            raise UsageError(f"--mm '{word}' is not known", f"key=value with {known} or set:KEY")
+        elif key in _LISTS:
+            lists[key] = (*lists.get(key, ()), value)
+        elif key in _SWITCHES:
+            switches[key.replace("-", "_")] = value not in ("0", "false", "no")
+        else:
+            single[key] = value
+    try:
+        seed = int(single.get("seed", "0"))
+    except ValueError:
+        raise UsageError(f"seed '{single['seed']}' is not a whole number") from None
+    python = single.get("server-python")
+    return RunOptions(
+        profile=single.get("profile", "cpu"),
+        server_python=Path(python) if python else None,
+        base_url=single.get("base-url", ""),
+        reports=Path(single.get("reports", "reports")),
+        seed=seed,
+        settings=settings_of(settings),
+        model=lists.get("model", ()),
+        only=lists.get("only", ()),
+        skip=lists.get("skip", ()),
+        adapter=lists.get("adapter", ()),
+        full=switches.get("full", False),
+        strict=switches.get("strict", False),
+        dry_run=switches.get("dry_run", False),
+        with_fixes=switches.get("with_fixes", False),
+    )

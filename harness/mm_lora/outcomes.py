@@ -1,0 +1,150 @@
+"""Judging, as pure functions: numbers in, a verdict out; verdicts in, a run outcome and an exit code out."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mm_lora.errors import ExitCode
+
+
+class Outcome(StrEnum):
+    """What became of one check (the words of the report)."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    VOID = "void"
+    ERROR = "error"
+    KNOWN_DEFECT = "known-defect"
+    FIXED_UPSTREAM = "fixed-upstream"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One judged comparison. `error`, `tolerance` and `effect` share a unit: logprob, or rows."""
+
+    outcome: Outcome
+    expected: Any = None
+    observed: Any = None
+    error: float | None = None
+    tolerance: float | None = None
+    effect: float | None = None
+    reason: str = ""
+
+
+def judge_equal(expected: Any, observed: Any, reason: str = "") -> Verdict:
+    """Exact comparison: counts, names, texts, bit-identical logprobs."""
+    same = expected == observed
+    return Verdict(
+        outcome=Outcome.PASS if same else Outcome.FAIL,
+        expected=expected,
+        observed=observed,
+        reason="" if same else reason or "observed differs from expected",
+    )
+
+
+def judge_claim(holds: bool, *, expected: Any, observed: Any, reason: str) -> Verdict:
+    """A claim that is true or broken; `reason` says what a broken one means."""
+    return Verdict(
+        outcome=Outcome.PASS if holds else Outcome.FAIL,
+        expected=expected,
+        observed=observed,
+        reason="" if holds else reason,
+    )
+
+
+def largest_difference(a: Sequence[float], b: Sequence[float]) -> float:
+    """max |a_i - b_i|; infinity where the lengths differ or anything is not finite."""
+    if len(a) != len(b) or not a:
+        return math.inf
+    if not all(math.isfinite(v) for v in (*a, *b)):
+        return math.inf
+    return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def judge_close(
+    expected: Sequence[float],
+    observed: Sequence[float],
+    *,
+    tolerance: float,
+    base: Sequence[float] | None = None,
+    min_effect: float | None = None,
+) -> Verdict:
+    """Compare per-token logprobs of one answer.
+
+    error = max |observed - expected|; effect = max |expected - base|, base forced on the same
+    tokens. `fail` above the tolerance or when anything is not finite; `void` when the claim is that
+    an adapter acts (`min_effect` given) and its effect is smaller: nothing would be proved.
+    """
+    error = largest_difference(expected, observed)
+    effect = None if base is None else largest_difference(expected, base)
+    outcome, reason = Outcome.PASS, ""
+    if not error <= tolerance:
+        outcome = Outcome.FAIL
+        reason = f"|server - reference| = {error:.3g} is above the tolerance {tolerance:.3g}"
+        if math.isinf(error):
+            reason = "lengths differ or a value is not finite"
+    elif min_effect is not None and (effect is None or effect < min_effect):
+        outcome = Outcome.VOID
+        shown = "unknown" if effect is None else f"{effect:.3g}"
+        reason = f"the effect {shown} is below {min_effect:.3g}: agreement proves nothing"
+    return Verdict(
+        outcome=outcome,
+        expected=list(expected),
+        observed=list(observed),
+        error=error,
+        tolerance=tolerance,
+        effect=effect,
+        reason=reason,
+    )
+
+
+_WORST_FIRST = (
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.VOID,
+    Outcome.KNOWN_DEFECT,
+    Outcome.FIXED_UPSTREAM,
+    Outcome.PASS,
+    Outcome.SKIP,
+)
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict for a check that judged several things: the worst one, largest error, least effect."""
+    worst = min(verdicts, key=lambda v: _WORST_FIRST.index(v.outcome))
+    errors = [v.error for v in verdicts if v.error is not None]
+    effects = [v.effect for v in verdicts if v.effect is not None]
+    tolerances = [v.tolerance for v in verdicts if v.tolerance is not None]
+    return Verdict(
+        outcome=worst.outcome,
+        expected=worst.expected,
+        observed=worst.observed,
+        error=max(errors, default=None),
+        tolerance=worst.tolerance if worst.tolerance is not None else min(tolerances, default=None),
+        effect=min(effects, default=None),
+        reason=worst.reason,
+    )
+
+
+def exit_code(
+    outcomes: Iterable[Outcome], *, stale: bool = False, strict: bool = False
+) -> ExitCode:
+    """The exit code of a run that came to its end; the first that applies (see `errors`)."""
+    seen = set(outcomes)
+    failing = {Outcome.FAIL} | ({Outcome.KNOWN_DEFECT} if strict else set())
+    if seen & failing or stale:
+        return ExitCode.FAIL
+    if seen & {Outcome.ERROR, Outcome.VOID}:
+        return ExitCode.ERROR
+    if not seen - {Outcome.SKIP}:
+        return ExitCode.EMPTY
+    return ExitCode.PASS
+
+
+def run_outcome(code: ExitCode) -> str:
+    """`pass`, `fail`, `error` or `empty`: the one word for a run with this exit code."""
+    words = {ExitCode.PASS: "pass", ExitCode.FAIL: "fail", ExitCode.EMPTY: "empty"}
+    return words.get(code, "error")

@@ -1,0 +1,106 @@
+"""The plan of a run as pure functions: which checks, in which order, on which servers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mm_lora.options import RunOptions
+from mm_lora.profiles import FlagValue, Profile
+from mm_lora.server.spec import ServerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What one check needs of a server. Checks with equal `model`, `flags`, `patches` share one."""
+
+    model: str
+    adapters: tuple[str, ...] = ()
+    flags: tuple[tuple[str, FlagValue | None], ...] = ()
+    patches: tuple[str, ...] = ("auto",)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal keys share one server: adapters are united, the rest must be the same."""
+        return (self.model, repr(self.flags), self.patches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One check of the plan. `core`: part of `verify` without options."""
+
+    id: str
+    title: str
+    core: bool
+    wish: Wish | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checks in the order of running, and the server of each (None: needs no server)."""
+
+    checks: tuple[Planned, ...]
+    servers: Mapping[str, ServerSpec] = field(default_factory=dict)
+
+    def server_of(self, check_id: str) -> ServerSpec | None:
+        """The server spec that a check runs on."""
+        return self.servers.get(check_id)
+
+    @property
+    def specs(self) -> list[ServerSpec]:
+        """Every server once, in the order of first use."""
+        return list(dict.fromkeys(self.servers.values()))
+
+
+def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) -> Plan:
+    """Server-less checks first (they run while the first server starts), then server by server.
+
+    The adapters of all checks that share a server are loaded on it together, so a run starts as
+    few servers as there are different wishes. Order is otherwise that of `checks`.
+    """
+    united: dict[tuple[object, ...], list[str]] = {}
+    for check in checks:
+        if check.wish is not None:
+            names = united.setdefault(check.wish.key, [])
+            names += [name for name in check.wish.adapters if name not in names]
+    specs: dict[tuple[object, ...], ServerSpec] = {}
+    servers: dict[str, ServerSpec] = {}
+    for check in checks:
+        if check.wish is None:
+            continue
+        key = check.wish.key
+        if key not in specs:
+            specs[key] = server_spec(check.wish, united[key], profile, options)
+        servers[check.id] = specs[key]
+    order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
+    ranked = sorted(checks, key=lambda c: order[servers[c.id]] if c.id in servers else 0)
+    return Plan(tuple(ranked), servers)
+
+
+def server_spec(
+    wish: Wish, adapters: Iterable[str], profile: Profile, options: RunOptions
+) -> ServerSpec:
+    """The profile's flags, then the wish's; one LoRA slot for each adapter and one free."""
+    names = tuple(adapters)
+    flags: dict[str, FlagValue | None] = {"dtype": profile.dtype, **profile.flags}
+    flags.setdefault("max-loras", len(names) + 1)
+    flags.update(dict(wish.flags))
+    patches = list(wish.patches)
+    if options.with_fixes:
+        patches.append("fixes")
+    return ServerSpec(
+        model=wish.model,
+        adapters=names,
+        flags=tuple((name, spelled(value)) for name, value in flags.items() if value is not False),
+        env=tuple(sorted(profile.env.items())),
+        patches=tuple(patches),
+        start=options.settings.get("start", "auto"),
+        probe=options.settings.get("probe", "1") != "0",
+    )
+
+
+def spelled(value: FlagValue | None) -> str | tuple[str, ...] | None:
+    """A flag's value for a command line: None for a bare flag, a tuple for several words."""
+    if value is True or value is None:
+        return None
+    if isinstance(value, list):
+        return tuple(value)
+    return str(value)

@@ -1,0 +1,324 @@
+"""What turns pytest into the runner of cases/: ids, selection, fixtures, and the recording of outcomes.
+
+A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are filled
+from its parameters. `@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
+`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model.
+"""
+
+import shlex
+import signal
+import time
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from mm_lora import options as run_options
+from mm_lora.errors import ExitCode, MmLoraError
+from mm_lora.judging import Judge, NotPassed
+from mm_lora.lab import Lab, selected_models
+from mm_lora.models import PUBLISHED
+from mm_lora.options import RunOptions
+from mm_lora.outcomes import Outcome, Verdict, exit_code
+from mm_lora.plan import Plan, Planned, Wish, make_plan
+from mm_lora.profiles import Profile, load
+from mm_lora.progress import Progress
+from mm_lora.record import Check
+from mm_lora.report import junit, markdown
+from mm_lora.report.folder import RunFolder
+from mm_lora.selection import select
+from mm_lora.served import Served
+
+STATE = pytest.StashKey["State"]()
+PLANNED = pytest.StashKey[Planned]()
+JUDGE = pytest.StashKey[Judge]()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the run as Ctrl-C does, with another exit code."""
+
+
+class State:
+    """One pytest session: the options, the plan and, once checks run, the lab."""
+
+    def __init__(self, options: RunOptions, profile: Profile) -> None:
+        self.options = options
+        self.profile = profile
+        self.models = [model.name for model in selected_models(options, profile)]
+        self.all: list[Planned] = []
+        self.plan = Plan(())
+        self.lab: Lab | None = None
+        self.progress = Progress()
+        self.fatal: MmLoraError | None = None
+        self.interrupted: ExitCode | None = None
+        self.began = 0.0
+        self.last_of: dict[str, str] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--mm key=value`: the options of `mm-lora verify`, for those who call pytest themselves."""
+    parser.getgroup("mm-lora").addoption(
+        "--mm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of `mm-lora verify`, for example --mm model=all (repeatable)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options and say what the marks mean."""
+    for line in (
+        "check(id, title): the id of the check that this case judges",
+        "server(adapters, flags, patches): what the case needs of a server",
+        "full: not part of the core",
+        "every_model: in the core for every published model",
+    ):
+        config.addinivalue_line("markers", line)
+    try:
+        options = run_options.from_words(config.getoption("--mm"))
+        config.stash[STATE] = State(options, load(options.profile))
+    except MmLoraError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`model` is every published model and whatever else the user named."""
+    if "model" in metafunc.fixturenames:
+        models = dict.fromkeys((*PUBLISHED, *metafunc.config.stash[STATE].models))
+        metafunc.parametrize("model", list(models))
+
+
+def planned_of(item: pytest.Function, state: State) -> Planned:
+    """The check that a collected case will judge. Raises ValueError for a case without an id."""
+    mark = item.get_closest_marker("check")
+    if mark is None:
+        raise ValueError(f"{item.nodeid} has no @pytest.mark.check")
+    parameters: dict[str, Any] = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    texts = {name: getattr(value, "label", value) for name, value in parameters.items()}
+    model = str(parameters.get("model", ""))
+    wanted = not model or model in state.models or item.get_closest_marker("every_model")
+    wish = None
+    server = item.get_closest_marker("server")
+    if server is not None:
+        wish = Wish(
+            model=model,
+            adapters=tuple(server.kwargs.get("adapters", ())),
+            flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
+            patches=tuple(server.kwargs.get("patches", ("auto",))),
+        )
+    return Planned(
+        id=mark.args[0].format(**texts),
+        title=mark.kwargs["title"].format(**texts),
+        core=bool(wanted and (state.options.full or not item.get_closest_marker("full"))),
+        wish=wish,
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name, select and order the checks."""
+    state = config.stash[STATE]
+    by_id: dict[str, pytest.Item] = {}
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        planned = planned_of(item, state)
+        if planned.id in by_id:
+            raise ValueError(f"two cases judge {planned.id}: {by_id[planned.id].nodeid}, {item.nodeid}")
+        by_id[planned.id] = item
+        item.stash[PLANNED] = planned
+        state.all.append(planned)
+    ids = list(by_id)
+    core = [p.id for p in state.all if p.core]
+    if state.profile.select:
+        core = [i for i in core if i in set(select(ids, core, state.profile.select, ()))]
+    try:
+        chosen = set(select(ids, core, state.options.only, state.options.skip))
+        state.plan = make_plan(
+            [p for p in state.all if p.id in chosen], state.profile, state.options
+        )
+    except MmLoraError as error:
+        state.fatal = error
+        pytest.exit(str(error), returncode=int(error.exit_code))
+    chosen_items = [by_id[planned.id] for planned in state.plan.checks]
+    config.hook.pytest_deselected(items=[i for k, i in by_id.items() if k not in chosen])
+    items[:] = chosen_items
+    for planned in state.plan.checks:
+        spec = state.plan.server_of(planned.id)
+        if spec is not None:
+            state.last_of[spec.label + repr(spec)] = planned.id
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Make the run folder, look at the interpreters, and begin to start the first server."""
+    state = session.config.stash[STATE]
+    if session.config.option.collectonly or session.testsfailed:
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        folder = RunFolder.create(state.options.reports)
+        state.lab = lab = Lab(state.options, state.profile, folder, state.progress)
+        lab.plan = state.plan
+        state.progress.__enter__()
+        state.progress.expect(len(state.plan.checks))
+        lab.save()
+        if state.plan.specs:
+            lab.look_around()
+            lab.pool.prefetch(state.plan.specs[0])
+    except MmLoraError as error:
+        state.fatal = error
+        pytest.exit(str(error), returncode=int(error.exit_code))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Time a check and, after the last one on a server, stop that server."""
+    state = item.config.stash[STATE]
+    planned = item.stash[PLANNED]
+    state.began = time.monotonic()
+    state.progress.checking(planned.id)
+    result = yield
+    spec = state.plan.server_of(planned.id)
+    if spec is not None and state.lab is not None:
+        specs = state.plan.specs
+        following = specs[specs.index(spec) + 1 :]
+        if state.last_of[spec.label + repr(spec)] == planned.id:
+            if not state.options.settings.get("keep-server"):
+                state.lab.pool.release(spec)
+        if following and state.lab.pool.is_ready(spec):
+            state.lab.pool.prefetch(following[0])
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn how a case ended into the outcome of its check, and write the report."""
+    report = yield
+    state = item.config.stash[STATE]
+    ended_early = call.when == "setup" and call.excinfo is not None
+    if state.lab is None or not (call.when == "call" or ended_early):
+        return report
+    verdict = _verdict(item, call)
+    planned = item.stash[PLANNED]
+    spec = state.plan.server_of(planned.id)
+    check = Check(
+        id=planned.id,
+        title=planned.title,
+        group=planned.id.partition("/")[0],
+        server=spec.label if spec else None,
+        duration_s=round(time.monotonic() - state.began, 3),
+        repeat=_repeat(state.options, planned.id),
+        **{name: getattr(verdict, name) for name in Verdict.__dataclass_fields__},
+    )
+    state.lab.run.checks.append(check)
+    state.progress.checked(check.id, check.outcome, check.duration_s)
+    state.lab.save()
+    if check.outcome is Outcome.ERROR and report.outcome == "passed":
+        report.outcome = "failed"
+        report.longrepr = check.reason
+    return report
+
+
+def _verdict(item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
+    judge = item.stash.get(JUDGE, None)
+    if call.excinfo is None:
+        return judge.verdict() if judge else Verdict(outcome=Outcome.ERROR, reason="judged nothing")
+    error = call.excinfo.value
+    if isinstance(error, NotPassed):
+        return error.verdict
+    if isinstance(error, pytest.skip.Exception):
+        return Verdict(outcome=Outcome.SKIP, reason=str(error.msg))
+    if isinstance(error, MmLoraError):
+        return Verdict(outcome=Outcome.ERROR, reason=str(error))
+    place = call.excinfo.traceback[-1]
+    return Verdict(
+        outcome=Outcome.ERROR,
+        reason=f"{type(error).__name__}: {error} ({place.path.name}:{place.lineno + 1})",
+    )
+
+
+def _repeat(options: RunOptions, check_id: str) -> str:
+    kept = options.command_line(without=("only", "skip", "full", "model"))
+    return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Remember how the run was ended; `pytest.exit` comes here too and is none of ours."""
+    if isinstance(excinfo.value, Terminated):
+        _session_state.interrupted = ExitCode.SIGTERM
+    elif isinstance(excinfo.value, KeyboardInterrupt):
+        _session_state.interrupted = ExitCode.SIGINT
+
+
+class _SessionState:
+    interrupted: ExitCode | None = None
+
+
+_session_state = _SessionState()
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop what runs, settle the exit code and write every report."""
+    state = session.config.stash.get(STATE, None)
+    if state is None or state.lab is None:
+        return
+    lab = state.lab
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not leave a server behind
+    lab.close()
+    run = lab.run
+    code = exit_code((c.outcome for c in run.checks), strict=state.options.strict)
+    if state.fatal is not None:
+        code, run.note = state.fatal.exit_code, str(state.fatal)
+    elif _session_state.interrupted is not None:
+        code = _session_state.interrupted
+        run.note = f"interrupted after {len(run.checks)} of {len(state.plan.checks)} checks"
+    elif len(run.checks) < len(state.plan.checks):
+        code = max(code, ExitCode.ERROR) if code is not ExitCode.FAIL else code
+        run.note = f"only {len(run.checks)} of {len(state.plan.checks)} checks were judged"
+    run.exit = code
+    session.exitstatus = int(code)
+    try:
+        lab.save()
+        report = run.as_json()
+        lab.folder.write("junit.xml", junit.render(report))
+        lab.folder.write("report.md", markdown.render(report))
+    except MmLoraError as error:
+        state.fatal = error
+        session.exitstatus = int(ExitCode.ERROR)
+    state.progress.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """The run's workshop."""
+    found = request.config.stash[STATE].lab
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def check(request: pytest.FixtureRequest, lab: Lab) -> Judge:
+    """The judge of this check."""
+    judge = Judge(tolerance=lab.profile.tolerance, min_effect=lab.profile.min_effect)
+    request.node.stash[JUDGE] = judge
+    return judge
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest, lab: Lab) -> Served:
+    """The server of this check, running."""
+    state = request.config.stash[STATE]
+    spec = state.plan.server_of(request.node.stash[PLANNED].id)
+    if spec is None:
+        raise ValueError("the case uses `served` without @pytest.mark.server")
+    return Served.of(lab, spec)
+
+

@@ -1,0 +1,1 @@
+"""Report writers: pure functions of a Run, and the one place that puts files on disk."""

@@ -1,0 +1,61 @@
+"""The report as Markdown, to paste into a pull request."""
+
+from typing import Any
+
+from mm_lora.report.terminal import short
+
+
+def render(report: dict[str, Any]) -> str:
+    """The whole report as one Markdown document."""
+    vllm = report.get("vllm", {})
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in report["counts"].items()) or "none judged"
+    lines = [
+        f"# mm-lora: {report['outcome']}",
+        "",
+        f"{counts} in {report['duration_s']:.1f} s · profile `{report['profile']}` · "
+        f"{vllm.get('distribution') or 'vLLM'} {vllm.get('version') or 'unknown'} · "
+        f"mm-lora {report['tool']['version']} · started {report['started']}",
+        "",
+    ]
+    for outcome in ("fail", "error", "void", "fixed-upstream", "known-defect"):
+        mine = [check for check in report["checks"] if check["outcome"] == outcome]
+        if mine:
+            lines += [f"## {outcome}", ""]
+        for check in mine:
+            lines += _check(check)
+    for name, table in report.get("tables", {}).items():
+        if table.get("rows"):
+            lines += [f"## {table.get('title', name)}", "", *_table(table), ""]
+    lines += ["## Servers", ""]
+    for server in report["servers"]:
+        ready = "not ready" if server["ready_s"] is None else f"ready in {server['ready_s']:.1f} s"
+        lines += [f"- {server['label']}: {ready}, start `{server['start']}`, log `{server['log']}`"]
+        lines += [f"  - `{' '.join(server['command'])}`"] if server["command"] else []
+    lines += ["", "## All checks", "", "| check | outcome | error | effect | seconds |", "|---|---|---|---|---|"]
+    for check in report["checks"]:
+        lines.append(
+            f"| `{check['id']}` | {check['outcome']} | {number(check['error'])} "
+            f"| {number(check['effect'])} | {check['duration_s']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def number(value: Any) -> str:
+    """A measured number in three digits, or nothing."""
+    return f"{value:.3g}" if isinstance(value, int | float) else str(value or "")
+
+
+def _check(check: dict[str, Any]) -> list[str]:
+    lines = [f"### `{check['id']}`", "", check["title"], ""]
+    if check["defect"]:
+        lines += [f"Known defect: `{check['defect']}`", ""]
+    lines += [f"- reason: {check['reason']}"] if check["reason"] else []
+    lines += [f"- expected: `{short(check['expected'])}`", f"- observed: `{short(check['observed'])}`"]
+    return [*lines, f"- repeat: `{check['repeat']}`", ""]
+
+
+def _table(table: dict[str, Any]) -> list[str]:
+    def row(cells: list[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [row(table["columns"]), "|" + "---|" * len(table["columns"]), *map(row, table["rows"])]

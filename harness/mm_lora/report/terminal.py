@@ -1,0 +1,99 @@
+"""The terminal summary of a report: the outcome first, then what needs eyes, then the tables."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+STYLES = {
+    "pass": "green",
+    "fail": "bold red",
+    "void": "yellow",
+    "error": "magenta",
+    "known-defect": "cyan",
+    "fixed-upstream": "blue",
+    "skip": "dim",
+    "empty": "yellow",
+}
+
+
+def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
+    """Print the summary of `report` (the schema of report.json)."""
+    console.print()
+    for check in report["checks"]:
+        if check["outcome"] in ("fail", "void", "error", "known-defect", "fixed-upstream"):
+            _print_check(check, console)
+    console.print(_by_group(report["checks"]))
+    for name, table in report.get("tables", {}).items():
+        if table.get("rows"):
+            console.print(_table(name, table))
+    vllm = report.get("vllm", {})
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in report["counts"].items()) or "none judged"
+    style = STYLES.get(report["outcome"], "")
+    console.print(
+        f"[{style}]{report['outcome'].upper()}[/{style}]  {counts}  in {report['duration_s']:.1f} s"
+        f"  (profile {report['profile']}, {vllm.get('distribution') or 'vLLM'}"
+        f" {vllm.get('version') or 'unknown'}, exit code {report['exit_code']})",
+        highlight=False,
+    )
+    if report.get("note"):
+        console.print(escape(report["note"]), highlight=False, style="yellow")
+    if folder:
+        console.print(f"report: {escape(folder)}", highlight=False, soft_wrap=True)
+
+
+def _print_check(check: dict[str, Any], console: Console) -> None:
+    style = STYLES[check["outcome"]]
+    console.print(f"[{style}]{check['outcome']}[/{style}]  {escape(check['id'])}", highlight=False)
+    console.print(f"    {escape(check['title'])}", highlight=False, style="dim")
+    if check["reason"]:
+        console.print(f"    {escape(str(check['reason']))}", highlight=False)
+    if check["outcome"] in ("fail", "void"):
+        for key in ("expected", "observed"):
+            console.print(f"    {key}: {escape(short(check[key]))}", highlight=False)
+    if check["repeat"]:
+        console.print(f"    repeat: {escape(check['repeat'])}", highlight=False, soft_wrap=True)
+
+
+def short(value: Any, limit: int = 300) -> str:
+    """A value on one line, cut in the middle when it is long."""
+    text = str(value)
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+
+
+def _by_group(checks: list[dict[str, Any]]) -> Table:
+    table = Table(title=None, box=None, pad_edge=False, header_style="dim")
+    table.add_column("group")
+    outcomes = [o for o in STYLES if any(c["outcome"] == o for c in checks)]
+    for outcome in outcomes:
+        table.add_column(outcome, justify="right", style=STYLES[outcome])
+    table.add_column("largest error", justify="right")
+    table.add_column("smallest effect / tolerance", justify="right")
+    table.add_column("seconds", justify="right")
+    for group in dict.fromkeys(check["group"] for check in checks):
+        mine = [check for check in checks if check["group"] == group]
+        counts = [sum(c["outcome"] == o for c in mine) for o in outcomes]
+        errors = [c["error"] for c in mine if isinstance(c["error"], float)]
+        powers = [
+            c["effect"] / c["tolerance"]
+            for c in mine
+            if isinstance(c["effect"], float) and c["tolerance"]
+        ]
+        table.add_row(
+            group,
+            *(str(n or "") for n in counts),
+            f"{max(errors):.1e}" if errors else "",
+            f"{min(powers):.0f}" if powers else "",
+            f"{sum(c['duration_s'] for c in mine):.1f}",
+        )
+    return table
+
+
+def _table(name: str, table: dict[str, Any]) -> Table:
+    shown = Table(title=table.get("title", name), title_justify="left", header_style="dim", box=None)
+    for column in table["columns"]:
+        shown.add_column(column, overflow="fold")
+    for row in table["rows"]:
+        shown.add_row(*(escape(str(cell)) for cell in row))
+    return shown

@@ -1,0 +1,85 @@
+"""One server as the cases see it: ask, compare with the reference, reset caches, read the log."""
+
+import weakref
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from mm_lora.asking import Answer, Request
+from mm_lora.llama4.geometry import token_flow
+from mm_lora.models import Model, resolve
+from mm_lora.reference import Forced
+from mm_lora.server.spec import ServerSpec
+
+if TYPE_CHECKING:
+    from mm_lora.lab import Lab
+
+_known: "weakref.WeakKeyDictionary[Lab, dict[ServerSpec, Served]]" = weakref.WeakKeyDictionary()
+
+
+class Served:
+    """A running server of one spec. Answers are kept, so that several checks judge one answer."""
+
+    def __init__(self, lab: "Lab", spec: ServerSpec) -> None:
+        self.lab = lab
+        self.spec = spec
+        self._answers: dict[Request, Answer] = {}
+
+    @classmethod
+    def of(cls, lab: "Lab", spec: ServerSpec) -> "Served":
+        """The same object for the same server in one run; waits until the server is ready."""
+        lab.pool.get(spec)
+        return _known.setdefault(lab, {}).setdefault(spec, cls(lab, spec))
+
+    @property
+    def base(self) -> str:
+        """The served name of the base model."""
+        return self.spec.model
+
+    def ask(self, request: Request) -> Answer:
+        """The server's first answer to `request` in this run."""
+        if request not in self._answers:
+            self._answers[request] = self.ask_again(request)
+        return self._answers[request]
+
+    def ask_again(self, request: Request) -> Answer:
+        """A fresh answer, not kept."""
+        return self.lab.ask(self.spec, request)
+
+    def ask_cold(self, request: Request) -> Answer:
+        """A fresh answer from empty caches: such answers may be compared exactly."""
+        self.lab.pool.get(self.spec).client.reset_caches()
+        return self.ask_again(request)
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Ask all at once, so that the server can batch them; answers in the order of `requests`."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=len(requests)) as threads:
+            return list(threads.map(self.ask_again, requests))
+
+    def forced(self, request: Request, answer: Answer) -> Forced:
+        """The reference's logprobs for the tokens of `answer`, with the adapter and with the base."""
+        names = () if request.model == self.base else (request.model,)
+        built = self.lab.adapters(self.spec.model, names)
+        return self.lab.reference.forced(
+            checkpoint=self.lab.checkpoint(self.spec.model),
+            adapter=built[request.model].path if names else None,
+            request=request,
+            token_ids=answer.token_ids,
+        )
+
+    def log_text(self) -> str:
+        """The server's log so far."""
+        return self.lab.pool.get(self.spec).server.log.read_text("utf-8", "replace")
+
+    def image_prompt_tokens(self, request: Request) -> int:
+        """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
+        geometry = _model(self.spec.model).geometry
+        flows = (token_flow(geometry, p.width, p.height) for p in request.pictures)
+        return sum(flow.prompt_tokens for flow in flows)
+
+
+@lru_cache(maxsize=16)
+def _model(name: str) -> Model:
+    return resolve(name)

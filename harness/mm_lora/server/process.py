@@ -1,0 +1,307 @@
+"""VllmServer: a real vLLM server as a context manager that leaves nothing behind."""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mm_lora.errors import PatchError, ServerDied, ServerError, ServerTimeout
+from mm_lora.server import readiness, remains
+from mm_lora.server.checks import check_before_start
+from mm_lora.server.command import (
+    ALIVE_VARIABLE,
+    HOST,
+    build_command,
+    build_environment,
+)
+from mm_lora.server.diagnose import Diagnosis, describe_exit, diagnose, trouble
+from mm_lora.server.inside_folder import write_config, write_plugin_folder
+from mm_lora.server.port import PortReservation
+from mm_lora.server.spec import ServerSpec
+
+_TURN_S = 0.1
+_PORT_ATTEMPTS = 3
+_TAIL_LINES = 40
+_DIAGNOSED_BYTES = 400_000
+_CHILDREN_GRACE_S = 3.0  # engine core, workers and the tracker that frees shared memory
+_KILLED_S = 10.0
+
+
+class VllmServer:
+    """One server of one spec, run by `python` in `folder`; may be stopped from any thread.
+
+    `adapters` names the folder of each adapter of the spec. `port` None takes a free one. Times
+    are in seconds. `keep` leaves the server running when the harness ends, for a post-mortem.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        python: Path,
+        checkpoint: Path,
+        adapters: Mapping[str, Path],
+        folder: Path,
+        ready_timeout_s: float,
+        grace_s: float = 10,
+        port: int | None = None,
+        say: Callable[[str], None] | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.folder = folder.absolute()
+        self.log = self.folder / "server.log"
+        self.command: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.ready_s: float | None = None
+        self.port = port or 0
+        self._python = Path(os.path.abspath(python))  # a venv's python is a link: do not resolve
+        self._checkpoint = checkpoint.absolute()
+        self._adapters = {name: path.absolute() for name, path in adapters.items()}
+        self._wanted_port = port
+        self._ready_timeout_s = ready_timeout_s
+        self._grace_s = grace_s
+        self._say = say or (lambda _: None)
+        self._keep = keep
+        self._config = self.folder / "inside.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reservation: PortReservation | None = None
+        self._alive: int | None = None
+        self._began = 0.0
+        self._stopped = False
+        self._stop_lock = threading.Lock()
+
+    @property
+    def base_url(self) -> str:
+        """Without the `/v1`."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The API server's pid: also its group and its session."""
+        return self._process.pid if self._process else None
+
+    @property
+    def processes(self) -> list[dict[str, Any]]:
+        """What each vLLM process reports about itself, read afresh: role, pid, patches."""
+        return readiness.read_reports(self.folder / "processes")
+
+    @property
+    def patches(self) -> list[dict[str, Any]]:
+        """One row per patch id: where it is applied by role, and its state in the worst process."""
+        return readiness.patch_rows(self.processes)
+
+    @property
+    def start_mode(self) -> str:
+        """`fast` or `plain`: how it really started."""
+        return readiness.start_mode(self.processes)
+
+    def start(self) -> None:
+        """Launch and return at once. UsageError for a path or port that is wrong."""
+        check_before_start(self.spec, self._python, self._checkpoint, self._adapters)
+        try:
+            self._launch()
+        except OSError as error:
+            self.stop()
+            raise ServerError(
+                f"the server could not be launched: {error}",
+                f"that {self.folder} is writable and the disk has room, and that "
+                f"{self._python} can be run",
+            ) from error
+
+    def wait_ready(self) -> None:
+        """Return once the server lists the base and every adapter, and its patches are in.
+
+        ServerDied, ServerTimeout, or PatchError; the server is not stopped by them.
+        """
+        deadline = time.monotonic() + self._ready_timeout_s
+        attempts = 1
+        while True:
+            try:
+                self.poll()
+            except ServerDied:
+                readiness.check_errors(self.processes)  # a failed patch is the better reason
+                if not self._port_was_taken() or attempts == _PORT_ATTEMPTS:
+                    raise
+                attempts += 1
+                self._say(f"port {self.port} was taken meanwhile, trying another")
+                self._launch()
+            if self._all_served():
+                break
+            if time.monotonic() > deadline:
+                raise self._timed_out()
+            time.sleep(_TURN_S)
+        readiness.check_reports(self.spec, self.processes)
+        self.poll()
+        self.ready_s = time.monotonic() - self._began
+        if self._reservation:
+            self._reservation.release()
+
+    def poll(self) -> None:
+        """Raise ServerDied if the API server's process has ended."""
+        if self._stopped or self._process is None:
+            raise ServerDied("the server is not running: it was stopped or never started")
+        exit_code = self._process.poll()
+        if exit_code is None:
+            return
+        found = self._diagnosis(exit_code)
+        when = "while starting" if self.ready_s is None else "while serving"
+        raise ServerDied(
+            f"the server ended by itself {when}, {describe_exit(exit_code)}: {found.cause}",
+            f"{found.check} (log: {self.log})",
+            self.log_tail(),
+            found.by_signal,
+        )
+
+    def stop(self) -> None:
+        """SIGTERM, then after the grace time SIGKILL to all that is left; again is no error."""
+        with self._stop_lock:
+            self._stopped = True
+            if self._process is not None:
+                self._end(self._process)
+            self._let_go()
+
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+        """The last lines of the log that a healthy server would not have."""
+        return "\n".join(trouble(self._log_end()).splitlines()[-lines:])
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _launch(self) -> None:
+        with self._stop_lock:
+            if self._stopped:
+                raise ServerError("the server was stopped before it was launched")
+            self._prepare_and_run()
+
+    def _prepare_and_run(self) -> None:
+        self._let_go()
+        self._reservation = PortReservation(self._wanted_port)
+        self.port = self._reservation.port
+        reports = self.folder / "processes"
+        reports.mkdir(parents=True, exist_ok=True)
+        for stale in reports.iterdir():
+            stale.unlink()
+        plugin = write_plugin_folder(self.folder / "plugin")
+        probe = {"folder": str(self.folder / "probe")} if self.spec.probe else None
+        write_config(
+            self._config,
+            {"patches": self.spec.patches, "probe": probe, "start": self.spec.start},
+        )
+        self.command = build_command(
+            self.spec,
+            python=self._python,
+            checkpoint=self._checkpoint,
+            adapters=self._adapters,
+            port=self.port,
+            fast=self.spec.start != "plain",
+        )
+        self.environment = build_environment(
+            self.spec,
+            caller=os.environ,
+            plugin_folder=plugin,
+            config=self._config,
+            working_folder=Path.cwd(),
+        )
+        changed = " ".join(f"{k}={shlex.quote(v)}" for k, v in self.environment.items())
+        self._say(f"{changed} {shlex.join(self.command)}")
+        self._began = time.monotonic()
+        inherited: tuple[int, ...] = ()
+        environment = {**os.environ, **self.environment}
+        if not self._keep:
+            # The server watches the other end: it ends with us, however we end.
+            theirs, self._alive = os.pipe()
+            environment[ALIVE_VARIABLE] = f"{theirs}:{os.fstat(theirs).st_ino}"
+            inherited = (theirs,)
+        try:
+            with open(self.log, "wb") as log:
+                self._process = subprocess.Popen(
+                    self.command,
+                    env=environment,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=inherited,
+                )
+        finally:
+            for descriptor in inherited:
+                os.close(descriptor)
+
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._grace_s)
+                remains.wait_gone(process.pid, self._config, _CHILDREN_GRACE_S)
+        left = remains.end_all(process.pid, self._config, _KILLED_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_S)
+        if left:
+            self._say(f"could not end processes {sorted(left)} of the server")
+
+    def _let_go(self) -> None:
+        if self._reservation:
+            self._reservation.release()
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
+
+    def _all_served(self) -> bool:
+        models = readiness.served_models(self.port)
+        if models is None:
+            return False
+        missing = {self.spec.model, *self.spec.adapters} - set(models)
+        if missing:
+            raise ServerError(
+                f"the server is up but does not list {', '.join(sorted(missing))}",
+                f"how it loaded its adapters, in {self.log}",
+                self.log_tail(),
+            )
+        return True
+
+    def _port_was_taken(self) -> bool:
+        return self._wanted_port is None and self._diagnosis(None).kind == "port-taken"
+
+    def _timed_out(self) -> ServerError:
+        with contextlib.suppress(PatchError):
+            readiness.check_errors(self.processes)
+        found = self._diagnosis(None)
+        hint = f"; its log says: {found.cause}" if found.kind != "unknown" else ""
+        return ServerTimeout(
+            f"the server runs but was not ready after {self._ready_timeout_s:g} s{hint}",
+            f"the log {self.log}, the machine's load, and the profile's ready_timeout_s",
+            self.log_tail(),
+        )
+
+    def _diagnosis(self, exit_code: int | None) -> Diagnosis:
+        return diagnose(self._log_end(), exit_code)
+
+    def _log_end(self) -> str:
+        try:
+            with open(self.log, "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _DIAGNOSED_BYTES))
+                return log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""

@@ -1,0 +1,1 @@
+"""The worker: a process of its own for all that needs torch."""

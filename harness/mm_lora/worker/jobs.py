@@ -1,0 +1,20 @@
+"""The worker's jobs by name; each is imported when it is first asked for."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+JOBS: Mapping[str, str] = {
+    "versions": "mm_lora.worker.versions:run",
+    "checkpoint": "mm_lora.llama4.checkpoint:run",
+    "adapter": "mm_lora.worker.adapter_files:run",
+    "processor-counts": "mm_lora.worker.processor_counts:run",
+    "reference": "mm_lora.worker.reference:run",
+}
+
+
+def load(kind: str) -> Callable[..., Mapping[str, Any]]:
+    """The function of a job; KeyError for an unknown kind."""
+    module, _, function = JOBS[kind].partition(":")
+    job: Callable[..., Mapping[str, Any]] = getattr(importlib.import_module(module), function)
+    return job

@@ -1,0 +1,56 @@
+"""Makes the pinned files with hashes anew, from pyproject.toml and the *.in files: `make lock`, or `lock.py UV`.
+
+cpu.txt has everything but torch, torch-general.txt has torch and the CUDA libraries that its general build needs: so both
+torch routes share each other pin. No index address and no find-links line is written: those are the user's.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HEADER = "# Written by `make lock`. Pins for Linux x86_64, Python 3.11 to 3.13.\n"
+OPTIONS = (
+    *("--extra", "dev", "--python-version", "3.11"),
+    *("--python-platform", "x86_64-manylinux_2_28", "--generate-hashes"),
+    *("--no-emit-index-url", "--no-annotate", "--no-header", "--quiet"),
+)
+
+
+def compile_pins(uv: str, *arguments: str) -> str:
+    """The text of one resolution; uv's own message goes to the terminal if there is none."""
+    command = [uv, "pip", "compile", *OPTIONS, *arguments]
+    return subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def blocks(pins: str) -> list[str]:
+    """One text per package: its pin and the hashes under it."""
+    return [block for block in re.split(r"(?m)^(?=\S)", pins) if block.strip()]
+
+
+def belongs_to_torch(block: str) -> bool:
+    """True for torch, torchvision and the CUDA libraries; triton stays, since xgrammar asks for it too."""
+    return re.match(r"(torch|torchvision|nvidia-[\w-]+|cuda-[\w-]+)==", block) is not None
+
+
+def main(uv: str) -> None:
+    """Writes uv.txt, cpu.txt, torch-general.txt and gpu.txt beside this file."""
+    overrides = ("--overrides", "requirements/overrides.txt")
+    cpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/cpu.in", *overrides))
+    own_torch = ("--overrides", "requirements/overrides-own-torch.txt")
+    gpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/gpu.in", *own_torch))
+    tool = [*blocks(compile_pins(uv, "pyproject.toml", "requirements/uv.in"))]
+    files = {
+        "cpu.txt": [block for block in cpu if not belongs_to_torch(block)],
+        "torch-general.txt": [block for block in cpu if belongs_to_torch(block)],
+        "gpu.txt": gpu,
+        "uv.txt": [block for block in tool if block.startswith("uv==")],
+    }
+    for name, pins in files.items():
+        (HERE / name).write_text(HEADER + "".join(pins))
+        print(f"{name}: {len(pins)} packages")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "uv")

@@ -1,0 +1,68 @@
+"""transformers' processor and vLLM's class, asked for real, agree with our arithmetic."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mm_lora.build import Builder
+from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
+from mm_lora.llama4.compare_rows import kind_of
+from mm_lora.llama4.hook_client import HookQuestion, ask_hooks, count_inputs, odd_inputs
+from mm_lora.llama4.processor_question import JOB, arguments, asked_prompts, mismatches
+from mm_lora.models import PUBLISHED, resolve
+from mm_lora.worker.client import WorkerClient
+
+PYTHON = Path(sys.executable)
+MODELS = {name: resolve(name) for name in PUBLISHED}
+PATHS = (
+    "vision_model.patch_embedding.linear",
+    "vision_model.model.layers.33.self_attn.qkv_proj",
+    "vision_model.model.layers.0.mlp.fc2",
+    "vision_model.vision_adapter.mlp.fc1",
+    "vision_model.vision_adapter.mlp.fc2",
+    "multi_modal_projector.linear_1",
+    "language_model.model.layers.47.self_attn.o_proj",
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Iterator[Path]:
+    with Builder(PYTHON) as builder:
+        yield builder.checkpoint(resolve("scout"))
+
+
+def test_the_real_processor_agrees(checkpoint: Path) -> None:
+    geometries = {name: model.geometry for name, model in MODELS.items()}
+    with WorkerClient(PYTHON) as worker:
+        answer = worker.call(JOB, **arguments(checkpoint, geometries))
+    assert {
+        name: [str(bad) for bad in found] for name, found in mismatches(answer, geometries).items()
+    } == {name: [] for name in MODELS}
+    for name, geometry in geometries.items():
+        prompts = asked_prompts(geometry)
+        assert len({(p.width, p.height) for prompt in prompts for p in prompt}) >= 14
+        chunks = {p.flow(geometry).chunks for prompt in prompts for p in prompt}
+        assert chunks == {1, *range(3, 18)}, name
+
+
+def test_vllms_class_agrees() -> None:
+    answers = ask_hooks(
+        PYTHON,
+        [
+            HookQuestion(
+                name,
+                model.config,
+                PATHS,
+                count_inputs(model.geometry) + odd_inputs(model.geometry),
+            )
+            for name, model in MODELS.items()
+        ],
+    )
+    assert capability_mismatches(answers) == []
+    kinds = {path: kind_of(path) or "" for path in PATHS}
+    for name, model in MODELS.items():
+        answer = answers.models[name]
+        assert [str(bad) for bad in hook_mismatches(model.geometry, answer, kinds)] == []
+        assert len(odd_counts(model.geometry, answer)) == len(odd_inputs(model.geometry))

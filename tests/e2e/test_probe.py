@@ -1,0 +1,179 @@
+"""The probe on real vLLM: right rows in mixed batches, every tensor used, no answer changed."""
+
+import json
+import struct
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_lora.adapter_use import tensor_use
+from mm_lora.adapters import STANDARD
+from mm_lora.asking import Picture
+from mm_lora.build import Builder, BuiltAdapter
+from mm_lora.client import data_url
+from mm_lora.llama4.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
+from mm_lora.llama4.geometry import token_flow
+from mm_lora.models import resolve
+from mm_lora.plan import spelled
+from mm_lora.probe import Probe
+from mm_lora.probe_records import Request, Step
+from mm_lora.profiles import load
+from mm_lora.server.process import VllmServer
+from mm_lora.server.spec import ServerSpec
+
+ADAPTERS = ("tower-attention", "all")
+PYTHON = Path(sys.executable)
+SIZES = ((336, 336), (700, 400), (100, 60), (400, 300))
+
+
+class Asker:
+    """Sends chat requests with an id of their own."""
+
+    def __init__(self, base_url: str, model: str) -> None:
+        self.base_url = base_url
+        self.model = model
+        self.sent: dict[str, Sent] = {}
+        self._lock = threading.Lock()
+
+    def ask(
+        self, adapter: str | None, sizes: tuple[tuple[int, int], ...], seed: int
+    ) -> list[float]:
+        geometry = resolve(self.model).geometry
+        with self._lock:
+            name = f"r{len(self.sent)}"
+            flows = tuple(token_flow(geometry, *size) for size in sizes)
+            self.sent[name] = Sent(adapter, flows)
+        parts: list[dict[str, Any]] = [
+            {
+                "type": "image_url",
+                "image_url": {"url": data_url(Picture(kind="noise", width=w, height=h, seed=seed))},
+            }
+            for w, h in sizes
+        ]
+        body = {
+            "model": adapter or self.model,
+            "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": "dice?"}]}],
+            "max_tokens": 4,
+            "temperature": 0,
+            "logprobs": True,
+            "ignore_eos": True,
+        }
+        request = urllib.request.Request(
+            f"{self.base_url}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "X-Request-Id": name},
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            tokens = json.load(answer)["choices"][0]["logprobs"]["content"]
+        return [token["logprob"] for token in tokens]
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[tuple[Path, dict[str, BuiltAdapter]]]:
+    with Builder(PYTHON) as builder:
+        scout = resolve("scout")
+        yield (
+            builder.checkpoint(scout),
+            builder.adapters(scout, [STANDARD[name] for name in ADAPTERS]),
+        )
+
+
+def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: bool) -> VllmServer:
+    profile = load("cpu")
+    flags = {"dtype": profile.dtype, **profile.flags, "max-loras": 3}
+    spec = ServerSpec(
+        model="scout",
+        adapters=ADAPTERS,
+        flags=tuple((name, spelled(value)) for name, value in flags.items()),
+        env=tuple(sorted(profile.env.items())),
+        probe=probe,
+    )
+    return VllmServer(
+        spec,
+        python=PYTHON,
+        checkpoint=built[0],
+        adapters={name: adapter.path for name, adapter in built[1].items()},
+        folder=folder,
+        ready_timeout_s=300,
+    )
+
+
+def tensors(adapter: BuiltAdapter) -> list[str]:
+    with (adapter.path / "adapter_model.safetensors").open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return [key for key in json.loads(file.read(length)) if key != "__metadata__"]
+
+
+def encoder_requests(steps: Iterable[Step]) -> list[Request]:
+    return [request for step in steps if step.kind == "encoder" for request in step.requests]
+
+
+def solo(asker: Asker) -> list[list[float]]:
+    return [
+        asker.ask(adapter, (size,), seed)
+        for seed, (adapter, size) in enumerate(zip((None, *ADAPTERS, None), SIZES, strict=True))
+    ]
+
+
+def test_rows_coverage_and_unchanged_answers(
+    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+) -> None:
+    with server(tmp_path / "with", built, probe=True) as running:
+        asker = Asker(running.base_url, "scout")
+        probe = Probe(running.folder / "probe")
+        (worker,) = probe.workers()
+        assert wrapper_mismatches(worker) == []
+        assert {kind_of(module.path) for module in worker.modules} == {
+            "tower",
+            "connector",
+            "language",
+        }
+        observed = solo(asker)
+        mark = probe.mark()
+        with ThreadPoolExecutor(6) as threads:
+            batch = [
+                (name, SIZES[: 1 + i % 3], 10 + i) for i, name in enumerate((*ADAPTERS, None) * 2)
+            ]
+            list(threads.map(lambda asked: asker.ask(*asked), batch))
+        seen = probe.since(mark)
+        assert (seen.lost, seen.torn) == (0, 0)
+        assert any(len(step.requests) > 1 for step in seen.steps), "nothing was batched"
+        every = probe.since()
+        found = [bad for step in every.steps for bad in step_mismatches(worker, step, asker.sent)]
+        assert found == []
+        # A request's pictures may be encoded in several steps, each of them once.
+        encoded = sum(len(request.images) for request in encoder_requests(every.steps))
+        assert encoded == sum(len(asked.flows) for asked in asker.sent.values())
+        uses = {use.adapter: use for use in probe.adapters()}
+        for name, adapter in built[1].items():
+            use = tensor_use(tensors(adapter), uses[name])
+            assert use.is_exact, (name, use.ignored, use.unasked)
+    with server(tmp_path / "without", built, probe=False) as running:
+        assert solo(Asker(running.base_url, "scout")) == observed
+        assert not (running.folder / "probe").exists()
+
+
+def test_a_seeded_miscount_is_seen_without_any_crash(
+    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+) -> None:
+    """A base request runs no LoRA kernel, so that a wrong count kills nothing, and yet shows."""
+    running = server(tmp_path / "mutant", built, probe=True)
+    running.spec = ServerSpec(
+        **{**vars(running.spec), "patches": ("auto", "mutant-forget-cls")},
+    )
+    with running:
+        asker = Asker(running.base_url, "scout")
+        asker.ask(None, (SIZES[1],), 0)
+        probe = Probe(running.folder / "probe")
+        (worker,) = probe.workers()
+        steps = [step for step in probe.since().steps if step.kind == "encoder"]
+        found = [bad for step in steps for bad in step_mismatches(worker, step, asker.sent)]
+        assert {(bad.what, bad.observed) for bad in found if bad.what == "rows mapped"} == {
+            ("rows mapped", 4032)
+        }

@@ -1,0 +1,87 @@
+"""Adapter specs: the standard ones target what they say, and nonsense is refused."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from mm_lora.adapters import STANDARD, AdapterSpec, standard
+from mm_lora.errors import UsageError
+from mm_lora.llama4.modules import group_of
+
+PATHS = [
+    *(f"vision_model.model.layers.{n}.self_attn.{p}_proj" for n in range(2) for p in "qkvo"),
+    *(f"vision_model.model.layers.{n}.mlp.fc{p}" for n in range(2) for p in (1, 2)),
+    "vision_model.patch_embedding.linear",
+    "vision_model.vision_adapter.mlp.fc1",
+    "vision_model.vision_adapter.mlp.fc2",
+    "multi_modal_projector.linear_1",
+    *(f"language_model.model.layers.{n}.self_attn.{p}_proj" for n in range(4) for p in "qkvo"),
+    *(
+        f"language_model.model.layers.{n}.feed_forward.shared_expert.{p}_proj"
+        for n in range(4)
+        for p in ("gate", "up", "down")
+    ),
+    *(f"language_model.model.layers.{n}.feed_forward.router" for n in range(4)),
+    "language_model.lm_head",
+]
+
+
+def targeted(spec: AdapterSpec) -> dict[str, int]:
+    """Group → number of modules that PEFT would wrap."""
+    counts: dict[str, int] = {}
+    for path in PATHS:
+        if re.fullmatch(spec.target_pattern, path):
+            group = group_of(path)
+            name = group.name if group else "none"
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+TOWER, CONNECTOR = {"tower-attention": 8}, {"vision-adapter": 2, "projector": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("tower-attention", TOWER),
+        ("tower-mlp", {"tower-mlp": 4}),
+        ("vision-adapter", {"vision-adapter": 2}),
+        ("projector", {"projector": 1}),
+        ("language-model", {"language-model": 16}),
+        ("pr35147", TOWER | CONNECTOR | {"language-model": 16}),
+        ("all", TOWER | {"tower-mlp": 4} | CONNECTOR | {"language-model": 16}),
+        ("patch-embedding", {"patch-embedding": 1}),
+    ],
+)
+def test_standard_targets(name: str, counts: dict[str, int]) -> None:
+    assert targeted(STANDARD[name]) == counts
+
+
+def test_the_group_language_model_has_its_mlp_too() -> None:
+    assert targeted(AdapterSpec(name="x", groups=("language-model",))) == {"language-model": 28}
+
+
+def test_standard_changed() -> None:
+    spec = standard("projector", rank=4, alpha=6.0, dtype="bfloat16", seed=3, strength=0.0)
+    assert (spec.name, spec.scaling, spec.dtype) == ("projector", 1.5, "bfloat16")
+    assert STANDARD["projector"].rank == 8
+    assert json.loads(json.dumps(spec.as_json()))["target_pattern"] == spec.target_pattern
+    assert len({json.dumps(s.as_json()) for s in (spec, *STANDARD.values())}) == len(STANDARD) + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rank": 0}, {"rank": 1.5}, {"rank": True}, {"alpha": 0}, {"alpha": float("nan")}]
+    + [{"dtype": "int8"}, {"groups": ("tower",)}, {"groups": ()}],
+)
+def test_nonsense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        standard("projector", **changes)
+
+
+def test_unknown_adapter() -> None:
+    with pytest.raises(UsageError, match="no adapter 'tower'") as raised:
+        standard("tower")
+    assert "tower-mlp" in raised.value.check
