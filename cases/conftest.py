@@ -1,0 +1,3 @@
+"""Makes `pytest cases/` work: the plugin that names, selects and records the checks."""
+
+pytest_plugins = ["mm_lora.pytest_plugin"]

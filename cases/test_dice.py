@@ -1,0 +1,121 @@
+"""Dice: the scenarios that a porter pastes into a pull request, each with an independent truth."""
+
+from dataclasses import replace
+
+import pytest
+
+from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.judging import Judge
+from mm_lora.served import Served
+
+# The tower and connector groups of upstream 35147; language-model adapters are not in this module.
+VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
+DICE = Picture(width=336, height=336)
+WIDE = Picture(width=400, height=300)
+ON_SERVER = pytest.mark.server(adapters=VISION)
+ASKED = pytest.mark.parametrize("name", ["base", *VISION])
+ADAPTER = pytest.mark.parametrize("adapter", VISION)
+
+
+def served_name(served: Served, name: str) -> str:
+    return served.base if name == "base" else name
+
+
+def require_valid(check: Judge, served: Served, request: Request) -> None:
+    """Status, model name, text, finite logprobs, prompt tokens; and the same answer when asked again."""
+    answer = served.ask(request)
+    plain = served.ask(replace(request, pictures=(), stream=False))
+    # A picture's tokens stand in place of nothing: the rest of the prompt is that of the text alone.
+    expected = plain.prompt_tokens + served.image_prompt_tokens(request)
+    check.equal([], answer.problems(request, expected), "the answer is not valid")
+    again = served.ask_again(request)
+    check.equal(answer.text, again.text, "another text when asked again")
+    check.unchanged(answer.logprobs, again.logprobs, tolerance=1e-5)
+
+
+@pytest.mark.check("dice/{model}/{name}/picture", title="{name} answers about the dice, validly and repeatably")
+@ON_SERVER
+@ASKED
+def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
+    require_valid(check, served, Request(model=served_name(served, name), pictures=(DICE,)))
+
+
+@pytest.mark.check("dice/{model}/{adapter}/effect", title="{adapter} moves the answer as transformers says")
+@ON_SERVER
+@ADAPTER
+def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
+    request = Request(model=adapter, pictures=(DICE,))
+    answer = served.ask(request)
+    truth = served.forced(request, answer)
+    check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+
+
+@pytest.mark.check("dice/{model}/base/reference", title="the base model's answer is transformers' own")
+@ON_SERVER
+def test_base_reference(model: str, served: Served, check: Judge) -> None:
+    request = Request(model=served.base, pictures=(DICE,))
+    answer = served.ask(request)
+    truth = served.forced(request, answer)
+    check.equal(truth.prompt_tokens, answer.prompt_tokens)
+    check.agrees(truth.adapted, answer.logprobs, base=None)
+
+
+@pytest.mark.check("dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer as the base's")
+@ON_SERVER
+@ADAPTER
+def test_text_only(model: str, adapter: str, served: Served, check: Judge) -> None:
+    request = Request(model=adapter, text=TEXT_QUESTION)
+    base = served.ask_cold(request.asking(served.base))
+    answer = served.ask_cold(request)
+    check.equal([], answer.problems(request, base.prompt_tokens), "the answer is not valid")
+    check.unchanged(base.logprobs, answer.logprobs, tolerance=1e-5)
+
+
+@pytest.mark.check("dice/{model}/{name}/streamed", title="{name} streams the same answer")
+@ON_SERVER
+@pytest.mark.parametrize("name", ["base", "projector"])
+def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
+    request = Request(model=served_name(served, name), pictures=(DICE,))
+    whole = served.ask(request)
+    streamed = served.ask_again(replace(request, stream=True))
+    check.equal([], streamed.problems(request, whole.prompt_tokens), "the answer is not valid")
+    check.equal(whole.text, streamed.text)
+    check.unchanged(whole.logprobs, streamed.logprobs, tolerance=1e-5)
+
+
+@pytest.mark.check("dice/{model}/{name}/two-pictures", title="{name} answers about two pictures")
+@ON_SERVER
+@pytest.mark.parametrize("name", ["base", "vision-adapter"])
+def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> None:
+    request = Request(
+        model=served_name(served, name), text=DICE_QUESTION, pictures=(DICE, WIDE)
+    )
+    require_valid(check, served, request)
+    truth = served.forced(request, served.ask(request))
+    base = None if name == "base" else truth.base
+    check.agrees(truth.adapted, served.ask(request).logprobs, base=base)
+
+
+@pytest.mark.check("dice/{model}/base/unchanged", title="the base is bit-identical before and after adapters")
+@ON_SERVER
+def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
+    request = Request(model=served.base, pictures=(DICE,))
+    before = served.ask_cold(request)
+    for adapter in VISION:
+        served.ask_again(request.asking(adapter))
+    after = served.ask_cold(request)
+    check.equal(before.text, after.text)
+    check.equal(before.logprobs, after.logprobs, "the base changed after adapters were used")
+
+
+@pytest.mark.check("dice/{model}/server/log", title="the log says tower/connector LoRA is on, ignores nothing")
+@ON_SERVER
+def test_log(model: str, served: Served, check: Judge) -> None:
+    log = served.log_text()
+    check.claim(
+        "LoRA for the tower and connector" in log,
+        expected="vLLM's line about tower and connector LoRA",
+        observed=len(log),
+        reason="the feature is not on",
+    )
+    check.equal(0, log.count("will be ignored"), "vLLM ignores something")

@@ -1,0 +1,117 @@
+"""The command line: parses, builds options, calls. Every heavy import is inside its command.
+
+Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged, 130 and 143 ended.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mm_lora import __version__
+from mm_lora.errors import MmLoraError
+
+app = typer.Typer(
+    help="Does this vLLM apply my LoRA adapter to the right rows of a multimodal Llama 4?",
+    epilog="Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Repeated = list[str]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mm-lora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Proof that a vLLM applies LoRA adapters to tower, connector and language model."""
+
+
+@app.command()
+def verify(
+    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    model: Annotated[
+        Repeated | None, typer.Option(help="scout, maverick, pr35147, a config or `all`.")
+    ] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs, * crosses /.")] = None,
+    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
+    ] = None,
+    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    strict: Annotated[bool, typer.Option(help="Known defects count as failures.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print checks and servers, run nothing.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and adapters.")] = 0,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="A rarer switch, key=value.")
+    ] = None,
+) -> None:
+    """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
+    from mm_lora.options import RunOptions, settings_of
+    from mm_lora.runner import list_checks, run_checks
+
+    options = RunOptions(
+        profile=profile,
+        model=tuple(model or ()),
+        full=full,
+        only=tuple(only or ()),
+        skip=tuple(skip or ()),
+        server_python=server_python,
+        reports=reports,
+        strict=strict,
+        dry_run=dry_run,
+        seed=seed,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(list_checks(options) if dry_run else run_checks(options))
+
+
+@app.command(name="list")
+def list_command(
+    only: Annotated[Repeated | None, typer.Option(help="Ids to show: globs.")] = None,
+    model: Annotated[Repeated | None, typer.Option(help="Models of the core.")] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+) -> None:
+    """Show the checks with their ids, and the servers that they need."""
+    from mm_lora.options import RunOptions
+    from mm_lora.runner import list_checks
+
+    options = RunOptions(only=tuple(only or ()), model=tuple(model or ()), full=full)
+    raise typer.Exit(list_checks(options))
+
+
+@app.command()
+def tokens(
+    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147, a config or a folder.")],
+    image: Annotated[Repeated | None, typer.Option(help="A picture size, WxH.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The token arithmetic of a model for picture sizes."""
+    from mm_lora.commands.tokens import run
+
+    raise typer.Exit(run(model, image or [], as_json))
+
+
+def main() -> None:
+    """Entry point: an expected error becomes its message and its exit code."""
+    try:
+        app()
+    except MmLoraError as error:
+        typer.echo(f"mm-lora: {error}", err=True)
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Runs pytest over cases/ for the command line, and shows what it would run."""
+
+import os
+import sys
+
+import pytest
+from rich.console import Console
+
+from mm_lora import pytest_plugin
+from mm_lora.options import RunOptions
+from mm_lora.report.folder import read_report
+from mm_lora.report.terminal import render
+from mm_lora.resources import cases_dir
+
+# Our own progress and report take the place of pytest's; a user's pytest configuration is none of ours.
+_QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
+
+
+class _Keeper:
+    """Keeps the session's state for the caller of pytest.main."""
+
+    state: pytest_plugin.State | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Called after the plugin has made its state."""
+        self.state = config.stash.get(pytest_plugin.STATE, None)
+
+
+def _pytest(options: RunOptions, *extra: str) -> tuple[int, pytest_plugin.State | None]:
+    keeper = _Keeper()
+    cases = cases_dir()
+    words = [word for pair in options.words() for word in ("--mm", pair)]
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    arguments = [str(cases), "-c", str(cases / "pytest.ini"), *_QUIET, *extra, *words]
+    code = pytest.main(arguments, plugins=[keeper])
+    return int(code), keeper.state
+
+
+def run_checks(options: RunOptions) -> int:
+    """Run the checks and print the summary; returns the exit code."""
+    code, state = _pytest(options)
+    if state is None:
+        return 2
+    if state.lab is not None:
+        folder = state.lab.folder.path
+        render(read_report(folder), Console(), str(folder))
+    elif state.fatal is not None:
+        print(f"mm-lora: {state.fatal}", file=sys.stderr)
+    return code
+
+
+def list_checks(options: RunOptions) -> int:
+    """Print the checks that these options select, with the server of each."""
+    code, state = _pytest(options, "--collect-only")
+    if state is None:
+        return 2
+    if state.fatal is not None:
+        print(f"mm-lora: {state.fatal}", file=sys.stderr)
+        return int(state.fatal.exit_code)
+    for planned in state.plan.checks:
+        spec = state.plan.server_of(planned.id)
+        print(f"{planned.id}\t{spec.label if spec else '-'}\t{planned.title}")
+    print(f"{len(state.plan.checks)} checks, {len(state.plan.specs)} servers", file=sys.stderr)
+    return 0 if code == 0 else 3
