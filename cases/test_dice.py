@@ -118,4 +118,10 @@ def test_log(model: str, served: Served, check: Judge) -> None:
         observed=len(log),
         reason="the feature is not on",
     )
-    check.equal(0, log.count("will be ignored"), "vLLM ignores something")
+    # vLLM says the same words of compiler settings, which concern no adapter.
+    ignored = [
+        line
+        for line in log.splitlines()
+        if "will be ignored" in line and "optimizations settings" not in line
+    ]
+    check.equal([], ignored, "vLLM ignores something")

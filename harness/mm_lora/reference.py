@@ -36,7 +36,7 @@ class Reference:
     def __init__(self, python: Path, say: Callable[[str], None]) -> None:
         self._python = python
         self._say = say
-        self._worker = WorkerClient(python, say)
+        self.worker = WorkerClient(python, say)
         self._versions: list[Any] | None = None
 
     def forced(
@@ -65,7 +65,7 @@ class Reference:
         file = cache_dir() / "reference" / f"{key}.json"
         value = _read(file)
         if value is None:
-            value = self._worker.call(
+            value = self.worker.call(
                 "reference",
                 checkpoint=str(checkpoint),
                 adapter=str(adapter) if adapter else None,
@@ -80,7 +80,7 @@ class Reference:
 
     def close(self) -> None:
         """End the worker."""
-        self._worker.close()
+        self.worker.close()
 
     def _made_by(self) -> list[Any]:
         if self._versions is None:

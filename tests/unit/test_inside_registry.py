@@ -1,0 +1,66 @@
+"""Which patches a server gets, and that every one in the catalogue is told why."""
+
+import pytest
+
+from mm_lora.inside.catalogue import PATCHES
+from mm_lora.inside.registry import Patch, UnknownPatch, select
+
+
+def patch(identity: str, **changes: str) -> Patch:
+    fields = {"kind": "compat", "reason": "because", **changes}
+    return Patch(id=identity, modules=("vllm.x",), apply=lambda module: None, **fields)
+
+
+CPU = patch("cpu", platform="cpu")
+OLD = patch("old", versions=">=0.17,<0.30")
+MUTANT = patch("mutant", kind="mutant")
+FIX = patch("fix", kind="fix", platform="cpu")
+ALL = (CPU, OLD, MUTANT, FIX)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "platform", "expected"),
+    [
+        (["auto"], "0.32.0", "cpu", ["cpu"]),
+        (["auto"], "0.28.0", "cpu", ["cpu", "old"]),
+        (["auto"], "0.28.0", "cuda", ["old"]),
+        (["auto"], "0.28.1.dev3+g12ab.cpu", "cpu", ["cpu", "old"]),
+        (["auto"], "dev", "cpu", ["cpu", "old"]),
+        (["auto", "mutant"], "0.32.0", "cpu", ["cpu", "mutant"]),
+        (["mutant", "auto"], "0.32.0", "cpu", ["cpu", "mutant"]),
+        (["auto", "fixes"], "0.32.0", "cpu", ["cpu", "fix"]),
+        (["fixes"], "0.32.0", "cuda", []),
+        ([], "0.28.0", "cpu", []),
+    ],
+)
+def test_selection(wanted: list[str], version: str, platform: str, expected: list[str]) -> None:
+    assert [one.id for one in select(wanted, ALL, version, platform)] == expected
+
+
+def test_unknown_and_unfit_patches_are_named() -> None:
+    with pytest.raises(UnknownPatch, match="no patch 'oldd'; known: cpu, fix, mutant, old"):
+        select(["oldd"], ALL, "0.32.0", "cpu")
+    with pytest.raises(UnknownPatch, match=r"patch old is for vLLM >=0.17,<0.30, this is 0.32.0"):
+        select(["old"], ALL, "0.32.0", "cpu")
+    with pytest.raises(UnknownPatch, match="patch cpu is for cpu, this vLLM runs on cuda"):
+        select(["cpu"], ALL, "0.32.0", "cuda")
+
+
+@pytest.mark.parametrize("changes", [{"kind": "hack"}, {"platform": "tpu"}])
+def test_a_wrong_patch_cannot_be_made(changes: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="patch x"):
+        patch("x", **changes)
+
+
+def test_catalogue_has_unique_ids_and_reasons() -> None:
+    assert len({one.id for one in PATCHES}) == len(PATCHES)
+    for one in PATCHES:
+        assert one.reason
+        assert one.modules
+        one.misfit("0.32.0", "cpu")  # its versions can be parsed
+
+
+def test_a_cpu_gets_its_compat_patches() -> None:
+    chosen = {one.id for one in select(["auto"], PATCHES, "0.32.0", "cpu")}
+    assert {"llama4-unfold-contiguous", "cpu-moe-experts"} <= chosen
+    assert not select(["auto"], PATCHES, "0.32.0", "cuda")

@@ -1,0 +1,112 @@
+"""What a dead server's log means: one row per cause, with lines as vLLM 0.32.0 writes them."""
+
+import pytest
+
+from mm_lora.server.causes import CAUSES
+from mm_lora.server.diagnose import describe_exit, diagnose, trouble
+
+ENGINE = "(EngineCore pid=7) ERROR 11-23 18:11:18 [core.py:1200] "
+WORKER = "(Worker pid=9) ERROR 11-23 18:11:18 [multiproc_executor.py:900] "
+
+LOGS = [
+    ("no-vllm", "/bin/python: Error while finding module: No module named 'vllm'"),
+    ("no-vllm", "ModuleNotFoundError: No module named 'vllm'"),
+    ("no-module", "ModuleNotFoundError: No module named 'uvloop'"),
+    ("no-fast-start", "mm-lora: a fast start was asked for and is not possible: not with --x"),
+    ("port-taken", "OSError: [Errno 98] Address already in use"),
+    ("disk-full", WORKER + "OSError: [Errno 28] No space left on device"),
+    ("rank-too-high", "ValueError: LoRA rank 64 is greater than max_lora_rank 8."),
+    ("adapter-missing", "ValueError: Loading lora x failed: No adapter found for /no/where"),
+    ("adapter-unfit", "ValueError: expected target modules in ['o_proj'] but received ['x']"),
+    ("unknown-flag", "api_server.py: error: unrecognized arguments: --frobnicate 3"),
+    ("bad-flag", "api_server.py: error: argument --dtype: invalid choice: 'float7'"),
+    ("checkpoint-damaged", WORKER + "safetensors_rust.SafetensorError: header too large"),
+    ("checkpoint-wrong", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1"),
+    ("row-count", WORKER + "RuntimeError: einsum(): operands do not broadcast 577 and 576"),
+    ("triton-missing", WORKER + "ModuleNotFoundError: No module named 'triton'"),
+    ("out-of-memory", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"),
+    (
+        "no-tower-lora",
+        WORKER + "TypeError: empty() received an invalid combination of arguments - got "
+        "(NoneType, int), but expected one of",
+    ),
+    ("torchvision", "RuntimeError: operator torchvision::nms does not exist"),
+]
+
+
+@pytest.mark.parametrize(("kind", "line"), LOGS)
+def test_a_line_of_each_kind(kind: str, line: str) -> None:
+    log = f"(APIServer pid=3) INFO 11-23 18:11:10 [x.py:1] hello\n{line}\nRuntimeError: later\n"
+    found = diagnose(log, 1)
+    if kind == "triton-missing":
+        assert found.kind in ("triton-missing", "no-module")
+    else:
+        assert found.kind == kind
+    assert found.cause
+    assert found.check
+    assert "{0}" not in found.cause
+
+
+def test_every_kind_has_an_example() -> None:
+    assert {entry.kind for entry in CAUSES} == {kind for kind, _ in LOGS}
+
+
+def test_details_are_quoted() -> None:
+    assert "rank 64" in diagnose("LoRA rank 64 is greater than max_lora_rank 8", 1).cause
+    assert "577" in diagnose("RuntimeError: einsum(): 577 vs 576", 1).cause
+
+
+def test_what_a_healthy_server_says_is_no_cause() -> None:
+    log = (
+        "Triton is installed, but doesn't include CPU backend. Disabling Triton.\n"
+        "(APIServer pid=1) WARNING 11-23 18:00:00 [cpu.py:224] Triton is not installed.\n"
+        "\x1b[32mINFO\x1b[0m:     Finished server process [1]\n"
+        "nanobind: leaked 4 instances!\n - leaked instance 0x7f of type\n"
+    )
+    assert trouble(log) == ""
+    assert diagnose(log, 1).kind == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("log", "exit_code", "kind", "signal"),
+    [
+        ("", -9, "killed", 9),
+        ("", -15, "ended", 15),
+        ("", -11, "crashed", 11),
+        (
+            ENGINE + "Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down",
+            0,
+            "killed",
+            9,
+        ),
+        ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered", 0, "killed", 9),
+        (
+            ENGINE + "ValueError: what it was\n"
+            "RuntimeError: Engine core initialization failed. See root cause above.",
+            1,
+            "error",
+            None,
+        ),
+        ("OSError: [Errno 28] No space left on device", -6, "disk-full", 6),
+    ],
+)
+def test_signals_and_exceptions_are_told_apart(
+    log: str, exit_code: int, kind: str, signal: int | None
+) -> None:
+    found = diagnose(log, exit_code)
+    assert (found.kind, found.by_signal) == (kind, signal)
+
+
+def test_symptoms_are_not_the_cause() -> None:
+    log = (
+        WORKER + "KeyError: 'the cause'\n"
+        "RuntimeError: Engine core initialization failed. See root cause above."
+    )
+    assert diagnose(log, 1).cause == "KeyError: 'the cause'"
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(1, "exit code 1"), (-9, "signal 9 (SIGKILL)"), (-99, "signal 99 (unknown)")]
+)
+def test_exits_are_described(code: int, text: str) -> None:
+    assert describe_exit(code) == text
