@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches
@@ -50,9 +49,7 @@ def hook_answers(lab: Lab) -> HookAnswers:
     "arithmetic/{model}/pictures/transformers",
     title="chunks, image tokens and prompt tokens of 38 prompts are the real processor's",
 )
-def test_processor(
-    model: str, check: Judge, request: pytest.FixtureRequest
-) -> None:
+def test_processor(model: str, check: Judge, request: pytest.FixtureRequest) -> None:
     require_published(model)
     answer = request.getfixturevalue("processor_answer")
     found = mismatches(answer, GEOMETRIES)[model]

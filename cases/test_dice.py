@@ -3,17 +3,16 @@
 from dataclasses import replace
 
 import pytest
-
 from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
 from mm_lora.judging import Judge
 from mm_lora.served import Served
 
-# The tower and connector groups of upstream 35147; language-model adapters are not in this module.
+LANGUAGE = ("language-model", "all")
 VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
 DICE = Picture(width=336, height=336)
 WIDE = Picture(width=400, height=300)
-ON_SERVER = pytest.mark.server(adapters=VISION)
-ASKED = pytest.mark.parametrize("name", ["base", *VISION])
+ON_SERVER = pytest.mark.server(adapters=(*VISION, *LANGUAGE))
+ASKED = pytest.mark.parametrize("name", ["base", *VISION, *LANGUAGE])
 ADAPTER = pytest.mark.parametrize("adapter", VISION)
 
 
@@ -33,24 +32,30 @@ def require_valid(check: Judge, served: Served, request: Request) -> None:
     check.unchanged(answer.logprobs, again.logprobs, tolerance=1e-5)
 
 
-@pytest.mark.check("dice/{model}/{name}/picture", title="{name} answers about the dice, validly and repeatably")
+@pytest.mark.check(
+    "dice/{model}/{name}/picture", title="{name} answers about the dice, validly and repeatably"
+)
 @ON_SERVER
 @ASKED
 def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
     require_valid(check, served, Request(model=served_name(served, name), pictures=(DICE,)))
 
 
-@pytest.mark.check("dice/{model}/{adapter}/effect", title="{adapter} moves the answer as transformers says")
+@pytest.mark.check(
+    "dice/{model}/{adapter}/effect", title="{adapter} moves the answer as transformers says"
+)
 @ON_SERVER
-@ADAPTER
+@pytest.mark.parametrize("adapter", [*VISION, *LANGUAGE])
 def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
     request = Request(model=adapter, pictures=(DICE,))
     answer = served.ask(request)
-    truth = served.forced(request, answer)
-    check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+    truth = served.forced(request, answer, predict=adapter in LANGUAGE)
+    check.agrees(truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted)
 
 
-@pytest.mark.check("dice/{model}/base/reference", title="the base model's answer is transformers' own")
+@pytest.mark.check(
+    "dice/{model}/base/reference", title="the base model's answer is transformers' own"
+)
 @ON_SERVER
 def test_base_reference(model: str, served: Served, check: Judge) -> None:
     request = Request(model=served.base, pictures=(DICE,))
@@ -60,7 +65,9 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
     check.agrees(truth.adapted, answer.logprobs, base=None)
 
 
-@pytest.mark.check("dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer as the base's")
+@pytest.mark.check(
+    "dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer as the base's"
+)
 @ON_SERVER
 @ADAPTER
 def test_text_only(model: str, adapter: str, served: Served, check: Judge) -> None:
@@ -87,28 +94,30 @@ def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
 @ON_SERVER
 @pytest.mark.parametrize("name", ["base", "vision-adapter"])
 def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> None:
-    request = Request(
-        model=served_name(served, name), text=DICE_QUESTION, pictures=(DICE, WIDE)
-    )
+    request = Request(model=served_name(served, name), text=DICE_QUESTION, pictures=(DICE, WIDE))
     require_valid(check, served, request)
     truth = served.forced(request, served.ask(request))
     base = None if name == "base" else truth.base
     check.agrees(truth.adapted, served.ask(request).logprobs, base=base)
 
 
-@pytest.mark.check("dice/{model}/base/unchanged", title="the base is bit-identical before and after adapters")
+@pytest.mark.check(
+    "dice/{model}/base/unchanged", title="the base is bit-identical before and after adapters"
+)
 @ON_SERVER
 def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
     request = Request(model=served.base, pictures=(DICE,))
     before = served.ask_cold(request)
-    for adapter in VISION:
+    for adapter in (*VISION, *LANGUAGE):
         served.ask_again(request.asking(adapter))
     after = served.ask_cold(request)
     check.equal(before.text, after.text)
     check.equal(before.logprobs, after.logprobs, "the base changed after adapters were used")
 
 
-@pytest.mark.check("dice/{model}/server/log", title="the log says tower/connector LoRA is on, ignores nothing")
+@pytest.mark.check(
+    "dice/{model}/server/log", title="the log says tower/connector LoRA is on, ignores nothing"
+)
 @ON_SERVER
 def test_log(model: str, served: Served, check: Judge) -> None:
     log = served.log_text()

@@ -51,6 +51,9 @@ def verify(
         Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
     ] = None,
     reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    with_fixes: Annotated[
+        bool, typer.Option(help="Mend the known defects inside the server.")
+    ] = False,
     strict: Annotated[bool, typer.Option(help="Known defects count as failures.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print checks and servers, run nothing.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and adapters.")] = 0,
@@ -73,6 +76,7 @@ def verify(
         strict=strict,
         dry_run=dry_run,
         seed=seed,
+        with_fixes=with_fixes,
         settings=settings_of(setting or ()),
     )
     raise typer.Exit(list_checks(options) if dry_run else run_checks(options))

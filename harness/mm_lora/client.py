@@ -143,11 +143,11 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
         """A plain POST beside the OpenAI API (cache resets, loading of adapters): status and text."""
         data = json.dumps(body).encode() if body is not None else b""
-        request = urllib.request.Request(  # noqa: S310 - our own server's http address
+        request = urllib.request.Request(
             self.base_url + path, data=data, headers={"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]  # noqa: S310
+            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]
                 return response.status, response.read().decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode("utf-8", "replace")

@@ -1,9 +1,18 @@
 """The judge that a case gets as `check`: it keeps every verdict and stops at the first that is not a pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mm_lora.outcomes import Outcome, Verdict, combine, judge_claim, judge_close, judge_equal
+from mm_lora.outcomes import (
+    Outcome,
+    Verdict,
+    combine,
+    judge_claim,
+    judge_close,
+    judge_equal,
+    largest_difference,
+)
 
 
 class NotPassed(AssertionError):
@@ -47,17 +56,23 @@ class Judge:
         base: Sequence[float] | None,
         tolerance: float | None = None,
         min_effect: float | None = None,
+        predictors: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Server equals reference, and the adapter acts; `base` None for the base model itself."""
-        self._take(
-            judge_close(
-                reference,
-                server,
-                tolerance=self.tolerance if tolerance is None else tolerance,
-                base=base,
-                min_effect=None if base is None else (min_effect or self.min_effect),
-            )
+        verdict = judge_close(
+            reference,
+            server,
+            tolerance=self.tolerance if tolerance is None else tolerance,
+            base=base,
+            min_effect=None if base is None else (min_effect or self.min_effect),
         )
+        allowed = self.tolerance if tolerance is None else tolerance
+        hits = tuple(
+            name
+            for name, values in (predictors or {}).items()
+            if largest_difference(values, server) <= allowed
+        )
+        self._take(replace(verdict, predicted_by=hits))
 
     def verdict(self) -> Verdict:
         """All verdicts as one. A case that judged nothing is an `error`: it proves nothing."""

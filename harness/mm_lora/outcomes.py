@@ -23,7 +23,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judged comparison. `error`, `tolerance` and `effect` share a unit: logprob, or rows."""
+    """One judged comparison. `error`, `tolerance` and `effect` share a unit: logprob, or rows.
+
+    `predicted_by`: named predictors of a wrong value that hit it within the tolerance.
+    """
 
     outcome: Outcome
     expected: Any = None
@@ -32,6 +35,7 @@ class Verdict:
     tolerance: float | None = None
     effect: float | None = None
     reason: str = ""
+    predicted_by: tuple[str, ...] = ()
 
 
 def judge_equal(expected: Any, observed: Any, reason: str = "") -> Verdict:
@@ -126,6 +130,7 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
         tolerance=worst.tolerance if worst.tolerance is not None else min(tolerances, default=None),
         effect=min(effects, default=None),
         reason=worst.reason,
+        predicted_by=worst.predicted_by,
     )
 
 

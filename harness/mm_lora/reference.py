@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ class Forced:
     """Teacher-forced logprobs, one a token of the answer (natural log, fp32).
 
     `adapted`: with the adapter merged (the base itself, where none was asked); `base`: without.
+    `predicted`: by the name of a predictor of a wrong value, what it foresees.
     """
 
     adapted: tuple[float, ...]
     base: tuple[float, ...]
     prompt_tokens: int
+    predicted: Mapping[str, tuple[float, ...]]
 
 
 class Reference:
@@ -46,6 +48,7 @@ class Reference:
         adapter: Path | None,
         request: Request,
         token_ids: tuple[int, ...],
+        predict: bool = False,
     ) -> Forced:
         """Logprobs of `token_ids` after the prompt of `request`.
 
@@ -58,6 +61,7 @@ class Reference:
                 for picture in request.pictures
             ],
             "token_ids": list(token_ids),
+            "predict": predict,
         }
         key = cache.content_key(
             [question, checkpoint.name, _digest(adapter) if adapter else None, self._made_by()]
@@ -76,6 +80,7 @@ class Reference:
             adapted=tuple(value["adapted"]),
             base=tuple(value["base"]),
             prompt_tokens=value["prompt_tokens"],
+            predicted={name: tuple(v) for name, v in value["predicted"].items()},
         )
 
     def close(self) -> None:

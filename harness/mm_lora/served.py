@@ -58,7 +58,7 @@ class Served:
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
             return list(threads.map(self.ask_again, requests))
 
-    def forced(self, request: Request, answer: Answer) -> Forced:
+    def forced(self, request: Request, answer: Answer, *, predict: bool = False) -> Forced:
         """The reference's logprobs for the tokens of `answer`, with the adapter and with the base."""
         names = () if request.model == self.base else (request.model,)
         built = self.lab.adapters(self.spec.model, names)
@@ -67,6 +67,7 @@ class Served:
             adapter=built[request.model].path if names else None,
             request=request,
             token_ids=answer.token_ids,
+            predict=predict,
         )
 
     def log_text(self) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mm_lora import images
 from mm_lora.adapters import STANDARD
 from mm_lora.build import Builder, BuiltAdapter

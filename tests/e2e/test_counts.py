@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from mm_lora.build import Builder
 from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
 from mm_lora.llama4.compare_rows import kind_of

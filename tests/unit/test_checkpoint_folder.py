@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from mm_lora.checkpoint_folder import INDEX, check_folder, check_safetensors
 from mm_lora.errors import UsageError
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from mm_lora.llama4.compare_rows import (
     Sent,
     joined,

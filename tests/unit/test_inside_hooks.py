@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from mm_lora.inside import hooks
 
 SOURCE = """

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from mm_lora.llama4.modules import (
     GROUPS,
     LANGUAGE_ATTENTION,

@@ -1,7 +1,6 @@
 """What a dead server's log means: one row per cause, with lines as vLLM 0.32.0 writes them."""
 
 import pytest
-
 from mm_lora.server.causes import CAUSES
 from mm_lora.server.diagnose import describe_exit, diagnose, trouble
 
@@ -38,10 +37,7 @@ LOGS = [
 def test_a_line_of_each_kind(kind: str, line: str) -> None:
     log = f"(APIServer pid=3) INFO 11-23 18:11:10 [x.py:1] hello\n{line}\nRuntimeError: later\n"
     found = diagnose(log, 1)
-    if kind == "triton-missing":
-        assert found.kind in ("triton-missing", "no-module")
-    else:
-        assert found.kind == kind
+    assert found.kind == kind
     assert found.cause
     assert found.check
     assert "{0}" not in found.cause

@@ -4,7 +4,6 @@ import json
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-
 from mm_lora.server.spec import ServerSpec
 
 SPEC = ServerSpec(

@@ -64,4 +64,4 @@ def hand_over_if_unfit() -> None:
         sys.stderr.write(unfit_message(version) + "\n")
         sys.exit(3)
     os.environ[_HANDED_OVER] = found
-    os.execv(found, [found, str(Path(__file__).resolve().parent)] + sys.argv[1:])  # noqa: S606, RUF005
+    os.execv(found, [found, str(Path(__file__).resolve().parent)] + sys.argv[1:])

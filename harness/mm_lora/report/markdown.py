@@ -31,7 +31,13 @@ def render(report: dict[str, Any]) -> str:
         ready = "not ready" if server["ready_s"] is None else f"ready in {server['ready_s']:.1f} s"
         lines += [f"- {server['label']}: {ready}, start `{server['start']}`, log `{server['log']}`"]
         lines += [f"  - `{' '.join(server['command'])}`"] if server["command"] else []
-    lines += ["", "## All checks", "", "| check | outcome | error | effect | seconds |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "## All checks",
+        "",
+        "| check | outcome | error | effect | seconds |",
+        "|---|---|---|---|---|",
+    ]
     for check in report["checks"]:
         lines.append(
             f"| `{check['id']}` | {check['outcome']} | {number(check['error'])} "
@@ -50,7 +56,10 @@ def _check(check: dict[str, Any]) -> list[str]:
     if check["defect"]:
         lines += [f"Known defect: `{check['defect']}`", ""]
     lines += [f"- reason: {check['reason']}"] if check["reason"] else []
-    lines += [f"- expected: `{short(check['expected'])}`", f"- observed: `{short(check['observed'])}`"]
+    lines += [
+        f"- expected: `{short(check['expected'])}`",
+        f"- observed: `{short(check['observed'])}`",
+    ]
     return [*lines, f"- repeat: `{check['repeat']}`", ""]
 
 

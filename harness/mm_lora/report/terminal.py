@@ -91,7 +91,9 @@ def _by_group(checks: list[dict[str, Any]]) -> Table:
 
 
 def _table(name: str, table: dict[str, Any]) -> Table:
-    shown = Table(title=table.get("title", name), title_justify="left", header_style="dim", box=None)
+    shown = Table(
+        title=table.get("title", name), title_justify="left", header_style="dim", box=None
+    )
     for column in table["columns"]:
         shown.add_column(column, overflow="fold")
     for row in table["rows"]:

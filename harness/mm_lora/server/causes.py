@@ -30,7 +30,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         kind="no-module",
-        pattern=r"ModuleNotFoundError: No module named '([^']+)'",
+        pattern=r"ModuleNotFoundError: No module named '((?!triton)[^']+)'",
         cause="the server's interpreter lacks the module {0}",
         check="whether vLLM's own dependencies are installed there: `mm-lora doctor`",
     ),

@@ -132,6 +132,7 @@ class VllmServer:
                 attempts += 1
                 self._say(f"port {self.port} was taken meanwhile, trying another")
                 self._launch()
+            readiness.check_errors(self.processes)
             if self._all_served():
                 break
             if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         return {"id": job_id, "ok": False, "error": f"no job '{kind}' in this worker"}
     try:
         return {"id": job_id, "ok": True, **load(kind)(**job)}
-    except Exception as error:  # noqa: BLE001 - the next job may well succeed
+    except Exception as error:
         traceback.print_exc()
         return {"id": job_id, "ok": False, "error": f"{type(error).__name__}: {error}"}
 

@@ -25,6 +25,7 @@ def run(
     text: str,
     pictures: Sequence[str],
     token_ids: Sequence[int],
+    predict: bool = False,
 ) -> dict[str, Any]:
     """Logprobs of `token_ids` after a chat prompt of base64 PNG `pictures` and `text`.
 
@@ -35,14 +36,24 @@ def run(
     inputs = _inputs(processor, text, pictures)
     base = _forced(model, inputs, token_ids)
     adapted = base
+    predicted: dict[str, list[float]] = {}
     if adapter is not None:
         deltas = _deltas(Path(adapter))
         originals = _merge(model, deltas)
         adapted = _forced(model, inputs, token_ids)
         _restore(model, originals)
+        if predict:
+            originals = _merge(model, _qk_rows_not_permuted(model, deltas))
+            predicted["language-qk-rows-not-permuted"] = _forced(model, inputs, token_ids)
+            _restore(model, originals)
         if _forced(model, inputs, token_ids) != base:
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
-    return {"adapted": adapted, "base": base, "prompt_tokens": int(inputs["input_ids"].shape[1])}
+    return {
+        "adapted": adapted,
+        "base": base,
+        "predicted": predicted,
+        "prompt_tokens": int(inputs["input_ids"].shape[1]),
+    }
 
 
 @lru_cache(maxsize=2)
@@ -104,6 +115,24 @@ def _deltas(folder: Path) -> dict[str, Any]:
         b = tensors[key.replace(".lora_A.", ".lora_B.")]
         deltas[path] = _scale(config, path) * (b.double() @ a.double())
     return deltas
+
+
+def _qk_rows_not_permuted(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server computes that permutes the rows of q and k on load, but not those of B.
+
+    vLLM stores row (head, i, j) of q and k at (head, j, i), i < head_dim/2, j < 2; a B that is not
+    permuted too lands on other rows. A predictor of a wrong value (known_defects.toml).
+    """
+    text = model.config.text_config
+    heads = {"q_proj": text.num_attention_heads, "k_proj": text.num_key_value_heads}
+    wrong = dict(deltas)
+    for path, delta in deltas.items():
+        count = heads.get(path.rpartition(".")[2])
+        if count and path.startswith("language_model."):
+            rows, columns = delta.shape
+            split = delta.view(count, 2, rows // count // 2, columns)
+            wrong[path] = split.transpose(1, 2).reshape(rows, columns)
+    return wrong
 
 
 def _scale(config: Mapping[str, Any], path: str) -> float:

@@ -1,0 +1,77 @@
+"""Known defects of released vLLMs: which entry, if any, excuses a failure, and which have gone stale."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from mm_lora.errors import UsageError
+from mm_lora.outcomes import Outcome, Verdict
+from mm_lora.resources import fixtures_dir
+from mm_lora.selection import matches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """One entry of known_defects.toml. `signature`: a predictor's name, or a pattern over the failure."""
+
+    id: str
+    versions: str
+    platform: str
+    checks: tuple[str, ...]
+    symptom: str
+    signature: str
+    expected: str
+    observed: str
+    cause: str
+    upstream: tuple[str, ...]
+    searched: str
+    fix: str
+
+    def concerns(self, check_id: str, version: str) -> bool:
+        """Whether the entry speaks of this check on this vLLM."""
+        return version in SpecifierSet(self.versions, prereleases=True) and any(
+            matches(pattern, check_id) for pattern in self.checks
+        )
+
+    def explains(self, verdict: Verdict) -> bool:
+        """Whether the failure is exactly the entry's: by a predictor that hit, or by its text."""
+        if self.symptom == "wrong-value":
+            return self.signature in verdict.predicted_by
+        return re.search(self.signature, f"{verdict.reason}\n{verdict.observed}", re.S) is not None
+
+
+def load(path: Path | None = None) -> list[Defect]:
+    """All entries. Raises UsageError for an entry with a missing or unknown key."""
+    file = path or fixtures_dir() / "known_defects.toml"
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8")).get("defect", [])
+        return [
+            Defect(**{**e, "checks": tuple(e["checks"]), "upstream": tuple(e["upstream"])})
+            for e in entries
+        ]
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} cannot be read: {error}", "the keys of design and examples"
+        ) from error
+
+
+def settle(
+    verdict: Verdict, check_id: str, version: str, defects: Sequence[Defect]
+) -> tuple[Outcome, str | None]:
+    """The outcome with the known defects in mind, and the id of the entry that decided it.
+
+    A failure that an entry explains is `known-defect`; any other stays a failure. A pass where an
+    entry foresees a failure is `fixed-upstream`: inside its versions the entry is stale.
+    """
+    mine = [defect for defect in defects if defect.concerns(check_id, version)]
+    if verdict.outcome is Outcome.FAIL:
+        for defect in mine:
+            if defect.explains(verdict):
+                return Outcome.KNOWN_DEFECT, defect.id
+    if verdict.outcome is Outcome.PASS and mine:
+        return Outcome.FIXED_UPSTREAM, mine[0].id
+    return verdict.outcome, None

@@ -1,0 +1,214 @@
+"""Real vLLM: both starts give the same answers, and whatever is killed, nothing is left."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mm_lora.adapters import STANDARD
+from mm_lora.build import Builder
+from mm_lora.commands.serve import picture_request
+from mm_lora.errors import PatchError, ServerDied
+from mm_lora.images import dice, png_bytes
+from mm_lora.models import resolve
+from mm_lora.options import RunOptions
+from mm_lora.plan import Wish, server_spec
+from mm_lora.profiles import load
+from mm_lora.server import inside_folder, process, remains
+from mm_lora.server.process import VllmServer
+from openai import OpenAI
+
+PYTHON = Path(sys.executable)
+ADAPTERS = ("all", "projector")
+GONE_S = 20.0
+Files = tuple[Path, dict[str, Path]]
+
+
+@pytest.fixture(scope="module")
+def files() -> Files:
+    """The miniature Scout and two adapters, from the cache."""
+    with Builder(PYTHON) as builder:
+        model = resolve("scout")
+        built = builder.adapters(model, [STANDARD[name] for name in ADAPTERS])
+        return builder.checkpoint(model), {name: one.path for name, one in built.items()}
+
+
+def make(files: Files, folder: Path, start: str = "auto", **flags: str) -> VllmServer:
+    wish = Wish(model="scout", flags=tuple((k.replace("_", "-"), v) for k, v in flags.items()))
+    options = RunOptions(settings={"start": start})
+    spec = server_spec(wish, ADAPTERS, load("cpu"), options)
+    return VllmServer(
+        spec,
+        python=PYTHON,
+        checkpoint=files[0],
+        adapters=files[1],
+        folder=folder,
+        ready_timeout_s=300,
+    )
+
+
+def answers(server: VllmServer) -> dict[str, Any]:
+    """Token and logprob of every token of every model's answer to one picture question."""
+    client = OpenAI(base_url=f"{server.base_url}/v1", api_key="none", timeout=120)
+    found = {}
+    for name in (server.spec.model, *server.spec.adapters):
+        request: dict[str, Any] = picture_request(name, png_bytes(dice((700, 400))))
+        request |= {"logprobs": True, "extra_body": {"ignore_eos": True}}
+        (choice,) = client.chat.completions.create(**request).choices
+        found[name] = [(one.token, one.logprob) for one in choice.logprobs.content or ()]
+        assert len(found[name]) == 16
+    return found
+
+
+def left(server: VllmServer) -> set[int]:
+    assert server.pid is not None
+    return remains.living(server.pid, server.folder / "inside.json")
+
+
+def wait_until_gone(server: VllmServer) -> float:
+    began = time.monotonic()
+    while left(server) and time.monotonic() - began < GONE_S:
+        time.sleep(0.1)
+    assert left(server) == set()
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def fast(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A server that starts fast."""
+    with make(files, tmp_path_factory.mktemp("fast"), "fast") as server:
+        yield server
+
+
+def test_every_process_reports_its_patches(fast: VllmServer) -> None:
+    assert fast.start_mode == "fast"
+    assert {one["role"] for one in fast.processes} == {"api-server", "engine-core", "worker"}
+    rows = {row["id"]: row for row in fast.patches}
+    for identity in ("llama4-unfold-contiguous", "cpu-moe-experts"):
+        assert rows[identity]["state"] == "applied"
+        assert "worker" in rows[identity]["applied_in"]
+
+
+def test_the_log_says_that_the_tower_takes_lora(fast: VllmServer) -> None:
+    log = fast.log.read_text(encoding="utf-8", errors="replace")
+    assert "LoRA for the tower and connector" in log
+    assert "will be ignored" not in log
+
+
+def test_plain_and_fast_give_the_same_bits(
+    fast: VllmServer, files: Files, tmp_path: Path
+) -> None:
+    expected = answers(fast)
+    assert len({str(answer) for answer in expected.values()}) == len(expected)
+    with make(files, tmp_path, "plain") as plain:
+        assert plain.start_mode == "plain"
+        assert answers(plain) == expected
+        assert fast.ready_s is not None
+        assert plain.ready_s is not None
+        assert fast.ready_s < plain.ready_s
+    assert left(plain) == set()
+
+
+@pytest.mark.parametrize("role", ["api-server", "worker"])
+def test_nothing_outlives_a_killed_process(files: Files, tmp_path: Path, role: str) -> None:
+    with make(files, tmp_path) as server:
+        (pid,) = (one["pid"] for one in server.processes if one["role"] == role)
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(server)
+        with pytest.raises(ServerDied, match="killed from outside") as caught:
+            server.poll()
+        assert caught.value.by_signal == signal.SIGKILL
+
+
+def serve(tmp_path: Path) -> "subprocess.Popen[str]":
+    """`mm-lora serve` in a process of its own, ready."""
+    code = "import sys; from mm_lora.commands.serve import run; sys.exit(run('scout', ['all']))"
+    serving = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    assert serving.stdout is not None
+    for line in serving.stdout:
+        if line.startswith("Ctrl-C"):
+            return serving
+    raise AssertionError("it ended early")
+
+
+def served_processes(tmp_path: Path) -> list[int]:
+    """Living processes of the server below `tmp_path`, by the reports of its processes."""
+    pids = [int(path.stem.rpartition("-")[2]) for path in tmp_path.glob("*/processes/*.json")]
+    alive = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+            if stat.rpartition(")")[2].split()[0] != "Z":
+                alive.append(pid)
+    return alive
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_the_server_ends_with_its_harness(
+    files: Files, tmp_path: Path, number: signal.Signals, exit_code: int
+) -> None:
+    serving = serve(tmp_path)
+    assert len(served_processes(tmp_path)) == 3
+    serving.send_signal(number)
+    assert serving.wait(30) == exit_code
+    deadline = time.monotonic() + GONE_S
+    while served_processes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert served_processes(tmp_path) == []
+
+
+def test_a_patch_whose_hook_point_is_gone_fails_the_start(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path) -> Path:
+        written = inside_folder.write_plugin_folder(folder)
+        patch = written / "mm_lora_inside" / "moe_experts.py"
+        text = patch.read_text(encoding="utf-8")
+        patch.write_text(text.replace('"select_unq', '"renamed_unq'), encoding="utf-8")
+        return written
+
+    monkeypatch.setattr(process, "write_plugin_folder", write)
+    server = make(files, tmp_path)
+    with pytest.raises(PatchError, match=r"patch cpu-moe-experts .*renamed_unq.* gone"), server:
+        pass
+    assert left(server) == set()
+
+
+def test_damaged_weights_and_unknown_flags(files: Files, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for path in files[0].iterdir():
+        (damaged / path.name).write_bytes(path.read_bytes())
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    server = make((damaged, files[1]), tmp_path / "a")
+    with pytest.raises(ServerDied, match="weights cannot be read"), server:
+        pass
+    assert left(server) == set()
+    server = make(files, tmp_path / "b", frobnicate="3")
+    with pytest.raises(ServerDied, match="does not know --frobnicate"), server:
+        pass
+    assert left(server) == set()
+
+
+def test_rank_above_the_maximum(files: Files, tmp_path: Path) -> None:
+    server = make(files, tmp_path, max_lora_rank="1")
+    with pytest.raises(ServerDied, match="rank 8, above"), server:
+        pass
+    assert left(server) == set()
+
+

@@ -1,0 +1,65 @@
+"""Judging, selecting and settling known defects: the pure decisions that a report rests on."""
+
+import math
+
+import pytest
+from mm_lora import defects
+from mm_lora.errors import ExitCode, UsageError
+from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close
+from mm_lora.selection import select
+
+IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
+
+
+def test_close_answers_pass_and_far_ones_fail() -> None:
+    assert judge_close([-1.0], [-1.0005], tolerance=1e-3).outcome is Outcome.PASS
+    assert judge_close([-1.0], [-1.002], tolerance=1e-3).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("bad", [[math.nan], [math.inf], [], [-1.0, -2.0]])
+def test_nothing_odd_passes(bad: list[float]) -> None:
+    assert judge_close([-1.0], bad, tolerance=1e-3).outcome is Outcome.FAIL
+
+
+def test_agreement_without_an_effect_is_void() -> None:
+    verdict = judge_close([-1.0], [-1.0], tolerance=1e-3, base=[-1.01], min_effect=0.05)
+    assert verdict.outcome is Outcome.VOID
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([Outcome.PASS], ExitCode.PASS),
+        ([Outcome.PASS, Outcome.FAIL, Outcome.ERROR], ExitCode.FAIL),
+        ([Outcome.PASS, Outcome.VOID], ExitCode.ERROR),
+        ([Outcome.SKIP], ExitCode.EMPTY),
+        ([], ExitCode.EMPTY),
+        ([Outcome.PASS, Outcome.KNOWN_DEFECT], ExitCode.PASS),
+    ],
+)
+def test_exit_codes(outcomes: list[Outcome], code: ExitCode) -> None:
+    assert exit_code(outcomes) is code
+
+
+def test_strict_and_stale_fail() -> None:
+    assert exit_code([Outcome.KNOWN_DEFECT], strict=True) is ExitCode.FAIL
+    assert exit_code([Outcome.PASS], stale=True) is ExitCode.FAIL
+
+
+def test_selection_crosses_slashes_and_refuses_typos() -> None:
+    assert select(IDS, IDS, ["dice*"], ["*effect"]) == [IDS[0]]
+    with pytest.raises(UsageError, match="matches no check"):
+        select(IDS, IDS, ["dise*"], ())
+
+
+def test_only_the_predicted_wrong_value_is_excused() -> None:
+    entries = defects.load()
+    hit = Verdict(outcome=Outcome.FAIL, predicted_by=("language-qk-rows-not-permuted",))
+    miss = Verdict(outcome=Outcome.FAIL)
+    passed = Verdict(outcome=Outcome.PASS)
+    check = "dice/scout/all/effect"
+    assert defects.settle(hit, check, "0.32.0", entries)[0] is Outcome.KNOWN_DEFECT
+    assert defects.settle(miss, check, "0.32.0", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, check, "0.31.0", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, IDS[0], "0.32.0", entries)[0] is Outcome.FAIL
+    assert defects.settle(passed, check, "0.32.0", entries)[0] is Outcome.FIXED_UPSTREAM
