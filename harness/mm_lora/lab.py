@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters import STANDARD, AdapterSpec
+from mm_lora.adapters_broken import broken_copy
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.environment import facts
@@ -176,7 +177,14 @@ class Lab:
     def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
-        return checkpoint, {name: adapter.path for name, adapter in built.items()}
+        paths = {name: adapter.path for name, adapter in built.items()}
+        name, _, kind = self.options.settings.get("break", "").partition(":")
+        if name in paths:
+            target = self.folder.path / "broken" / f"{name}-{spec.key}"
+            if not target.exists():
+                broken_copy(paths[name], target, kind)
+            paths[name] = target
+        return checkpoint, paths
 
 
 def adapter_spec(name: str) -> AdapterSpec:

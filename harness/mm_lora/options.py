@@ -13,6 +13,7 @@ SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
     "port": "a port for the (only) server instead of a free one",
     "keep-server": "1: leave the server running after the run, for a post-mortem",
+    "break": "ADAPTER:alpha|zero-b|prefix|empty: serve a broken copy, to see the checks fail",
     "probe": "0: do not record rows inside the layers (checks that need them are skipped)",
 }
 

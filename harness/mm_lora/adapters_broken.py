@@ -1,0 +1,68 @@
+"""Breaks a copy of an adapter on purpose, to see the checks fail: the server gets it, the reference does not."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mm_lora.errors import UsageError
+
+
+def _alpha(folder: Path) -> None:
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["lora_alpha"] *= 1.05
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+
+def _zero_b(folder: Path) -> None:
+    header, data = _read(folder)
+    values = bytearray(data)
+    for key, entry in header.items():
+        if ".lora_B." in key:
+            start, end = entry["data_offsets"]
+            values[start:end] = bytes(end - start)
+    _write(folder, header, bytes(values))
+
+
+def _prefix(folder: Path) -> None:
+    header, data = _read(folder)
+    wrong = {key.replace("base_model.model.", "base_model.model.other."): v for key, v in header.items()}
+    _write(folder, wrong, data)
+
+
+def _empty(folder: Path) -> None:
+    _write(folder, {}, b"")
+
+
+KINDS: Mapping[str, Callable[[Path], None]] = {
+    "alpha": _alpha,  # 5 % more
+    "zero-b": _zero_b,
+    "prefix": _prefix,
+    "empty": _empty,
+}
+
+
+def broken_copy(source: Path, target: Path, kind: str) -> Path:
+    """Copy the adapter folder `source` to `target` and break the copy. Raises UsageError."""
+    if kind not in KINDS:
+        raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
+    shutil.copytree(source, target)
+    KINDS[kind](target)
+    return target
+
+
+def _read(folder: Path) -> tuple[dict[str, dict[str, list[int]]], bytes]:
+    """Header and data of a safetensors file: 8 bytes of length (little endian), JSON, tensors."""
+    raw = (folder / "adapter_model.safetensors").read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    header.pop("__metadata__", None)
+    return header, raw[8 + size :]
+
+
+def _write(folder: Path, header: Mapping[str, object], data: bytes) -> None:
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    whole = len(text).to_bytes(8, "little") + text + data
+    (folder / "adapter_model.safetensors").write_bytes(whole)
