@@ -1,24 +1,51 @@
-# Every target does its own set-up; a second call only runs.
+# Every target does its own set-up; a second call only runs. No sudo, nothing outside this folder and the user's caches.
+# PYTHON names another Python, VENV another environment folder, ARGS goes to mm-lora or pytest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV ?= .venv
+GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
+SETUP := "$(PYTHON)" harness/mm_lora/install
 
-.PHONY: help setup verify test lint clean
+.PHONY: help setup verify test e2e lint gpu-test lock wheel clean
+
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: ## make .venv, pinned; nothing to do where it is ready
-	@$(PYTHON) harness/mm_lora/install --venv "$(VENV)"
+	@$(SETUP) --venv "$(VENV)"
 
-verify: setup ## serve a miniature on real vLLM and check it (ARGS="…")
-	@$(BIN)/mm-lora verify $(ARGS)
+verify: setup ## serve a miniature on a real vLLM and check it
+	@"$(BIN)/mm-lora" verify $(ARGS)
 
-test: setup ## the harness's own tests
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+test: setup ## the harness's own tests, in seconds
+	@"$(BIN)/python" -m pytest tests/unit $(ARGS)
 
-lint: setup ## ruff and mypy
-	@$(BIN)/ruff check harness cases tests
-	@$(BIN)/mypy --strict harness/mm_lora
+e2e: setup ## the tests that need torch, a real vLLM or processes, in minutes
+	@"$(BIN)/python" -m pytest tests/e2e $(ARGS)
 
-clean: ## remove the environment and the caches of tools
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+lint: setup ## ruff, mypy and the layers
+	"$(BIN)/ruff" check harness cases tests requirements
+	"$(BIN)/ruff" format --check harness cases tests requirements
+	"$(BIN)/mypy" harness/mm_lora
+	"$(BIN)/lint-imports" --no-cache
+
+gpu-test: ## verify on GPUs; refuses before any set-up where there is none
+	@if ! { nvidia-smi -L 2>/dev/null | grep -q '^GPU' || compgen -G '/dev/nvidia[0-9]*' >/dev/null; }; then \
+	  echo "gpu-test: this machine has no NVIDIA GPU that can be seen (nvidia-smi, /dev/nvidia*)" >&2; \
+	  echo "  check: the driver, and that a container is given its GPUs; without a GPU use \`make verify\`" >&2; \
+	  exit 3; \
+	fi
+	@$(SETUP) --gpu --venv "$(GPU_VENV)"
+	@"$(GPU_VENV)/bin/mm-lora" verify --profile gpu $(ARGS)
+
+lock: setup ## resolve the pinned requirements anew
+	@"$(BIN)/python" requirements/lock.py "$(BIN)/uv"
+
+wheel: setup ## build the wheel into dist/
+	@"$(BIN)/uv" build --wheel --no-build-isolation --python "$(BIN)/python" --out-dir dist .
+
+clean: ## remove environments, caches of tools, what was built; reports stay
+	rm -rf "$(VENV)" "$(GPU_VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find harness cases tests requirements -name __pycache__ -prune -exec rm -rf {} +

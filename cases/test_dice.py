@@ -21,10 +21,10 @@ def served_name(served: Served, name: str) -> str:
 
 
 def require_valid(check: Judge, served: Served, request: Request) -> None:
-    """Status, model name, text, finite logprobs, prompt tokens; and the same answer when asked again."""
+    """Status, model, text, finite logprobs, prompt tokens; the same answer when asked again."""
     answer = served.ask(request)
     plain = served.ask(replace(request, pictures=(), stream=False))
-    # A picture's tokens stand in place of nothing: the rest of the prompt is that of the text alone.
+    # A picture's tokens replace nothing: the rest of the prompt is that of the text alone.
     expected = plain.prompt_tokens + served.image_prompt_tokens(request)
     check.equal([], answer.problems(request, expected), "the answer is not valid")
     again = served.ask_again(request)

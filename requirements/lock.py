@@ -1,7 +1,8 @@
-"""Makes the pinned files with hashes anew, from pyproject.toml and the *.in files: `make lock`, or `lock.py UV`.
+"""Makes the pinned files with hashes anew from pyproject.toml and the *.in files: `make lock`.
 
-cpu.txt has everything but torch, torch-general.txt has torch and the CUDA libraries that its general build needs: so both
-torch routes share each other pin. No index address and no find-links line is written: those are the user's.
+cpu.txt has everything but torch; torch-general.txt has torch and the CUDA libraries that its
+general build needs: so both torch routes share each other pin. No index address and no find-links
+line is written: those are the user's.
 """
 
 import re
@@ -21,7 +22,9 @@ OPTIONS = (
 def compile_pins(uv: str, *arguments: str) -> str:
     """The text of one resolution; uv's own message goes to the terminal if there is none."""
     command = [uv, "pip", "compile", *OPTIONS, *arguments]
-    return subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def blocks(pins: str) -> list[str]:
@@ -30,7 +33,7 @@ def blocks(pins: str) -> list[str]:
 
 
 def belongs_to_torch(block: str) -> bool:
-    """True for torch, torchvision and the CUDA libraries; triton stays, since xgrammar asks for it too."""
+    """For torch, torchvision, the CUDA libraries; triton stays, since xgrammar asks for it too."""
     return re.match(r"(torch|torchvision|nvidia-[\w-]+|cuda-[\w-]+)==", block) is not None
 
 

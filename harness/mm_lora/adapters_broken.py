@@ -1,4 +1,4 @@
-"""Breaks a copy of an adapter on purpose, to see the checks fail: the server gets it, the reference does not."""
+"""Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
 import json
 import shutil
@@ -27,7 +27,9 @@ def _zero_b(folder: Path) -> None:
 
 def _prefix(folder: Path) -> None:
     header, data = _read(folder)
-    wrong = {key.replace("base_model.model.", "base_model.model.other."): v for key, v in header.items()}
+    wrong = {
+        key.replace("base_model.model.", "base_model.model.other."): v for key, v in header.items()
+    }
     _write(folder, wrong, data)
 
 

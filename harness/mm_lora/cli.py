@@ -1,6 +1,7 @@
 """The command line: parses, builds options, calls. Every heavy import is inside its command.
 
-Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged, 130 and 143 ended.
+Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged,
+130 and 143 ended by a signal.
 """
 
 import sys
@@ -106,6 +107,18 @@ def tokens(
     from mm_lora.commands.tokens import run
 
     raise typer.Exit(run(model, image or [], as_json))
+
+
+@app.command()
+def doctor(
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM is to be used.")
+    ] = None,
+) -> None:
+    """Say what is installed, what is missing, and what to do."""
+    from mm_lora.commands.doctor import run
+
+    raise typer.Exit(run(server_python))
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ _EXTRA = {"return_token_ids": True, "ignore_eos": True}
 @lru_cache(maxsize=256)
 def picture_png(picture: Picture) -> bytes:
     """The PNG bytes of a picture; equal pictures have equal bytes."""
-    return images.png_bytes(images.draw(picture.kind, (picture.width, picture.height), picture.seed))
+    return images.png_bytes(
+        images.draw(picture.kind, (picture.width, picture.height), picture.seed)
+    )
 
 
 def data_url(picture: Picture) -> str:
@@ -103,8 +105,11 @@ class Client:
         stream = self._client.chat.completions.create(
             **options, stream=True, stream_options={"include_usage": True}
         )
-        text, ids, logprobs = "", [], []
-        model, finish, usage = "", "", {}
+        text = ""
+        ids: list[int] = []
+        logprobs: list[float] = []
+        model, finish = "", ""
+        usage: dict[str, Any] = {}
         chunks = []
         for event in stream:
             raw = event.model_dump(exclude_none=True)
@@ -141,7 +146,7 @@ class Client:
                 )
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
-        """A plain POST beside the OpenAI API (cache resets, loading of adapters): status and text."""
+        """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
         data = json.dumps(body).encode() if body is not None else b""
         request = urllib.request.Request(
             self.base_url + path, data=data, headers={"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""Known defects of released vLLMs: which entry, if any, excuses a failure, and which have gone stale."""
+"""Known defects of released vLLMs: which entry excuses a failure, and which have gone stale."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ from mm_lora.selection import matches
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One entry of known_defects.toml. `signature`: a predictor's name, or a pattern over the failure."""
+    """One entry of known_defects.toml. `signature`: a predictor's name, or a failure's pattern."""
 
     id: str
     versions: str

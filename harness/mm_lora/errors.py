@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 
 class MmLoraError(Exception):
-    """Base of all expected errors. `what` happened, and what to `check` (shown on a line of its own)."""
+    """Base of all expected errors. `what` happened, and what to `check` (on its own line)."""
 
     exit_code = ExitCode.ERROR
 

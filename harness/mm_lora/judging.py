@@ -1,4 +1,4 @@
-"""The judge that a case gets as `check`: it keeps every verdict and stops at the first that is not a pass."""
+"""The judge that a case gets as `check`: keeps each verdict, stops at the first not passed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ class NotPassed(AssertionError):
 
 
 class Judge:
-    """Collects the verdicts of one check. Methods return on `pass` and raise NotPassed otherwise."""
+    """Collects the verdicts of one check. Methods return on `pass`, else raise NotPassed."""
 
     def __init__(self, *, tolerance: float, min_effect: float) -> None:
         self.tolerance = tolerance

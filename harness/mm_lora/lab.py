@@ -65,7 +65,7 @@ class Lab:
         self.run.servers = self.pool.records
 
     def look_around(self) -> None:
-        """Put the interpreters' versions into the report. Raises InstallError without a usable vLLM."""
+        """Put the interpreters' versions into the report; InstallError without a usable vLLM."""
         server = facts(self.server_python)
         server.require_vllm()
         own = facts(Path(sys.executable))

@@ -1,4 +1,4 @@
-"""The options of a run, once: the command line makes them, `pytest cases/ --mm key=value` makes the same."""
+"""The options of a run: made by the command line, or by `pytest cases/ --mm key=value`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ class RunOptions:
 
 
 def settings_of(words: Iterable[str]) -> dict[str, str]:
-    """`--set key=value` words as a mapping. Raises UsageError for an unknown key or a missing `=`."""
+    """`--set key=value` words as a mapping; UsageError for an unknown key or a missing `=`."""
     settings: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Judging, as pure functions: numbers in, a verdict out; verdicts in, a run outcome and an exit code out."""
+"""Judging, as pure functions: numbers to a verdict; verdicts to a run outcome and exit code."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -117,7 +117,7 @@ _WORST_FIRST = (
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict for a check that judged several things: the worst one, largest error, least effect."""
+    """One verdict of several: the worst one, with the largest error and the least effect."""
     worst = min(verdicts, key=lambda v: _WORST_FIRST.index(v.outcome))
     errors = [v.error for v in verdicts if v.error is not None]
     effects = [v.effect for v in verdicts if v.effect is not None]

@@ -91,7 +91,7 @@ class ServerPool:
         return self.get(spec)
 
     def give_up(self, spec: ServerSpec, error: MmLoraError) -> None:
-        """Every later `get` of this spec raises `error`: no endless restarting of a killed server."""
+        """Each later `get` of this spec raises `error`: no endless restarts of a killed server."""
         self.release(spec)
         future: Future[Started] = Future()
         future.set_exception(error)
@@ -180,7 +180,7 @@ class ServerPool:
 
 
 def died_by_itself(started: Started) -> ServerDied | None:
-    """The server's death as an error, or None while it lives; waits a little, since clients see it first."""
+    """The server's death as an error, None while it lives; waits, since clients see it first."""
     for _ in range(20):
         try:
             started.server.poll()

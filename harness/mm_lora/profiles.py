@@ -24,7 +24,7 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Model, server flags, dtype, tolerances (logprob) and time limits (seconds) of one place to run.
+    """Model, flags, dtype, tolerances (logprob) and time limits (seconds) of one place to run.
 
     `truths` are the independent truths that exist there; `select` are id patterns (empty: all).
     """
@@ -58,7 +58,8 @@ def load(name_or_path: str) -> Profile:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
-            f"no profile '{name_or_path}'", f"one of {', '.join(names())}, or the path of a .toml file"
+            f"no profile '{name_or_path}'",
+            f"one of {', '.join(names())}, or the path of a .toml file",
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"profile {path} cannot be read: {error}") from error
@@ -98,4 +99,6 @@ def _known_keys(data: Any, known: set[str], source: str, where: str) -> None:
         raise UsageError(f"{source}: {where} must be a table")
     unknown = sorted(set(data) - known)
     if unknown:
-        raise UsageError(f"{source}: unknown key {unknown[0]!r} in {where}", f"known: {sorted(known)}")
+        raise UsageError(
+            f"{source}: unknown key {unknown[0]!r} in {where}", f"known: {sorted(known)}"
+        )

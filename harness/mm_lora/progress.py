@@ -14,7 +14,7 @@ from mm_lora.report.terminal import STYLES
 
 
 class Progress:
-    """Says what is starting, how long it takes and what is being checked. Safe to call from threads."""
+    """Says what is starting, how long it takes, what is being checked. Safe from threads."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, file=sys.stderr, highlight=False)
@@ -69,8 +69,9 @@ class Progress:
             style = STYLES.get(outcome, "")
             # On a terminal the passes stay in the status line: only what needs eyes scrolls by.
             if not self._live or outcome != "pass":
+                took = f"[dim]{duration_s:.1f} s[/dim]"
                 self.console.print(
-                    f"[{style}]{outcome:>12}[/{style}] {escape(check_id)} [dim]{duration_s:.1f} s[/dim]",
+                    f"[{style}]{outcome:>12}[/{style}] {escape(check_id)} {took}",
                     soft_wrap=True,
                 )
             self._show()

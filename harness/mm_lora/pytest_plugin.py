@@ -1,7 +1,8 @@
-"""What turns pytest into the runner of cases/: ids, selection, fixtures, and the recording of outcomes.
+"""What turns pytest into the runner of cases/: ids, selection, fixtures, recorded outcomes.
 
-A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are filled
-from its parameters. `@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
+A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
+filled from its parameters.
+`@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
 `@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model.
 """
 
@@ -189,9 +190,9 @@ def pytest_runtest_protocol(
     if spec is not None and state.lab is not None:
         specs = state.plan.specs
         following = specs[specs.index(spec) + 1 :]
-        if state.last_of[spec.label + repr(spec)] == planned.id:
-            if not state.options.settings.get("keep-server"):
-                state.lab.pool.release(spec)
+        is_last = state.last_of[spec.label + repr(spec)] == planned.id
+        if is_last and not state.options.settings.get("keep-server"):
+            state.lab.pool.release(spec)
         if following and state.lab.pool.is_ready(spec):
             state.lab.pool.prefetch(following[0])
     return result
@@ -248,9 +249,10 @@ def _verdict(item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
     if isinstance(error, MmLoraError):
         return Verdict(outcome=Outcome.ERROR, reason=str(error))
     place = call.excinfo.traceback[-1]
+    file = str(place.path).rpartition("/")[2]
     return Verdict(
         outcome=Outcome.ERROR,
-        reason=f"{type(error).__name__}: {error} ({place.path.name}:{place.lineno + 1})",
+        reason=f"{type(error).__name__}: {error} ({file}:{place.lineno + 1})",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run writes down: one `Check` a judged id, and the `Run` around them (the report schema)."""
+"""What a run writes down (the report schema): a `Check` for each id, the `Run` around them."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ SCHEMA = 1
 
 @dataclass(kw_only=True)
 class Check:
-    """One entry of report.json's `checks`. `defect`: id in known_defects.toml; `repeat`: a command line."""
+    """One of report.json's `checks`. `defect`: id in known_defects.toml; `repeat`: a command."""
 
     id: str
     title: str

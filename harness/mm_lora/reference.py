@@ -54,7 +54,7 @@ class Reference:
 
         `adapter`: the folder to merge, None for the base. Raises BuildError when the worker fails.
         """
-        question = {
+        question: dict[str, Any] = {
             "text": request.text,
             "pictures": [
                 base64.b64encode(picture_png(picture)).decode("ascii")

@@ -12,7 +12,7 @@ from mm_lora.report.folder import read_report
 from mm_lora.report.terminal import render
 from mm_lora.resources import cases_dir
 
-# Our own progress and report take the place of pytest's; a user's pytest configuration is none of ours.
+# Our progress and report take the place of pytest's; a user's pytest configuration is not ours.
 _QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
 
 

@@ -1,4 +1,4 @@
-"""Check ids and the patterns that select them: `group/model/subject/variant`, globs whose `*` crosses `/`."""
+"""Check ids, `group/model/subject/variant`, and the globs that select them (`*` crosses `/`)."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ def matches(pattern: str, check_id: str) -> bool:
 
 
 def require_matches(patterns: Iterable[str], ids: Sequence[str], option: str) -> None:
-    """Raise UsageError for the first pattern that names no check: a typo must not select nothing."""
+    """Raise UsageError for a pattern that names no check: a typo must not select nothing."""
     for pattern in patterns:
         if any(matches(pattern, check_id) for check_id in ids):
             continue

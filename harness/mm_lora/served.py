@@ -52,14 +52,14 @@ class Served:
         return self.ask_again(request)
 
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
-        """Ask all at once, so that the server can batch them; answers in the order of `requests`."""
+        """Ask all at once, so that the server can batch; answers in the order of `requests`."""
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
             return list(threads.map(self.ask_again, requests))
 
     def forced(self, request: Request, answer: Answer, *, predict: bool = False) -> Forced:
-        """The reference's logprobs for the tokens of `answer`, with the adapter and with the base."""
+        """The reference's logprobs for the tokens of `answer`, with adapter and with base."""
         names = () if request.model == self.base else (request.model,)
         built = self.lab.adapters(self.spec.model, names)
         return self.lab.reference.forced(

@@ -101,9 +101,7 @@ def test_the_log_says_that_the_tower_takes_lora(fast: VllmServer) -> None:
     assert "will be ignored" not in log
 
 
-def test_plain_and_fast_give_the_same_bits(
-    fast: VllmServer, files: Files, tmp_path: Path
-) -> None:
+def test_plain_and_fast_give_the_same_bits(fast: VllmServer, files: Files, tmp_path: Path) -> None:
     expected = answers(fast)
     assert len({str(answer) for answer in expected.values()}) == len(expected)
     with make(files, tmp_path, "plain") as plain:
@@ -210,5 +208,3 @@ def test_rank_above_the_maximum(files: Files, tmp_path: Path) -> None:
     with pytest.raises(ServerDied, match="rank 8, above"), server:
         pass
     assert left(server) == set()
-
-

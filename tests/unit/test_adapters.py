@@ -72,8 +72,16 @@ def test_standard_changed() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rank": 0}, {"rank": 1.5}, {"rank": True}, {"alpha": 0}, {"alpha": float("nan")}]
-    + [{"dtype": "int8"}, {"groups": ("tower",)}, {"groups": ()}],
+    [
+        {"rank": 0},
+        {"rank": 1.5},
+        {"rank": True},
+        {"alpha": 0},
+        {"alpha": float("nan")},
+        {"dtype": "int8"},
+        {"groups": ("tower",)},
+        {"groups": ()},
+    ],
 )
 def test_nonsense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -1,1 +1,1 @@
-"""Makes environments that have a vLLM; standard library only, since it runs before anything is installed."""
+"""Makes environments that have a vLLM; standard library only: it runs before all else is there."""

@@ -1,4 +1,4 @@
-"""Runs pip and uv inside an environment, shows what they say, and turns their failures into clear errors."""
+"""Runs pip and uv inside an environment, and turns their failures into clear errors."""
 
 import os
 import subprocess
@@ -15,20 +15,35 @@ _CAUSES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("no space left", "disk quota"), "the disk is full: free some space and call again"),
     (
         ("hash mismatch", "do not match the hashes", "hashes are required"),
-        "an index serves another file than the pinned one: look at `pip config list` and uv's configuration",
+        "an index serves another file than the pinned one: look at `pip config list` and at uv's "
+        "configuration",
     ),
     (
         ("certificate",),
-        "a proxy with a certificate of its own? name its CA file (`pip config set global.cert FILE`, or SSL_CERT_FILE)",
+        "a proxy with a certificate of its own? name its CA file "
+        "(`pip config set global.cert FILE`, or SSL_CERT_FILE)",
     ),
     (
-        ("failed to fetch", "error sending request", "dns error", "connection", "newconnectionerror", "timed out"),
-        "no network, or the package index cannot be reached: look at the connection, the proxy variables and "
-        "`pip config list`",
+        (
+            "failed to fetch",
+            "error sending request",
+            "dns error",
+            "connection",
+            "newconnectionerror",
+            "timed out",
+        ),
+        "no network, or the package index cannot be reached: look at the connection, the proxy "
+        "variables and `pip config list`",
     ),
     (
-        ("no solution found", "no matching distribution", "could not find a version", "no version of"),
-        "the configured package indexes lack a pinned package: look at `pip config list` and uv's configuration",
+        (
+            "no solution found",
+            "no matching distribution",
+            "could not find a version",
+            "no version of",
+        ),
+        "the configured package indexes lack a pinned package: look at `pip config list` and at "
+        "uv's configuration",
     ),
 )
 _UNKNOWN = "the client's own message above; a second call starts over"
@@ -45,11 +60,13 @@ def probable_check(output: str) -> str:
 
 def worth_showing(line: str) -> bool:
     """Drops uv's list of two hundred installed packages and pip's progress."""
-    return bool(line.strip()) and not line.startswith((" + ", " - ", " ~ "))
+    return bool(line.strip()) and not line.startswith((" + ", " - ", " ~ ", "Using Python"))
 
 
-def run(command: Sequence[str], what: str, say: Say, environ: Mapping[str, str] | None = None) -> None:
-    """Runs one command, its output shown line by line; InstallError with the probable cause when it fails."""
+def run(
+    command: Sequence[str], what: str, say: Say, environ: Mapping[str, str] | None = None
+) -> None:
+    """Runs one command, its output shown line by line; InstallError with the probable cause."""
     tail: list[str] = []
     process = subprocess.Popen(
         command,
@@ -71,11 +88,14 @@ def run(command: Sequence[str], what: str, say: Say, environ: Mapping[str, str] 
             process.terminate()  # interrupted: leave no download running
             raise
     if process.returncode != 0:
-        raise InstallError(f"{what} failed ({Path(command[0]).name} ended with {process.returncode})", probable_check("".join(tail)))
+        raise InstallError(
+            f"{what} failed ({Path(command[0]).name} ended with {process.returncode})",
+            probable_check("".join(tail)),
+        )
 
 
 class Environment:
-    """The package clients of one environment folder: its own pip, and a pinned uv that pip put beside it."""
+    """The package clients of one environment: its own pip, and a pinned uv that pip put there."""
 
     def __init__(self, folder: Path, say: Say) -> None:
         self.python = folder / "bin" / "python"
@@ -86,7 +106,16 @@ class Environment:
     def install_uv(self) -> None:
         """pip installs uv by hash; pip reads the user's own configuration by itself."""
         pins = recipes.requirements_dir() / "uv.txt"
-        command = [str(self.python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(pins)]
+        command = [
+            str(self.python),
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--require-hashes",
+            "-r",
+            str(pins),
+        ]
         # a `user = true` in pip's configuration would refuse, or miss, the environment
         run(command, "installing uv with pip", self._say, {**os.environ, "PIP_USER": "0"})
 
@@ -94,16 +123,31 @@ class Environment:
         """uv's environment: the caller's, and what pip is configured with in uv's words."""
         if self._environ is None:
             listed = subprocess.run(
-                [str(self.python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+                [str(self.python), "-m", "pip", "config", "list"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             pip = client_settings.parse_config_list(listed.stdout)
             self._environ = {**os.environ, **client_settings.uv_variables(pip, os.environ)}
         return self._environ
 
     def finds(self, requirement: str) -> bool:
-        """Whether uv can install one package, its requirements aside; InstallError when no index could be asked."""
+        """Whether uv can install one package, its requirements aside.
+
+        Raises InstallError when the indexes could not be asked.
+        """
         answer = subprocess.run(
-            [str(self._uv), "pip", "compile", "--quiet", "--no-deps", "--python", str(self.python), "-"],
+            [
+                str(self._uv),
+                "pip",
+                "compile",
+                "--quiet",
+                "--no-deps",
+                "--python",
+                str(self.python),
+                "-",
+            ],
             input=requirement,
             env=self.environ(),
             capture_output=True,
@@ -113,7 +157,9 @@ class Environment:
         if answer.returncode in (0, 1):  # 1: asked, and there is none
             return answer.returncode == 0
         self._say(answer.stderr.rstrip())
-        raise InstallError(f"could not ask the package indexes for {requirement}", probable_check(answer.stderr))
+        raise InstallError(
+            f"could not ask the package indexes for {requirement}", probable_check(answer.stderr)
+        )
 
     def install(self, what: str, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         """`uv pip install ARGUMENTS` into the environment."""

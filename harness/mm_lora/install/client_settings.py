@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# pip's order of sections, the later ones win (pip/_internal/cli/parser.py: _get_ordered_configuration_items)
+# pip's order of sections, the later ones win
+# (pip/_internal/cli/parser.py: _get_ordered_configuration_items)
 _SECTIONS = ("global", "install", ":env:")
 
 # pip's option -> uv's variable, and other names under which the user may have told uv the same
@@ -25,7 +26,7 @@ _PLAIN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 def parse_config_list(text: str) -> dict[str, str]:
-    """pip's options by name, from what `pip config list` prints (`section.option='value'` lines)."""
+    """pip's options by name, from the `section.option='value'` lines of `pip config list`."""
     found: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in text.splitlines():
         key, equals, quoted = line.partition("=")
@@ -59,7 +60,7 @@ def uv_variables(
     tell("UV_FIND_LINKS", ",".join(_present(pip.get("find-links", "").split(), exists)))
     extra = " ".join(_present(pip.get("extra-index-url", "").split(), exists))
     if tell("UV_INDEX", extra, "UV_EXTRA_INDEX_URL"):
-        # pip takes the best version of all indexes; uv would stop at the first that knows the package
+        # pip takes the best version of all indexes; uv stops at the first that has the package
         tell("UV_INDEX_STRATEGY", "unsafe-best-match")
     if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         tell("UV_NO_INDEX", "1")

@@ -29,19 +29,27 @@ def candidates() -> list[str]:
 
 
 def find_on_path() -> str | None:
-    """The first candidate that really runs (a version manager's shim may not) and can make environments."""
+    """The first candidate that runs (a version manager's shim may not) and has its venv module."""
     for name in candidates():
         found = shutil.which(name)
         if found is None:
             continue
         try:
             answer = subprocess.run(
-                [found, "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, check=False
+                [found, "-c", _PROBE],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=30,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             continue
         numbers = answer.stdout.split()
-        if answer.returncode == 0 and len(numbers) == 2 and fits((int(numbers[0]), int(numbers[1]))):
+        if (
+            answer.returncode == 0
+            and len(numbers) == 2
+            and fits((int(numbers[0]), int(numbers[1])))
+        ):
             return found
     return None
 
@@ -49,13 +57,14 @@ def find_on_path() -> str | None:
 def unfit_message(version: tuple[int, ...]) -> str:
     """What is said when neither the running Python nor any on PATH fits."""
     return (
-        "setup: mm-lora needs Python %d.%d to %d.%d; this is %d.%d, and PATH has no other that runs and has its venv module\n"
+        "setup: mm-lora needs Python %d.%d to %d.%d; this is %d.%d, and PATH has no other "
+        "that runs and has its venv module\n"
         "  check: install one, or name it, as in `make setup PYTHON=/path/to/python3.11`"
     ) % (OLDEST + NEWEST + version[:2])
 
 
 def hand_over_if_unfit() -> None:
-    """Replaces this process by a fit Python's, or ends it with a message (exit code 3), unless this one fits."""
+    """Unless this Python fits: goes on as one that does, or ends with a message and code 3."""
     version = tuple(sys.version_info[:2])
     if fits(version):
         return

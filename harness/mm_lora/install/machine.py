@@ -1,4 +1,4 @@
-"""What the machine must have before anything is downloaded: Linux on x86_64, AVX2, room on the disk."""
+"""What the machine must have before any download: Linux on x86_64, AVX2, room on the disk."""
 
 import platform
 import shutil

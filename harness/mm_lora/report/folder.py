@@ -11,7 +11,7 @@ from mm_lora.errors import ReportError, UsageError
 
 
 class RunFolder:
-    """Where one run writes. Raises ReportError when that is not possible, before anything starts."""
+    """Where one run writes. Raises ReportError when it cannot, before anything starts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class RunFolder:
         return target
 
     def write_json(self, name: str, value: Any) -> Path:
-        """`write` for a JSON document; infinities and NaN become strings, so any reader can parse it."""
+        """`write` for JSON; infinities and NaN become strings, so any reader can parse it."""
         return self.write(name, dumps(value) + "\n")
 
     def append_json(self, name: str, value: Any) -> None:
@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 
 def find_run(name: str, reports: Path) -> Path:
-    """The folder of a stored run: `latest`, a name below `reports`, or a path. Raises UsageError."""
+    """The folder of a stored run: `latest`, a name in `reports`, or a path; or UsageError."""
     for candidate in (reports / name, Path(name)):
         if (candidate / "report.json").is_file():
             return candidate

@@ -1,4 +1,4 @@
-"""Worker job: teacher-forced logprobs by transformers, fp32, with one adapter merged into the weights.
+"""Worker job: teacher-forced logprobs by transformers, fp32, one adapter merged into the weights.
 
 The merge is written from LoRA's definition, W + scale · B·A with scale = alpha / r (alpha / √r for
 rsLoRA), not taken from PEFT, whose unloading does not restore a base exactly; the original tensors
@@ -64,11 +64,12 @@ def _load(checkpoint: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoProcessor, Llama4ForConditionalGeneration
 
-    model = Llama4ForConditionalGeneration.from_pretrained(
+    model: Any = Llama4ForConditionalGeneration.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )
     model.eval()
-    return model, AutoProcessor.from_pretrained(checkpoint, local_files_only=True)
+    processors: Any = AutoProcessor
+    return model, processors.from_pretrained(checkpoint, local_files_only=True)
 
 
 def _inputs(processor: Any, text: str, pictures: Sequence[str]) -> Any:

