@@ -57,7 +57,10 @@ def test_serves_and_leaves_nothing(make: Make) -> None:
         assert len(left(server)) == 3
         assert [one["role"] for one in server.processes] == ["api-server", "engine-core", "worker"]
         assert "--lora-modules" in server.command
+        temporary = Path(server.environment["TMPDIR"])
+        assert temporary.is_dir()
     assert left(server) == set()
+    assert not temporary.exists()
     with pytest.raises(ServerDied, match="not running"):
         server.poll()
     server.stop()
@@ -142,10 +145,9 @@ def test_death_while_serving(make: Make) -> None:
     with make() as server:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 5
+        time.sleep(0.5)
         with pytest.raises(ServerDied, match=r"while serving, signal 9 \(SIGKILL\)"):
-            while time.monotonic() < deadline:
-                server.poll()
+            server.poll()
         assert len(left(server)) == 2
     assert left(server) == set()
 

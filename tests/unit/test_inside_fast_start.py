@@ -1,4 +1,4 @@
-"""What decides over a fast start, and what its children are given; forking itself is in tests/e2e."""
+"""What decides over a fast start, and what its children get; tests/e2e has the forking."""
 
 import importlib.metadata
 import json

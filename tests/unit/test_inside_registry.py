@@ -5,9 +5,16 @@ from mm_lora.inside.catalogue import PATCHES
 from mm_lora.inside.registry import Patch, UnknownPatch, select
 
 
-def patch(identity: str, **changes: str) -> Patch:
-    fields = {"kind": "compat", "reason": "because", **changes}
-    return Patch(id=identity, modules=("vllm.x",), apply=lambda module: None, **fields)
+def patch(identity: str, kind: str = "compat", versions: str = "", platform: str = "any") -> Patch:
+    return Patch(
+        id=identity,
+        kind=kind,
+        modules=("vllm.x",),
+        apply=lambda module: None,
+        reason="because",
+        versions=versions,
+        platform=platform,
+    )
 
 
 CPU = patch("cpu", platform="cpu")

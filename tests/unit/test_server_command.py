@@ -29,6 +29,7 @@ def environment(caller: dict[str, str], **changes: object) -> dict[str, str]:
         plugin_folder=Path("/run/plugin"),
         config=Path("/run/inside.json"),
         working_folder=Path("/here"),
+        temporary=Path("/tmp/short"),
     )
 
 
@@ -101,3 +102,7 @@ def test_spec_wins_over_defaults_and_nothing_of_the_caller_is_copied() -> None:
     assert found["VLLM_NO_USAGE_STATS"] == "1"
     assert found["MM_LORA_INSIDE"] == "/run/inside.json"
     assert "SECRET_TOKEN" not in found
+
+
+def test_temporary_files_are_its_own() -> None:
+    assert environment({"TMPDIR": "/theirs"})["TMPDIR"] == "/tmp/short"

@@ -67,9 +67,9 @@ def test_bad_paths_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None
     checkpoint, adapter = folders
     with pytest.raises(UsageError, match="no folder for adapter 'a'"):
         check(checkpoint, {})
-    with pytest.raises(UsageError, match="there is no folder .*nowhere"):
+    with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         check(checkpoint, {"a": tmp_path / "nowhere"})
-    with pytest.raises(UsageError, match="has no adapter_config.json"):
+    with pytest.raises(UsageError, match=r"has no adapter_config\.json"):
         check(checkpoint, {"a": tmp_path})
     with pytest.raises(UsageError, match="is not a Python interpreter"):
         check(checkpoint, {"a": adapter}, tmp_path)

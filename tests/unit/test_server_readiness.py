@@ -48,7 +48,10 @@ def test_all_reported() -> None:
         ([ENGINE, WORKER], "api-server"),
         ([API, WORKER], "engine-core"),
         ([API, ENGINE], "1 of 1 workers"),
-        ([API, report("engine-core", holds_worker=True)], "1 of 1 workers"),
+        (
+            [report("api-server", start="fast"), report("engine-core", holds_worker=True)],
+            "1 of 1 workers",
+        ),
     ],
 )
 def test_silence_is_an_error(reports: list[dict[str, Any]], missing: str) -> None:
@@ -73,7 +76,7 @@ def test_a_failed_patch_names_patch_process_and_hook_point() -> None:
 
 
 def test_a_failed_plugin_is_an_error() -> None:
-    with pytest.raises(PatchError, match="plugin failed in the engine-core .*UnknownPatch"):
+    with pytest.raises(PatchError, match=r"plugin failed in the engine-core .*UnknownPatch"):
         check_reports(SPEC, [API, report("engine-core", error="UnknownPatch: x"), WORKER])
 
 

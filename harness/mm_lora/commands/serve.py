@@ -155,7 +155,7 @@ def _sayer(console: "Console") -> Callable[[str], None]:
 
 @contextmanager
 def _terminates() -> Iterator[list[int]]:
-    """SIGTERM as KeyboardInterrupt, so that both end the server; the list then has its exit code."""
+    """SIGTERM as KeyboardInterrupt, so that both end the server; the list gets its exit code."""
     ended: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:

@@ -163,7 +163,7 @@ def _be_fast(boot: dict[str, Any]) -> None:
 
 
 def _preload_worker() -> None:
-    """In the fork server. vLLM's worker overrides kernels later, by rebinding: the order is free."""
+    """In the fork server. The worker overrides kernels later, by rebinding: the order is free."""
     _import(_WORKER)
     gc.freeze()
     gc.enable()

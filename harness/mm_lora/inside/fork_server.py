@@ -35,8 +35,8 @@ def obstacle() -> str:
     return f"multiprocessing.forkserver has no {missing[0]}" if missing else ""
 
 
-def start(preload: Callable[[], None]) -> int:
-    """Fork the server off this process, which must have no threads yet; returns its pid.
+def start(preload: Callable[[], None]) -> None:
+    """Fork the server off this process, which must have no threads yet.
 
     `preload` runs in it first; requests for children wait meanwhile. It ends when this process
     and all children have ended.
@@ -63,7 +63,6 @@ def start(preload: Callable[[], None]) -> int:
     server._forkserver_alive_fd = alive_w
     server._forkserver_pid = pid
     atexit.register(stop)
-    return pid
 
 
 def stop() -> None:
@@ -113,7 +112,7 @@ class ForkedProcess(process.BaseProcess):
     _environment: dict[str, str] | None = None
 
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
         # Libraries are preloaded when an interpreter starts: others need a fresh one.
         if os.environ.get("LD_PRELOAD", "") != _preloaded_libraries:
             print(

@@ -1,4 +1,4 @@
-"""Runs an action when a module is imported, and replaces functions so that a missing one is an error."""
+"""Runs actions when a module is imported, and replaces functions: a missing one is an error."""
 
 import importlib.abc
 import importlib.machinery

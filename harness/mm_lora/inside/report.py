@@ -1,4 +1,4 @@
-"""What one vLLM process says about itself to the harness: a small JSON file, replaced atomically."""
+"""What one vLLM process tells the harness about itself: a small file, replaced atomically."""
 
 import contextlib
 import json

@@ -4,10 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 ALIVE_VARIABLE = "MM_LORA_ALIVE"
@@ -60,11 +62,19 @@ def _watch(pipe: int | None, parent_pid: int) -> None:
     while not _gone(pipe, parent_pid):
         pass
     if pipe is not None:
+        _remove_temporary_folder()
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_S)  # vLLM's own way out, if it takes one
     if pipe is not None and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _remove_temporary_folder() -> None:
+    """The harness made it for this server, and is not there to remove it."""
+    folder = Path(os.environ.get("TMPDIR", ""))
+    if folder.name.startswith("mm-lora-"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _gone(pipe: int | None, parent_pid: int) -> bool:

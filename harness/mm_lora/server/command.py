@@ -50,14 +50,17 @@ def build_environment(
     plugin_folder: Path,
     config: Path,
     working_folder: Path,
+    temporary: Path,
 ) -> dict[str, str]:
     """The variables that the harness sets on top of the caller's environment.
 
     The plugin's folder goes in front of the caller's PYTHONPATH, whose relative entries are made
     absolute since the server runs in a folder of its own. The plugin's name is appended to
     VLLM_PLUGINS where the caller set it; setting it otherwise would switch off all other plugins.
+    `temporary` is removed with the server: killed processes leave sockets and files there.
     """
     environment = dict(DEFAULT_ENVIRONMENT)
+    environment["TMPDIR"] = str(temporary)
     environment.update(spec.env)
     paths = [str(plugin_folder)]
     theirs = environment.get("PYTHONPATH") or caller.get("PYTHONPATH", "")

@@ -1,4 +1,4 @@
-"""Makes our plugin visible to any interpreter: a folder for PYTHONPATH with a package and its metadata."""
+"""Makes our plugin visible to any interpreter: a PYTHONPATH folder with package and metadata."""
 
 import json
 import shutil

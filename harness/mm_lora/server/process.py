@@ -1,36 +1,26 @@
 """VllmServer: a real vLLM server as a context manager that leaves nothing behind."""
 
-import contextlib
 import os
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from mm_lora.errors import PatchError, ServerDied, ServerError, ServerTimeout
-from mm_lora.server import readiness, remains
+from mm_lora.errors import ServerDied, ServerError, ServerTimeout
+from mm_lora.server import readiness
 from mm_lora.server.checks import check_before_start
-from mm_lora.server.command import (
-    ALIVE_VARIABLE,
-    HOST,
-    build_command,
-    build_environment,
-)
-from mm_lora.server.diagnose import Diagnosis, describe_exit, diagnose, trouble
+from mm_lora.server.command import HOST, build_command, build_environment
+from mm_lora.server.diagnose import describe_exit
+from mm_lora.server.group import ProcessGroup
 from mm_lora.server.inside_folder import write_config, write_plugin_folder
+from mm_lora.server.log import ServerLog
 from mm_lora.server.port import PortReservation
 from mm_lora.server.spec import ServerSpec
 
 _TURN_S = 0.1
 _PORT_ATTEMPTS = 3
-_TAIL_LINES = 40
-_DIAGNOSED_BYTES = 400_000
-_CHILDREN_GRACE_S = 3.0  # engine core, workers and the tracker that frees shared memory
-_KILLED_S = 10.0
 
 
 class VllmServer:
@@ -57,6 +47,7 @@ class VllmServer:
         self.spec = spec
         self.folder = folder.absolute()
         self.log = self.folder / "server.log"
+        self._server_log = ServerLog(self.log)
         self.command: list[str] = []
         self.environment: dict[str, str] = {}
         self.ready_s: float | None = None
@@ -70,12 +61,11 @@ class VllmServer:
         self._say = say or (lambda _: None)
         self._keep = keep
         self._config = self.folder / "inside.json"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: ProcessGroup | None = None
         self._reservation: PortReservation | None = None
-        self._alive: int | None = None
         self._began = 0.0
         self._stopped = False
-        self._stop_lock = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def base_url(self) -> str:
@@ -85,7 +75,7 @@ class VllmServer:
     @property
     def pid(self) -> int | None:
         """The API server's pid: also its group and its session."""
-        return self._process.pid if self._process else None
+        return self._group.pid if self._group else None
 
     @property
     def processes(self) -> list[dict[str, Any]]:
@@ -105,15 +95,7 @@ class VllmServer:
     def start(self) -> None:
         """Launch and return at once. UsageError for a path or port that is wrong."""
         check_before_start(self.spec, self._python, self._checkpoint, self._adapters)
-        try:
-            self._launch()
-        except OSError as error:
-            self.stop()
-            raise ServerError(
-                f"the server could not be launched: {error}",
-                f"that {self.folder} is writable and the disk has room, and that "
-                f"{self._python} can be run",
-            ) from error
+        self._launch()
 
     def wait_ready(self) -> None:
         """Return once the server lists the base and every adapter, and its patches are in.
@@ -141,17 +123,18 @@ class VllmServer:
         readiness.check_reports(self.spec, self.processes)
         self.poll()
         self.ready_s = time.monotonic() - self._began
-        if self._reservation:
-            self._reservation.release()
+        if self._group:
+            self._group.note_shared_memory()
+        self._release_port()
 
     def poll(self) -> None:
         """Raise ServerDied if the API server's process has ended."""
-        if self._stopped or self._process is None:
+        if self._stopped or self._group is None:
             raise ServerDied("the server is not running: it was stopped or never started")
-        exit_code = self._process.poll()
+        exit_code = self._group.poll()
         if exit_code is None:
             return
-        found = self._diagnosis(exit_code)
+        found = self._server_log.diagnosis(exit_code)
         when = "while starting" if self.ready_s is None else "while serving"
         raise ServerDied(
             f"the server ended by itself {when}, {describe_exit(exit_code)}: {found.cause}",
@@ -162,15 +145,13 @@ class VllmServer:
 
     def stop(self) -> None:
         """SIGTERM, then after the grace time SIGKILL to all that is left; again is no error."""
-        with self._stop_lock:
+        with self._lock:
             self._stopped = True
-            if self._process is not None:
-                self._end(self._process)
-            self._let_go()
+            self._clear()
 
-    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+    def log_tail(self) -> str:
         """The last lines of the log that a healthy server would not have."""
-        return "\n".join(trouble(self._log_end()).splitlines()[-lines:])
+        return self._server_log.tail()
 
     def __enter__(self) -> Self:
         try:
@@ -181,22 +162,25 @@ class VllmServer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def _launch(self) -> None:
-        with self._stop_lock:
+        with self._lock:
             if self._stopped:
                 raise ServerError("the server was stopped before it was launched")
-            self._prepare_and_run()
+            self._clear()
+            try:
+                self._run()
+            except OSError as error:
+                self._clear()
+                raise ServerError(
+                    f"the server could not be launched: {error}",
+                    f"that {self.folder} is writable and the disk has room, and that "
+                    f"{self._python} can be run",
+                ) from error
 
-    def _prepare_and_run(self) -> None:
-        self._let_go()
+    def _run(self) -> None:
         self._reservation = PortReservation(self._wanted_port)
         self.port = self._reservation.port
         reports = self.folder / "processes"
@@ -205,10 +189,8 @@ class VllmServer:
             stale.unlink()
         plugin = write_plugin_folder(self.folder / "plugin")
         probe = {"folder": str(self.folder / "probe")} if self.spec.probe else None
-        write_config(
-            self._config,
-            {"patches": self.spec.patches, "probe": probe, "start": self.spec.start},
-        )
+        config = {"patches": self.spec.patches, "probe": probe, "start": self.spec.start}
+        write_config(self._config, config)
         self.command = build_command(
             self.spec,
             python=self._python,
@@ -217,57 +199,31 @@ class VllmServer:
             port=self.port,
             fast=self.spec.start != "plain",
         )
+        self._group = ProcessGroup(self._config, self._keep)
         self.environment = build_environment(
             self.spec,
             caller=os.environ,
             plugin_folder=plugin,
             config=self._config,
             working_folder=Path.cwd(),
+            temporary=self._group.temporary,
         )
-        changed = " ".join(f"{k}={shlex.quote(v)}" for k, v in self.environment.items())
-        self._say(f"{changed} {shlex.join(self.command)}")
+        changes = " ".join(f"{key}={shlex.quote(v)}" for key, v in self.environment.items())
+        self._say(f"{changes} {shlex.join(self.command)}")
         self._began = time.monotonic()
-        inherited: tuple[int, ...] = ()
-        environment = {**os.environ, **self.environment}
-        if not self._keep:
-            # The server watches the other end: it ends with us, however we end.
-            theirs, self._alive = os.pipe()
-            environment[ALIVE_VARIABLE] = f"{theirs}:{os.fstat(theirs).st_ino}"
-            inherited = (theirs,)
-        try:
-            with open(self.log, "wb") as log:
-                self._process = subprocess.Popen(
-                    self.command,
-                    env=environment,
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=inherited,
-                )
-        finally:
-            for descriptor in inherited:
-                os.close(descriptor)
+        self._group.run(self.command, self.environment, self.log)
 
-    def _end(self, process: "subprocess.Popen[bytes]") -> None:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self._grace_s)
-                remains.wait_gone(process.pid, self._config, _CHILDREN_GRACE_S)
-        left = remains.end_all(process.pid, self._config, _KILLED_S)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_KILLED_S)
-        if left:
-            self._say(f"could not end processes {sorted(left)} of the server")
+    def _clear(self) -> None:
+        """End what runs and give back what is held; the group stays, to tell its pid."""
+        self._release_port()
+        if self._group:
+            left = self._group.end(self._grace_s)
+            if left:
+                self._say(f"could not end processes {sorted(left)} of the server")
 
-    def _let_go(self) -> None:
+    def _release_port(self) -> None:
         if self._reservation:
             self._reservation.release()
-        if self._alive is not None:
-            os.close(self._alive)
-            self._alive = None
 
     def _all_served(self) -> bool:
         models = readiness.served_models(self.port)
@@ -283,26 +239,13 @@ class VllmServer:
         return True
 
     def _port_was_taken(self) -> bool:
-        return self._wanted_port is None and self._diagnosis(None).kind == "port-taken"
+        return self._wanted_port is None and self._server_log.diagnosis().kind == "port-taken"
 
     def _timed_out(self) -> ServerError:
-        with contextlib.suppress(PatchError):
-            readiness.check_errors(self.processes)
-        found = self._diagnosis(None)
+        found = self._server_log.diagnosis()
         hint = f"; its log says: {found.cause}" if found.kind != "unknown" else ""
         return ServerTimeout(
             f"the server runs but was not ready after {self._ready_timeout_s:g} s{hint}",
             f"the log {self.log}, the machine's load, and the profile's ready_timeout_s",
             self.log_tail(),
         )
-
-    def _diagnosis(self, exit_code: int | None) -> Diagnosis:
-        return diagnose(self._log_end(), exit_code)
-
-    def _log_end(self) -> str:
-        try:
-            with open(self.log, "rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _DIAGNOSED_BYTES))
-                return log.read().decode("utf-8", "replace")
-        except OSError:
-            return ""

@@ -73,13 +73,12 @@ def check_reports(spec: ServerSpec, reports: list[dict[str, Any]]) -> None:
         if not any(report["role"] == role for report in reports):
             raise _silent(f"the {role}")
     workers = [report for report in reports if report["role"] == "worker"]
-    if not workers:  # one GPU needs no process of its own
+    if not workers and start_mode(reports) != "fast":
+        # One GPU needs no process of its own. (A fast start has the worker's modules everywhere.)
         workers = [
             report
             for report in reports
-            if report["role"] == "engine-core"
-            and report["holds_worker"]
-            and report["platform"] != "cpu"
+            if report["role"] == "engine-core" and report["holds_worker"]
         ]
     wanted = workers_wanted(spec)
     if len(workers) < wanted:

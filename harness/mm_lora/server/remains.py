@@ -53,6 +53,18 @@ def end_all(session: int, config: Path, patience_s: float) -> set[int]:
     return set()
 
 
+def shared_memory(pids: set[int]) -> set[Path]:
+    """Files in /dev/shm that the processes have mapped: killed processes leave theirs behind."""
+    found: set[Path] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
+                _, mapped, name = line.partition("/dev/shm/")
+                if mapped and not name.endswith("(deleted)"):
+                    found.add(Path("/dev/shm", name))
+    return found
+
+
 def _stat(pid: int) -> list[str]:
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return text[text.rindex(")") + 1 :].split()[:4]

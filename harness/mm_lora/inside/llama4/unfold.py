@@ -9,11 +9,11 @@ from ..registry import Patch
 
 def _apply(module: ModuleType) -> None:
     def make(original: Any) -> Any:
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **kwargs)
             self.unfold.register_forward_hook(_rows_contiguous)
 
-        return __init__
+        return init
 
     replace(module, "Llama4UnfoldConvolution.__init__", make)
 
