@@ -3,24 +3,23 @@
 from typing import Any
 
 import pytest
+
 from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches
 from mm_lora.llama4.compare_rows import kind_of
-from mm_lora.llama4.hook_client import HookAnswers, HookQuestion, ask_hooks, count_inputs
+from mm_lora.llama4.hook_client import (
+    ONE_OF_EACH,
+    HookAnswers,
+    HookQuestion,
+    ask_hooks,
+    count_inputs,
+)
 from mm_lora.llama4.processor_question import JOB, arguments, mismatches
 from mm_lora.models import PUBLISHED, resolve
 
 MODELS = {name: resolve(name) for name in PUBLISHED}
 GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
-PATHS = (
-    "vision_model.model.layers.33.self_attn.qkv_proj",
-    "vision_model.model.layers.0.mlp.fc2",
-    "vision_model.vision_adapter.mlp.fc1",
-    "vision_model.vision_adapter.mlp.fc2",
-    "multi_modal_projector.linear_1",
-    "language_model.model.layers.47.self_attn.o_proj",
-)
 
 
 def require_published(model: str) -> None:
@@ -31,14 +30,14 @@ def require_published(model: str) -> None:
 @pytest.fixture(scope="session")
 def processor_answer(lab: Lab) -> dict[str, Any]:
     """One question to transformers' processor for all models."""
-    return lab.reference.worker.call(JOB, **arguments(lab.checkpoint("scout"), GEOMETRIES))
+    return lab.worker.call(JOB, **arguments(lab.checkpoint("scout"), GEOMETRIES))
 
 
 @pytest.fixture(scope="session")
 def hook_answers(lab: Lab) -> HookAnswers:
     """One question to vLLM's model class for all models, without weights."""
     questions = [
-        HookQuestion(name, model.config, PATHS, count_inputs(model.geometry))
+        HookQuestion(name, model.config, ONE_OF_EACH, count_inputs(model.geometry))
         for name, model in MODELS.items()
     ]
     return ask_hooks(lab.server_python, questions, say=lab.progress.say)
@@ -64,7 +63,7 @@ def test_processor(model: str, check: Judge, request: pytest.FixtureRequest) -> 
 def test_hook(model: str, check: Judge, request: pytest.FixtureRequest) -> None:
     require_published(model)
     answers: HookAnswers = request.getfixturevalue("hook_answers")
-    kinds = {path: kind_of(path) or "" for path in PATHS}
+    kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     bad = [*capability_mismatches(answers)]
     bad += hook_mismatches(GEOMETRIES[model], answers.models[model], kinds)
     check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")

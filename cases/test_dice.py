@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
 from mm_lora.judging import Judge
 from mm_lora.served import Served

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mm_lora.adapters import standard
 from mm_lora.errors import UsageError
 
 
@@ -45,10 +46,17 @@ KINDS: Mapping[str, Callable[[Path], None]] = {
 }
 
 
-def broken_copy(source: Path, target: Path, kind: str) -> Path:
-    """Copy the adapter folder `source` to `target` and break the copy. Raises UsageError."""
+def parse(setting: str) -> tuple[str, str]:
+    """`ADAPTER:KIND` as its two parts. Raises UsageError: a typo must not break nothing."""
+    name, _, kind = setting.partition(":")
+    standard(name)
     if kind not in KINDS:
         raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
+    return name, kind
+
+
+def broken_copy(source: Path, target: Path, kind: str) -> Path:
+    """Copy the adapter folder `source` to `target` and break the copy; `kind` is one of KINDS."""
     shutil.copytree(source, target)
     KINDS[kind](target)
     return target

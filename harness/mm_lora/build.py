@@ -44,11 +44,17 @@ class Builder:
     """Checkpoints and adapters made by the interpreter `python`, at most once per content key.
 
     The key holds config, spec, seed, the versions of torch, transformers, peft, safetensors and
-    tokenizers, and the builder's own source. One worker does all jobs; `close` ends it.
+    tokenizers, and the builder's own source. One worker does all jobs, the caller's if one is
+    given; `close` ends it.
     """
 
-    def __init__(self, python: Path, say: Callable[[str], None] = lambda line: None) -> None:
-        self._worker = WorkerClient(python, say)
+    def __init__(
+        self,
+        python: Path,
+        say: Callable[[str], None] = lambda line: None,
+        worker: WorkerClient | None = None,
+    ) -> None:
+        self._worker = worker or WorkerClient(python, say)
         self._say = say
         self._versions: Mapping[str, str] = {}
 

@@ -31,10 +31,12 @@ class Defect:
     searched: str
     fix: str
 
-    def concerns(self, check_id: str, version: str) -> bool:
-        """Whether the entry speaks of this check on this vLLM."""
-        return version in SpecifierSet(self.versions, prereleases=True) and any(
-            matches(pattern, check_id) for pattern in self.checks
+    def concerns(self, check_id: str, version: str, platform: str) -> bool:
+        """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
+        return (
+            version in SpecifierSet(self.versions, prereleases=True)
+            and self.platform in ("any", platform)
+            and any(matches(pattern, check_id) for pattern in self.checks)
         )
 
     def explains(self, verdict: Verdict) -> bool:
@@ -55,19 +57,19 @@ def load(path: Path | None = None) -> list[Defect]:
         ]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{file} cannot be read: {error}", "the keys of design and examples"
+            f"{file} cannot be read: {error}", "that each entry has the keys of those already there"
         ) from error
 
 
 def settle(
-    verdict: Verdict, check_id: str, version: str, defects: Sequence[Defect]
+    verdict: Verdict, check_id: str, version: str, platform: str, defects: Sequence[Defect]
 ) -> tuple[Outcome, str | None]:
     """The outcome with the known defects in mind, and the id of the entry that decided it.
 
     A failure that an entry explains is `known-defect`; any other stays a failure. A pass where an
     entry foresees a failure is `fixed-upstream`: inside its versions the entry is stale.
     """
-    mine = [defect for defect in defects if defect.concerns(check_id, version)]
+    mine = [defect for defect in defects if defect.concerns(check_id, version, platform)]
     if verdict.outcome is Outcome.FAIL:
         for defect in mine:
             if defect.explains(verdict):

@@ -59,14 +59,14 @@ class Judge:
         predictors: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Server equals reference, and the adapter acts; `base` None for the base model itself."""
+        allowed = self.tolerance if tolerance is None else tolerance
         verdict = judge_close(
             reference,
             server,
-            tolerance=self.tolerance if tolerance is None else tolerance,
+            tolerance=allowed,
             base=base,
             min_effect=None if base is None else (min_effect or self.min_effect),
         )
-        allowed = self.tolerance if tolerance is None else tolerance
         hits = tuple(
             name
             for name, values in (predictors or {}).items()

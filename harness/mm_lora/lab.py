@@ -11,17 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters import STANDARD, AdapterSpec
-from mm_lora.adapters_broken import broken_copy
+from mm_lora.adapters import standard
+from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.environment import facts
 from mm_lora.errors import ServerDied, ServerError
 from mm_lora.judging import NotPassed
-from mm_lora.models import Model, resolve
+from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict
-from mm_lora.plan import Plan
 from mm_lora.pool import ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
@@ -29,6 +28,7 @@ from mm_lora.record import Run
 from mm_lora.reference import Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.server.spec import ServerSpec
+from mm_lora.worker.client import WorkerClient
 
 
 class Lab:
@@ -41,7 +41,6 @@ class Lab:
         self.profile = profile
         self.folder = folder
         self.progress = progress
-        self.plan = Plan(())
         self.server_python = options.server_python or Path(sys.executable)
         self.run = Run(
             profile=profile.name,
@@ -82,14 +81,19 @@ class Lab:
         }
 
     @cached_property
+    def worker(self) -> WorkerClient:
+        """The one process with torch and transformers; its imports are paid once a run."""
+        return WorkerClient(Path(sys.executable), self.progress.say)
+
+    @cached_property
     def builder(self) -> Builder:
         """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(Path(sys.executable), self.progress.say)
+        return Builder(Path(sys.executable), self.progress.say, self.worker)
 
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        return Reference(Path(sys.executable), self.progress.say)
+        return Reference(self.worker)
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`."""
@@ -100,7 +104,7 @@ class Lab:
         """The adapters of that model, built or from the cache."""
         with self._building:
             known = self._built.setdefault(model, {})
-            missing = [adapter_spec(name) for name in names if name not in known]
+            missing = [standard(name) for name in names if name not in known]
             if missing:
                 known.update(self.builder.adapters(resolve(model), missing))
             return {name: known[name] for name in names}
@@ -115,10 +119,10 @@ class Lab:
         started = self.pool.get(spec)
         try:
             return self._ask(started, request)
-        except (ServerDied, ServerError) as error:
+        except ServerError:
             death = died_by_itself(started)
             if death is None:
-                raise error
+                raise
             return self._after_death(spec, request, death)
 
     def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
@@ -129,7 +133,7 @@ class Lab:
         fresh = self.pool.again(spec)
         try:
             self._ask(fresh, request)
-        except (ServerDied, ServerError):
+        except ServerError:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death from None
@@ -170,32 +174,25 @@ class Lab:
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started is left."""
         self.pool.close()
-        for name in ("builder", "reference"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
+        if "worker" in self.__dict__:
+            self.worker.close()
 
     def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
         paths = {name: adapter.path for name, adapter in built.items()}
-        name, _, kind = self.options.settings.get("break", "").partition(":")
-        if name in paths:
-            target = self.folder.path / "broken" / f"{name}-{spec.key}"
-            if not target.exists():
-                broken_copy(paths[name], target, kind)
-            paths[name] = target
+        if "break" in self.options.settings:
+            name, kind = parse(self.options.settings["break"])
+            if name in paths:
+                target = self.folder.path / "broken" / f"{name}-{spec.key}"
+                if not target.exists():
+                    broken_copy(paths[name], target, kind)
+                paths[name] = target
         return checkpoint, paths
-
-
-def adapter_spec(name: str) -> AdapterSpec:
-    """The synthetic adapter of that name."""
-    return STANDARD[name]
 
 
 def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
     """The models that the user or the profile names; `all` means every published one."""
-    from mm_lora.models import PUBLISHED
-
     names = options.model or (profile.model,)
     wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
     return [resolve(name) for name in dict.fromkeys(wanted)]

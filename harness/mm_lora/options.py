@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mm_lora import adapters_broken
 from mm_lora.errors import UsageError
 
 _LISTS = ("model", "only", "skip", "adapter")
@@ -12,9 +13,7 @@ _SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
 SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
     "port": "a port for the (only) server instead of a free one",
-    "keep-server": "1: leave the server running after the run, for a post-mortem",
     "break": "ADAPTER:alpha|zero-b|prefix|empty: serve a broken copy, to see the checks fail",
-    "probe": "0: do not record rows inside the layers (checks that need them are skipped)",
 }
 
 
@@ -77,6 +76,10 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
             known = "; ".join(f"{name} = {text}" for name, text in SETTINGS.items())
             raise UsageError(f"--set '{word}' is not known", f"key=value with {known}")
         settings[key] = value
+    if not settings.get("port", "0").isdigit():
+        raise UsageError(f"--set port={settings['port']} is no port", "a whole number")
+    if "break" in settings:
+        adapters_broken.parse(settings["break"])
     return settings
 
 

@@ -10,17 +10,21 @@ from mm_lora.server.spec import ServerSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What one check needs of a server. Checks with equal `model`, `flags`, `patches` share one."""
+    """What one check needs of a server. Checks with equal wishes share one, adapters aside.
+
+    `probe`: rows are recorded inside the layers.
+    """
 
     model: str
     adapters: tuple[str, ...] = ()
     flags: tuple[tuple[str, FlagValue | None], ...] = ()
     patches: tuple[str, ...] = ("auto",)
+    probe: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal keys share one server: adapters are united, the rest must be the same."""
-        return (self.model, repr(self.flags), self.patches)
+        return (self.model, repr(self.flags), self.patches, self.probe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def server_spec(
         env=tuple(sorted(profile.env.items())),
         patches=tuple(patches),
         start=options.settings.get("start", "auto"),
-        probe=options.settings.get("probe", "1") != "0",
+        probe=wish.probe,
     )
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mm_lora.client import Client
@@ -23,7 +23,6 @@ class Started:
     server: VllmServer
     client: Client
     record: ServerRecord
-    crashes: list[str] = field(default_factory=list)
 
 
 class ServerPool:

@@ -30,14 +30,11 @@ from mm_lora.report import junit, markdown
 from mm_lora.report.folder import RunFolder
 from mm_lora.selection import select
 from mm_lora.served import Served
+from mm_lora.server.spec import ServerSpec
 
 STATE = pytest.StashKey["State"]()
 PLANNED = pytest.StashKey[Planned]()
 JUDGE = pytest.StashKey[Judge]()
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends the run as Ctrl-C does, with another exit code."""
 
 
 class State:
@@ -55,7 +52,7 @@ class State:
         self.interrupted: ExitCode | None = None
         self.began = 0.0
         self.defects = defects.load()
-        self.last_of: dict[str, str] = {}
+        self.last_of: dict[ServerSpec, str] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and say what the marks mean."""
     for line in (
         "check(id, title): the id of the check that this case judges",
-        "server(adapters, flags, patches): what the case needs of a server",
+        "server(adapters, flags, patches, probe): what the case needs of a server",
         "full: not part of the core",
         "every_model: in the core for every published model",
     ):
@@ -109,6 +106,7 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
             adapters=tuple(server.kwargs.get("adapters", ())),
             flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
             patches=tuple(server.kwargs.get("patches", ("auto",))),
+            probe=bool(server.kwargs.get("probe", False)),
         )
     return Planned(
         id=mark.args[0].format(**texts),
@@ -148,10 +146,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen_items = [by_id[planned.id] for planned in state.plan.checks]
     config.hook.pytest_deselected(items=[i for k, i in by_id.items() if k not in chosen])
     items[:] = chosen_items
-    for planned in state.plan.checks:
-        spec = state.plan.server_of(planned.id)
-        if spec is not None:
-            state.last_of[spec.label + repr(spec)] = planned.id
+    state.last_of = {spec: check_id for check_id, spec in state.plan.servers.items()}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -160,11 +155,15 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     state = session.config.stash[STATE]
     if session.config.option.collectonly or session.testsfailed:
         return
-    signal.signal(signal.SIGTERM, _terminate)
+
+    def terminate(signum: int, frame: object) -> None:
+        state.interrupted = ExitCode.SIGTERM
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         folder = RunFolder.create(state.options.reports)
         state.lab = lab = Lab(state.options, state.profile, folder, state.progress)
-        lab.plan = state.plan
         state.progress.__enter__()
         state.progress.expect(len(state.plan.checks))
         lab.save()
@@ -190,8 +189,7 @@ def pytest_runtest_protocol(
     if spec is not None and state.lab is not None:
         specs = state.plan.specs
         following = specs[specs.index(spec) + 1 :]
-        is_last = state.last_of[spec.label + repr(spec)] == planned.id
-        if is_last and not state.options.settings.get("keep-server"):
+        if state.last_of[spec] == planned.id:
             state.lab.pool.release(spec)
         if following and state.lab.pool.is_ready(spec):
             state.lab.pool.prefetch(following[0])
@@ -262,7 +260,8 @@ def _settled(state: State, check_id: str, verdict: Verdict) -> tuple[Outcome, st
     version = state.lab.run.vllm.get("version")
     if not version or state.options.with_fixes:
         return verdict.outcome, None
-    return defects.settle(verdict, check_id, version, state.defects)
+    platform = "gpu" if state.profile.needs.gpus else "cpu"
+    return defects.settle(verdict, check_id, version, platform, state.defects)
 
 
 def _repeat(options: RunOptions, check_id: str) -> str:
@@ -270,27 +269,8 @@ def _repeat(options: RunOptions, check_id: str) -> str:
     return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
 
 
-def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Remember how the run was ended; `pytest.exit` comes here too and is none of ours."""
-    if isinstance(excinfo.value, Terminated):
-        _session_state.interrupted = ExitCode.SIGTERM
-    elif isinstance(excinfo.value, KeyboardInterrupt):
-        _session_state.interrupted = ExitCode.SIGINT
-
-
-class _SessionState:
-    interrupted: ExitCode | None = None
-
-
-_session_state = _SessionState()
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated
-
-
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Stop what runs, settle the exit code and write every report."""
     state = session.config.stash.get(STATE, None)
     if state is None or state.lab is None:
@@ -306,8 +286,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     )
     if state.fatal is not None:
         code, run.note = state.fatal.exit_code, str(state.fatal)
-    elif _session_state.interrupted is not None:
-        code = _session_state.interrupted
+    elif exitstatus == pytest.ExitCode.INTERRUPTED:
+        code = state.interrupted or ExitCode.SIGINT
         run.note = f"interrupted after {len(run.checks)} of {len(state.plan.checks)} checks"
     elif len(run.checks) < len(state.plan.checks):
         code = max(code, ExitCode.ERROR) if code is not ExitCode.FAIL else code

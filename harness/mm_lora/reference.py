@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,10 @@ class Forced:
 
 
 class Reference:
-    """transformers in a process of its own. Starts only when the cache has no answer."""
+    """transformers in the worker's process. Asks it only when the cache has no answer."""
 
-    def __init__(self, python: Path, say: Callable[[str], None]) -> None:
-        self._python = python
-        self._say = say
-        self.worker = WorkerClient(python, say)
+    def __init__(self, worker: WorkerClient) -> None:
+        self._worker = worker
         self._versions: list[Any] | None = None
 
     def forced(
@@ -69,7 +67,7 @@ class Reference:
         file = cache_dir() / "reference" / f"{key}.json"
         value = _read(file)
         if value is None:
-            value = self.worker.call(
+            value = self._worker.call(
                 "reference",
                 checkpoint=str(checkpoint),
                 adapter=str(adapter) if adapter else None,
@@ -83,13 +81,9 @@ class Reference:
             predicted={name: tuple(v) for name, v in value["predicted"].items()},
         )
 
-    def close(self) -> None:
-        """End the worker."""
-        self.worker.close()
-
     def _made_by(self) -> list[Any]:
         if self._versions is None:
-            found = facts(self._python)
+            found = facts(self._worker.python)
             source = harness_dir() / "mm_lora" / "worker" / "reference.py"
             self._versions = [found.torch, found.transformers, cache.source_key(source)]
         return self._versions

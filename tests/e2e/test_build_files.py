@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora import images
 from mm_lora.adapters import STANDARD
 from mm_lora.build import Builder, BuiltAdapter

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.errors import BuildError
 from mm_lora.llama4.miniature import miniature_config, side_files
 from mm_lora.models import resolve

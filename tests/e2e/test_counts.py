@@ -5,25 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mm_lora.build import Builder
 from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
 from mm_lora.llama4.compare_rows import kind_of
-from mm_lora.llama4.hook_client import HookQuestion, ask_hooks, count_inputs, odd_inputs
+from mm_lora.llama4.hook_client import (
+    ONE_OF_EACH,
+    HookQuestion,
+    ask_hooks,
+    count_inputs,
+    odd_inputs,
+)
 from mm_lora.llama4.processor_question import JOB, arguments, asked_prompts, mismatches
 from mm_lora.models import PUBLISHED, resolve
 from mm_lora.worker.client import WorkerClient
 
 PYTHON = Path(sys.executable)
 MODELS = {name: resolve(name) for name in PUBLISHED}
-PATHS = (
-    "vision_model.patch_embedding.linear",
-    "vision_model.model.layers.33.self_attn.qkv_proj",
-    "vision_model.model.layers.0.mlp.fc2",
-    "vision_model.vision_adapter.mlp.fc1",
-    "vision_model.vision_adapter.mlp.fc2",
-    "multi_modal_projector.linear_1",
-    "language_model.model.layers.47.self_attn.o_proj",
-)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +51,14 @@ def test_vllms_class_agrees() -> None:
             HookQuestion(
                 name,
                 model.config,
-                PATHS,
+                ONE_OF_EACH,
                 count_inputs(model.geometry) + odd_inputs(model.geometry),
             )
             for name, model in MODELS.items()
         ],
     )
     assert capability_mismatches(answers) == []
-    kinds = {path: kind_of(path) or "" for path in PATHS}
+    kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     for name, model in MODELS.items():
         answer = answers.models[name]
         assert [str(bad) for bad in hook_mismatches(model.geometry, answer, kinds)] == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.adapter_use import tensor_use
 from mm_lora.adapters import STANDARD
 from mm_lora.asking import Picture

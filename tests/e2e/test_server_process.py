@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from mm_lora.errors import PatchError, ServerDied, ServerError, ServerTimeout, UsageError
 from mm_lora.server import remains
 from mm_lora.server.process import VllmServer

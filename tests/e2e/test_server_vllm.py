@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
+
 from mm_lora.adapters import STANDARD
 from mm_lora.build import Builder
 from mm_lora.commands.serve import picture_request
@@ -23,7 +25,6 @@ from mm_lora.plan import Wish, server_spec
 from mm_lora.profiles import load
 from mm_lora.server import inside_folder, process, remains
 from mm_lora.server.process import VllmServer
-from openai import OpenAI
 
 PYTHON = Path(sys.executable)
 ADAPTERS = ("all", "projector")

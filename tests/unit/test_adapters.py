@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+
 from mm_lora.adapters import STANDARD, AdapterSpec, standard
 from mm_lora.errors import UsageError
 from mm_lora.llama4.modules import group_of

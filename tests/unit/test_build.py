@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora import build
 from mm_lora.adapters import STANDARD, AdapterSpec
 from mm_lora.build import Builder

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
+from PIL import Image
+
 from mm_lora import build as builders
 from mm_lora import images
 from mm_lora.adapters import AdapterSpec
 from mm_lora.commands import build
 from mm_lora.errors import UsageError
-from PIL import Image
 
 
 class FakeBuilder:

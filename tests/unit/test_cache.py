@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.cache import MANIFEST, Cache, content_key, copy_built, source_key
 from mm_lora.errors import BuildError
 

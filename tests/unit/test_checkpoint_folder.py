@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from mm_lora.checkpoint_folder import INDEX, check_folder, check_safetensors
 from mm_lora.errors import UsageError
 

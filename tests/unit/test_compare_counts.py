@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+
 from mm_lora.llama4.compare_counts import (
     capability_mismatches,
     hook_mismatches,

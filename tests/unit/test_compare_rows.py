@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from mm_lora.llama4.compare_rows import (
     Sent,
     joined,

@@ -1,6 +1,7 @@
 """What doctor makes of what it finds."""
 
 import pytest
+
 from mm_lora.commands import doctor
 from mm_lora.commands.doctor import State
 from mm_lora.environment import InterpreterFacts

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mm_lora.environment import InterpreterFacts, supported
 from mm_lora.errors import InstallError
 

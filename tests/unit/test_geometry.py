@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mm_lora.errors import UsageError
 from mm_lora.llama4.geometry import Geometry, token_flow
 

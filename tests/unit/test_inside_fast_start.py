@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from mm_lora.inside import fast_start, fork_server
 
 

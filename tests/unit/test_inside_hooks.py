@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from mm_lora.inside import hooks
 
 SOURCE = """

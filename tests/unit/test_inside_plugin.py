@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from mm_lora.inside import catalogue, hooks, plugin
 from mm_lora.inside.registry import Patch
 from mm_lora.inside.report import Report

@@ -1,6 +1,7 @@
 """Which patches a server gets, and that every one in the catalogue is told why."""
 
 import pytest
+
 from mm_lora.inside.catalogue import PATCHES
 from mm_lora.inside.registry import Patch, UnknownPatch, select
 

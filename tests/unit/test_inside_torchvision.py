@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
+
 from mm_lora.inside import hooks, torchvision_schemas
 
 

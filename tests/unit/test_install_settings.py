@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mm_lora.install.client_settings import parse_config_list, uv_variables
 
 

@@ -4,6 +4,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+
 from mm_lora.inside.hooks import HookGone
 from mm_lora.inside.llama4 import mutants
 from mm_lora.inside.registry import Patch

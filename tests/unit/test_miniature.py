@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from mm_lora.errors import UsageError
 from mm_lora.llama4.geometry import Geometry
 from mm_lora.llama4.miniature import miniature_config, side_files

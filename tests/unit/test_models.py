@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.errors import UsageError
 from mm_lora.llama4.geometry import Geometry
 from mm_lora.models import PUBLISHED, resolve

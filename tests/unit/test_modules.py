@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from mm_lora.llama4.modules import (
     GROUPS,
     LANGUAGE_ATTENTION,

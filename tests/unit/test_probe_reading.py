@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.errors import PatchError, TroubleError
 from mm_lora.inside.probe_file import SegmentedFile, segment_files, write_once
 from mm_lora.inside.probe_records import (

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from mm_lora.commands.serve import DEFAULT_ADAPTERS, _own_folder, picture_request, try_it
 from mm_lora.errors import UsageError
 

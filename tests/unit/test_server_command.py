@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from mm_lora.server.command import build_command, build_environment
 from mm_lora.server.spec import ServerSpec
 

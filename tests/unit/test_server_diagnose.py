@@ -1,6 +1,7 @@
 """What a dead server's log means: one row per cause, with lines as vLLM 0.32.0 writes them."""
 
 import pytest
+
 from mm_lora.server.causes import CAUSES
 from mm_lora.server.diagnose import describe_exit, diagnose, trouble
 

@@ -6,8 +6,9 @@ import socket
 import sys
 from pathlib import Path
 
-import mm_lora
 import pytest
+
+import mm_lora
 from mm_lora.errors import UsageError
 from mm_lora.server.checks import check_before_start
 from mm_lora.server.inside_folder import write_config, write_plugin_folder

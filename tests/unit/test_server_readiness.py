@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_lora.errors import PatchError
 from mm_lora.server.readiness import (
     check_reports,

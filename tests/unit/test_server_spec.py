@@ -4,6 +4,7 @@ import json
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
+
 from mm_lora.server.spec import ServerSpec
 
 SPEC = ServerSpec(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from mm_lora.commands import tokens
 from mm_lora.errors import UsageError
 from mm_lora.llama4.geometry import Geometry, token_flow

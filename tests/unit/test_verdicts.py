@@ -1,10 +1,13 @@
 """Judging, selecting and settling known defects: the pure decisions that a report rests on."""
 
 import math
+from dataclasses import replace
 
 import pytest
+
 from mm_lora import defects
 from mm_lora.errors import ExitCode, UsageError
+from mm_lora.options import settings_of
 from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close
 from mm_lora.selection import select
 
@@ -58,8 +61,24 @@ def test_only_the_predicted_wrong_value_is_excused() -> None:
     miss = Verdict(outcome=Outcome.FAIL)
     passed = Verdict(outcome=Outcome.PASS)
     check = "dice/scout/all/effect"
-    assert defects.settle(hit, check, "0.32.0", entries)[0] is Outcome.KNOWN_DEFECT
-    assert defects.settle(miss, check, "0.32.0", entries)[0] is Outcome.FAIL
-    assert defects.settle(hit, check, "0.31.0", entries)[0] is Outcome.FAIL
-    assert defects.settle(hit, IDS[0], "0.32.0", entries)[0] is Outcome.FAIL
-    assert defects.settle(passed, check, "0.32.0", entries)[0] is Outcome.FIXED_UPSTREAM
+    assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
+    assert defects.settle(miss, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, check, "0.31.0", "cpu", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, IDS[0], "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert defects.settle(passed, check, "0.32.0", "cpu", entries)[0] is Outcome.FIXED_UPSTREAM
+
+
+def test_a_defect_of_another_platform_excuses_nothing() -> None:
+    hit = Verdict(outcome=Outcome.FAIL, predicted_by=("language-qk-rows-not-permuted",))
+    entries = [replace(entry, platform="gpu") for entry in defects.load()]
+    check = "dice/scout/all/effect"
+    assert defects.settle(hit, check, "0.32.0", "gpu", entries)[0] is Outcome.KNOWN_DEFECT
+    assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    "word", ["break=nobody:alpha", "break=all:sideways", "break=all", "port=x", "typo=1"]
+)
+def test_a_wrong_setting_is_refused(word: str) -> None:
+    with pytest.raises(UsageError):
+        settings_of([word])

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mm_lora.llama4 import vocabulary as v
 
 

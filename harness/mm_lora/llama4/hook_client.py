@@ -19,6 +19,16 @@ from mm_lora.llama4.geometry import Geometry
 
 PACKAGE = "mm_lora_inside"
 MODULE = f"{PACKAGE}.llama4.hook_query"
+ONE_OF_EACH = (
+    "vision_model.patch_embedding.linear",
+    "vision_model.model.layers.33.self_attn.qkv_proj",
+    "vision_model.model.layers.0.mlp.fc2",
+    "vision_model.vision_adapter.mlp.fc1",
+    "vision_model.vision_adapter.mlp.fc2",
+    "multi_modal_projector.linear_1",
+    "language_model.model.layers.47.self_attn.o_proj",
+)
+"""A module of every group, as vLLM names them: what its prefix rule is asked about."""
 
 
 @dataclass(frozen=True)
