@@ -66,8 +66,7 @@ STANDARD: Mapping[str, AdapterSpec] = {
         AdapterSpec(name="tower-mlp", groups=("tower-mlp",)),
         AdapterSpec(name="vision-adapter", groups=("vision-adapter",)),
         AdapterSpec(name="projector", groups=("projector",)),
-        # Attention only: the MLP needs a server that wraps `gate_up_proj down_proj` too.
-        AdapterSpec(name="language-model", targets=(LANGUAGE_ATTENTION,)),
+        AdapterSpec(name="language-model", groups=("language-model",)),
         # The targets of vLLM pull request 35147: 331 modules on full Scout.
         AdapterSpec(
             name="pr35147",
@@ -79,7 +78,9 @@ STANDARD: Mapping[str, AdapterSpec] = {
             ),
         ),
         # Every group but patch embedding, which kills a CPU server that wraps `linear`.
-        AdapterSpec(name="all", targets=(*TARGETS.values(), LANGUAGE_ATTENTION)),
+        AdapterSpec(
+            name="all", groups=tuple(group for group in GROUPS if group != "patch-embedding")
+        ),
         AdapterSpec(name="patch-embedding", groups=("patch-embedding",)),
     )
 }

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mm_lora.adapters import standard
+from mm_lora.adapter_sets import named
 from mm_lora.errors import UsageError
 
 
@@ -49,7 +49,7 @@ KINDS: Mapping[str, Callable[[Path], None]] = {
 def parse(setting: str) -> tuple[str, str]:
     """`ADAPTER:KIND` as its two parts. Raises UsageError: a typo must not break nothing."""
     name, _, kind = setting.partition(":")
-    standard(name)
+    named(name)
     if kind not in KINDS:
         raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
     return name, kind

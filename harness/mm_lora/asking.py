@@ -52,7 +52,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer as the server gave it; `logprobs` has one natural-log value a token."""
+    """One answer as the server gave it; `logprobs` has one natural-log value a token.
+
+    `id` is the server's name of the request: the probe's records bear it.
+    """
 
     model: str
     text: str
@@ -62,6 +65,7 @@ class Answer:
     completion_tokens: int
     finish_reason: str
     status: int = 200
+    id: str = ""
     raw: Mapping[str, Any] | None = None
 
     def problems(self, request: Request, prompt_tokens: int | None) -> list[str]:

@@ -98,6 +98,7 @@ class Client:
             prompt_tokens=usage.get("prompt_tokens", 0),
             completion_tokens=usage.get("completion_tokens", 0),
             finish_reason=choice.get("finish_reason") or "",
+            id=raw.get("id", ""),
             raw=raw,
         )
 
@@ -129,6 +130,7 @@ class Client:
             prompt_tokens=usage.get("prompt_tokens", 0),
             completion_tokens=usage.get("completion_tokens", 0),
             finish_reason=finish,
+            id=chunks[-1].get("id", "") if chunks else "",
             raw={"chunks": len(chunks), "last": chunks[-1] if chunks else None},
         )
 

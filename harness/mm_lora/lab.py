@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters import standard
+from mm_lora.adapter_sets import named
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
@@ -104,7 +104,7 @@ class Lab:
         """The adapters of that model, built or from the cache."""
         with self._building:
             known = self._built.setdefault(model, {})
-            missing = [standard(name) for name in names if name not in known]
+            missing = [named(name) for name in names if name not in known]
             if missing:
                 known.update(self.builder.adapters(resolve(model), missing))
             return {name: known[name] for name in names}

@@ -1,7 +1,7 @@
 """The plan of a run as pure functions: which checks, in which order, on which servers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mm_lora.options import RunOptions
 from mm_lora.profiles import FlagValue, Profile
@@ -12,7 +12,7 @@ from mm_lora.server.spec import ServerSpec
 class Wish:
     """What one check needs of a server. Checks with equal wishes share one, adapters aside.
 
-    `probe`: rows are recorded inside the layers.
+    `probe`: rows are recorded inside the layers; a check that wishes none may get a probed server.
     """
 
     model: str
@@ -23,8 +23,8 @@ class Wish:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal keys share one server: adapters are united, the rest must be the same."""
-        return (self.model, repr(self.flags), self.patches, self.probe)
+        """Equal keys share one server: adapters and probe are united, the rest must be the same."""
+        return (self.model, repr(self.flags), self.patches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +60,29 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
     The adapters of all checks that share a server are loaded on it together, so a run starts as
     few servers as there are different wishes. Order is otherwise that of `checks`.
     """
-    united: dict[tuple[object, ...], list[str]] = {}
+    shared: dict[tuple[object, ...], list[Planned]] = {}
     for check in checks:
         if check.wish is not None:
-            names = united.setdefault(check.wish.key, [])
-            names += [name for name in check.wish.adapters if name not in names]
-    specs: dict[tuple[object, ...], ServerSpec] = {}
+            shared.setdefault(_server_key(check.wish, profile), []).append(check)
     servers: dict[str, ServerSpec] = {}
-    for check in checks:
-        if check.wish is None:
-            continue
-        key = check.wish.key
-        if key not in specs:
-            specs[key] = server_spec(check.wish, united[key], profile, options)
-        servers[check.id] = specs[key]
+    for group in shared.values():
+        wishes = [check.wish for check in group if check.wish is not None]
+        adapters = dict.fromkeys(name for wish in wishes for name in wish.adapters)
+        wish = replace(wishes[0], probe=any(wish.probe for wish in wishes))
+        spec = server_spec(wish, adapters, profile, options)
+        servers |= {check.id: spec for check in group}
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
     ranked = sorted(checks, key=lambda c: order[servers[c.id]] if c.id in servers else 0)
     return Plan(tuple(ranked), servers)
+
+
+def _server_key(wish: Wish, profile: Profile) -> tuple[object, ...]:
+    """Eager layers answer the same with a probe and without, so that those checks share a server.
+
+    A compiled graph does not: there the probe gets an eager server of its own.
+    """
+    eager = profile.flags.get("enforce-eager") is True
+    return wish.key if eager else (*wish.key, wish.probe)
 
 
 def server_spec(
@@ -87,6 +93,8 @@ def server_spec(
     flags: dict[str, FlagValue | None] = {"dtype": profile.dtype, **profile.flags}
     flags.setdefault("max-loras", len(names) + 1)
     flags.update(dict(wish.flags))
+    if wish.probe:
+        flags["enforce-eager"] = True
     patches = list(wish.patches)
     if options.with_fixes:
         patches.append("fixes")

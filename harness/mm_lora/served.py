@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
-from mm_lora.llama4.geometry import token_flow
+from mm_lora.llama4.compare_rows import Sent
+from mm_lora.llama4.geometry import Geometry, token_flow
 from mm_lora.models import Model, resolve
+from mm_lora.probe import Probe
 from mm_lora.reference import Forced
-from mm_lora.server.spec import ServerSpec
+from mm_lora.server.spec import BASE, ServerSpec
 
 if TYPE_CHECKING:
     from mm_lora.lab import Lab
@@ -23,6 +25,7 @@ class Served:
     def __init__(self, lab: "Lab", spec: ServerSpec) -> None:
         self.lab = lab
         self.spec = spec
+        self.sent: dict[str, Sent] = {}
         self._answers: dict[Request, Answer] = {}
 
     @classmethod
@@ -34,7 +37,7 @@ class Served:
     @property
     def base(self) -> str:
         """The served name of the base model."""
-        return self.spec.model
+        return BASE
 
     def ask(self, request: Request) -> Answer:
         """The server's first answer to `request` in this run."""
@@ -44,7 +47,13 @@ class Served:
 
     def ask_again(self, request: Request) -> Answer:
         """A fresh answer, not kept."""
-        return self.lab.ask(self.spec, request)
+        answer = self.lab.ask(self.spec, request)
+        if answer.id:
+            self.sent[answer.id] = Sent(
+                None if request.model == self.base else request.model,
+                tuple(token_flow(self.geometry, p.width, p.height) for p in request.pictures),
+            )
+        return answer
 
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
@@ -70,14 +79,23 @@ class Served:
             predict=predict,
         )
 
+    @property
+    def probe(self) -> Probe:
+        """What the row probe in the server wrote; the case must have wished for it."""
+        return Probe(self.lab.pool.get(self.spec).server.folder / "probe")
+
+    @property
+    def geometry(self) -> Geometry:
+        """The served model's."""
+        return _model(self.spec.model).geometry
+
     def log_text(self) -> str:
         """The server's log so far."""
         return self.lab.pool.get(self.spec).server.log.read_text("utf-8", "replace")
 
     def image_prompt_tokens(self, request: Request) -> int:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
-        geometry = _model(self.spec.model).geometry
-        flows = (token_flow(geometry, p.width, p.height) for p in request.pictures)
+        flows = (token_flow(self.geometry, p.width, p.height) for p in request.pictures)
         return sum(flow.prompt_tokens for flow in flows)
 
 

@@ -49,9 +49,9 @@ TOWER, CONNECTOR = {"tower-attention": 8}, {"vision-adapter": 2, "projector": 1}
         ("tower-mlp", {"tower-mlp": 4}),
         ("vision-adapter", {"vision-adapter": 2}),
         ("projector", {"projector": 1}),
-        ("language-model", {"language-model": 16}),
+        ("language-model", {"language-model": 28}),
         ("pr35147", TOWER | CONNECTOR | {"language-model": 16}),
-        ("all", TOWER | {"tower-mlp": 4} | CONNECTOR | {"language-model": 16}),
+        ("all", TOWER | {"tower-mlp": 4} | CONNECTOR | {"language-model": 28}),
         ("patch-embedding", {"patch-embedding": 1}),
     ],
 )

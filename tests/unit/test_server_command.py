@@ -47,7 +47,7 @@ def test_command_in_full() -> None:
     )
     assert command(spec) == [
         *("/py", "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", "/model", "--served-model-name", "scout"),
+        *("--model", "/model", "--served-model-name", "base"),
         *("--host", "127.0.0.1", "--port", "8123"),
         *("--dtype", "float32", "--enforce-eager", "--lora-target-modules", "q", "o"),
         *("--limit-mm-per-prompt", '{"image":4}'),

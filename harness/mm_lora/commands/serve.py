@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mm_lora.adapters import STANDARD, standard
 from mm_lora.errors import ExitCode, UsageError
+from mm_lora.server.spec import BASE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,7 +119,7 @@ def _introduce(server: "VllmServer", folder: Path, console: "Console") -> None:
     console.print(f"{server.base_url}/v1 serves: {', '.join(_names(server))}", soft_wrap=True)
     console.print(f"the picture: {folder / 'dice.png'}; try:", soft_wrap=True)
     last = _names(server)[-1]
-    for name in dict.fromkeys((server.spec.model, last)):
+    for name in dict.fromkeys((BASE, last)):
         request = folder / f"ask-{name.replace('/', '_')}.json"
         request.write_text(json.dumps(picture_request(name, png)), encoding="utf-8")
         console.print(try_it(server.base_url, name, request), markup=False, soft_wrap=True)
@@ -126,7 +127,7 @@ def _introduce(server: "VllmServer", folder: Path, console: "Console") -> None:
 
 
 def _names(server: "VllmServer") -> list[str]:
-    return [server.spec.model, *server.spec.adapters]
+    return [BASE, *server.spec.adapters]
 
 
 def _build(

