@@ -51,7 +51,9 @@ def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
     request = Request(model=adapter, pictures=(DICE,))
     answer = served.ask(request)
     truth = served.forced(request, answer, predict=adapter in LANGUAGE)
-    check.agrees(truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted)
+    check.agrees(
+        truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
+    )
 
 
 @pytest.mark.check(
@@ -63,7 +65,7 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
     answer = served.ask(request)
     truth = served.forced(request, answer)
     check.equal(truth.prompt_tokens, answer.prompt_tokens)
-    check.agrees(truth.adapted, answer.logprobs, base=None)
+    check.agrees(truth.adapted, answer.logprobs, base=None, ties=truth.ties)
 
 
 @pytest.mark.check(
@@ -99,7 +101,7 @@ def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> No
     require_valid(check, served, request)
     truth = served.forced(request, served.ask(request))
     base = None if name == "base" else truth.base
-    check.agrees(truth.adapted, served.ask(request).logprobs, base=base)
+    check.agrees(truth.adapted, served.ask(request).logprobs, base=base, ties=truth.ties)
 
 
 @pytest.mark.check(

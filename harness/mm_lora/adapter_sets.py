@@ -2,9 +2,11 @@
 
 from mm_lora.adapters import STANDARD, AdapterSpec
 from mm_lora.errors import UsageError
+from mm_lora.peft_variants import PEFT_VARIANTS
 from mm_lora.projections import PROJECTIONS
+from mm_lora.relatives import RELATIVES
 
-KNOWN: dict[str, AdapterSpec] = {**STANDARD, **PROJECTIONS}
+KNOWN: dict[str, AdapterSpec] = {**STANDARD, **PROJECTIONS, **PEFT_VARIANTS, **RELATIVES}
 
 
 def named(name: str) -> AdapterSpec:

@@ -9,6 +9,14 @@ from mm_lora.llama4.modules import GROUPS, LANGUAGE_ATTENTION, TARGETS, target_p
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+FORMS: Mapping[str, str] = {
+    "": "as PEFT writes it",
+    "padded": "rank doubled with zeros, alpha doubled: the same B·A and scale",
+    "permuted": "the rank's order reversed in A and B alike: the same B·A",
+    "sharded": "tensors in two safetensors files and an index, as transformers shards a model",
+    "text-class": "keys as Llama4ForCausalLM, the text-only class, has them",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterSpec:
@@ -19,6 +27,8 @@ class AdapterSpec:
     standard adapter moves a miniature's logprobs by 0.8 to 3.2, each single projection by 0.2 to 3.
     `stream`: name of the random numbers, the spec's own name if empty; specs with the same stream
     and seed have the same numbers, so that one can be compared with the other.
+    `peft`: further arguments of PEFT's LoraConfig, as pairs. `form`: how the finished tensors are
+    rewritten, one of FORMS.
     """
 
     name: str
@@ -30,6 +40,8 @@ class AdapterSpec:
     seed: int = 0
     strength: float = 0.5
     stream: str = ""
+    peft: tuple[tuple[str, Any], ...] = ()
+    form: str = ""
 
     def __post_init__(self) -> None:
         unknown = [group for group in self.groups if group not in GROUPS]
@@ -41,6 +53,8 @@ class AdapterSpec:
             raise UsageError(f"rank {self.rank!r} is no whole number above zero", "--rank")
         if not self.alpha > 0:
             raise UsageError(f"alpha {self.alpha!r} is not above zero", "--alpha")
+        if self.form not in FORMS:
+            raise UsageError(f"no adapter form '{self.form}'", f"one of {', '.join(FORMS)}")
         if self.dtype not in DTYPES:
             raise UsageError(f"no adapter dtype '{self.dtype}'", f"one of {', '.join(DTYPES)}")
 
@@ -56,7 +70,7 @@ class AdapterSpec:
 
     def as_json(self) -> dict[str, Any]:
         """For the worker, cache keys and reports."""
-        return {**asdict(self), "target_pattern": self.target_pattern}
+        return {**asdict(self), "peft": dict(self.peft), "target_pattern": self.target_pattern}
 
 
 STANDARD: Mapping[str, AdapterSpec] = {

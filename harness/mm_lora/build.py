@@ -18,7 +18,12 @@ from mm_lora.worker.client import WorkerClient
 
 _HERE = Path(__file__).resolve().parent
 _CHECKPOINT_SOURCES = ("llama4/checkpoint.py", "llama4/vocabulary.py")
-_ADAPTER_SOURCES = ("llama4/checkpoint.py", "llama4/modules.py", "worker/adapter_files.py")
+_ADAPTER_SOURCES = (
+    "llama4/checkpoint.py",
+    "llama4/modules.py",
+    "worker/adapter_files.py",
+    "worker/adapter_forms.py",
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,11 @@ from mm_lora.selection import matches
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One entry of known_defects.toml. `signature`: a predictor's name, or a failure's pattern."""
+    """One entry of known_defects.toml. `signature`: a predictor's name, or a failure's pattern.
+
+    `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
+    name.
+    """
 
     id: str
     versions: str
@@ -30,6 +34,7 @@ class Defect:
     upstream: tuple[str, ...]
     searched: str
     fix: str
+    smallest: str = ""
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""

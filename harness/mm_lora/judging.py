@@ -56,12 +56,18 @@ class Judge:
         base: Sequence[float] | None,
         tolerance: float | None = None,
         min_effect: float | None = None,
-        predictors: Mapping[str, Sequence[float]] | None = None,
+        predictors: Mapping[str, Sequence[Sequence[float]]] | None = None,
+        ties: Sequence[Sequence[float]] = (),
     ) -> None:
-        """Server equals reference, and the adapter acts; `base` None for the base model itself."""
+        """Server equals reference, and the adapter acts; `base` None for the base model itself.
+
+        `ties`: what the reference may be as well (`worker.routing`); the nearest one is the truth.
+        `predictors`: wrong values by the name of what foresees them, several for the same reason.
+        """
         allowed = self.tolerance if tolerance is None else tolerance
+        nearest = min((reference, *ties), key=lambda values: largest_difference(values, server))
         verdict = judge_close(
-            reference,
+            nearest,
             server,
             tolerance=allowed,
             base=base,
@@ -69,10 +75,13 @@ class Judge:
         )
         hits = tuple(
             name
-            for name, values in (predictors or {}).items()
-            if largest_difference(values, server) <= allowed
+            for name, several in (predictors or {}).items()
+            if any(largest_difference(values, server) <= allowed for values in several)
         )
-        self._take(replace(verdict, predicted_by=hits))
+        reason = verdict.reason
+        if nearest is not reference and verdict.outcome is Outcome.PASS:
+            reason = "as the reference on the other side of a routing tie"
+        self._take(replace(verdict, predicted_by=hits, reason=reason))
 
     def verdict(self) -> Verdict:
         """All verdicts as one. A case that judged nothing is an `error`: it proves nothing."""

@@ -1,11 +1,12 @@
 """What the cases work with: the run's models, builds, servers, reference and raw observations."""
 
+import contextlib
 import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.environment import facts
-from mm_lora.errors import ServerDied, ServerError
+from mm_lora.errors import MmLoraError, ServerDied, ServerError
 from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
@@ -25,10 +26,20 @@ from mm_lora.pool import ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
 from mm_lora.record import Run
-from mm_lora.reference import Reference
+from mm_lora.reference import Forced, Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.server.spec import ServerSpec
 from mm_lora.worker.client import WorkerClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What a check will ask the reference: an adapter's name ("" for the base) and a request."""
+
+    model: str
+    adapter: str
+    request: Request
+    predict: bool = False
 
 
 class Lab:
@@ -108,6 +119,44 @@ class Lab:
             if missing:
                 known.update(self.builder.adapters(resolve(model), missing))
             return {name: known[name] for name in names}
+
+    def forced(
+        self,
+        model: str,
+        adapter: str,
+        request: Request,
+        *,
+        token_ids: tuple[int, ...] | None = None,
+        predict: bool = False,
+        peft: bool = False,
+    ) -> Forced:
+        """The reference's numbers for one answer of `adapter` ("" for the base); see Reference."""
+        path = self.adapters(model, (adapter,))[adapter].path if adapter else None
+        return self.reference.forced(
+            checkpoint=self.checkpoint(model),
+            adapter=path,
+            request=request,
+            token_ids=token_ids,
+            predict=predict,
+            peft=peft,
+        )
+
+    def foresee(self, expected: Sequence[Foreseen]) -> None:
+        """Let the reference answer what will be asked, in the background, while a server starts.
+
+        A server that then gives the same tokens needs no second computation. Trouble is left to
+        the check that will ask again.
+        """
+
+        def work() -> None:
+            with contextlib.suppress(MmLoraError):
+                for model in dict.fromkeys(one.model for one in expected):
+                    names = [o.adapter for o in expected if o.model == model and o.adapter]
+                    self.adapters(model, tuple(dict.fromkeys(names)))
+                for one in expected:
+                    self.forced(one.model, one.adapter, one.request, predict=one.predict)
+
+        threading.Thread(target=work, name="foresee", daemon=True).start()
 
     def ask(self, spec: ServerSpec, request: Request) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.

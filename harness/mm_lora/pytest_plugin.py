@@ -6,6 +6,7 @@ filled from its parameters.
 `@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model.
 """
 
+import inspect
 import shlex
 import signal
 import time
@@ -18,7 +19,7 @@ from mm_lora import defects
 from mm_lora import options as run_options
 from mm_lora.errors import ExitCode, MmLoraError
 from mm_lora.judging import Judge, NotPassed
-from mm_lora.lab import Lab, selected_models
+from mm_lora.lab import Foreseen, Lab, selected_models
 from mm_lora.models import PUBLISHED
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict, exit_code
@@ -26,7 +27,7 @@ from mm_lora.plan import Plan, Planned, Wish, make_plan
 from mm_lora.profiles import Profile, load
 from mm_lora.progress import Progress
 from mm_lora.record import Check
-from mm_lora.report import junit, markdown
+from mm_lora.report import defect_entries, junit, markdown
 from mm_lora.report.folder import RunFolder
 from mm_lora.selection import select
 from mm_lora.served import Served
@@ -72,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "check(id, title): the id of the check that this case judges",
         "server(adapters, flags, patches, probe): what the case needs of a server",
         "full: not part of the core",
+        "foresee(asks): what the reference may compute before the server is ready",
         "every_model: in the core for every published model",
     ):
         config.addinivalue_line("markers", line)
@@ -114,6 +116,13 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
         core=bool(wanted and (state.options.full or not item.get_closest_marker("full"))),
         wish=wish,
     )
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A case that cannot be imported would otherwise be missing without a word."""
+    if report.failed:
+        text = str(report.longrepr)
+        raise pytest.UsageError(f"a case cannot be read: {report.nodeid}\n{text[-2000:]}")
 
 
 @pytest.hookimpl(trylast=True)
@@ -170,9 +179,20 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         if state.plan.specs:
             lab.look_around()
             lab.pool.prefetch(state.plan.specs[0])
+            lab.foresee([one for item in session.items for one in _foreseen(item)])
     except MmLoraError as error:
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))
+
+
+def _foreseen(item: pytest.Item) -> list[Foreseen]:
+    """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
+    mark = item.get_closest_marker("foresee")
+    if mark is None or not isinstance(item, pytest.Function):
+        return []
+    parameters = dict(item.callspec.params)
+    asks = mark.kwargs["asks"]
+    return list(asks(**{key: parameters[key] for key in inspect.signature(asks).parameters}))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -293,6 +313,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         code = max(code, ExitCode.ERROR) if code is not ExitCode.FAIL else code
         run.note = f"only {len(run.checks)} of {len(state.plan.checks)} checks were judged"
     run.exit = code
+    run.defects = defect_entries.entries(run.checks, state.defects)
     session.exitstatus = int(code)
     try:
         lab.save()

@@ -58,6 +58,7 @@ class Run:
     servers: list[ServerRecord] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     tables: dict[str, Any] = field(default_factory=dict)
+    defects: list[dict[str, Any]] = field(default_factory=list)
     duration_s: float = 0.0
     exit: ExitCode | None = None
     note: str = ""
@@ -92,4 +93,5 @@ class Run:
             "servers": [asdict(server) for server in self.servers],
             "checks": [asdict(check) for check in self.checks],
             "tables": self.tables,
+            "defects": self.defects,
         }

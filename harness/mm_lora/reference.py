@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,26 @@ from mm_lora.environment import facts
 from mm_lora.resources import cache_dir, harness_dir
 from mm_lora.worker.client import WorkerClient
 
+_SOURCES = ("reference", "merging", "routing")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forced:
     """Teacher-forced logprobs, one a token of the answer (natural log, fp32).
 
     `adapted`: with the adapter merged (the base itself, where none was asked); `base`: without.
-    `predicted`: by the name of a predictor of a wrong value, what it foresees.
+    `token_ids`: the answer. `predicted`: by the name of a predictor of a wrong value, what it
+    foresees. `ties`: what `adapted` may be as well, where rounding alone decides which expert a
+    token gets (`worker.routing`). `peft`: by PEFT's own forward, where it was asked for.
     """
 
+    token_ids: tuple[int, ...]
     adapted: tuple[float, ...]
     base: tuple[float, ...]
     prompt_tokens: int
-    predicted: Mapping[str, tuple[float, ...]]
+    predicted: Mapping[str, tuple[tuple[float, ...], ...]]
+    ties: tuple[tuple[float, ...], ...] = ()
+    peft: tuple[float, ...] = ()
 
 
 class Reference:
@@ -45,12 +52,16 @@ class Reference:
         checkpoint: Path,
         adapter: Path | None,
         request: Request,
-        token_ids: tuple[int, ...],
+        token_ids: tuple[int, ...] | None,
         predict: bool = False,
+        peft: bool = False,
     ) -> Forced:
         """Logprobs of `token_ids` after the prompt of `request`.
 
-        `adapter`: the folder to merge, None for the base. Raises BuildError when the worker fails.
+        `adapter`: the folder to merge, None for the base. `token_ids` None: of the answer that the
+        reference gives itself, greedily; it is then known for that answer too, so that a server
+        that says the same needs no second computation. `peft`: PEFT's own forward as well.
+        Raises BuildError when the worker fails.
         """
         question: dict[str, Any] = {
             "text": request.text,
@@ -58,35 +69,47 @@ class Reference:
                 base64.b64encode(picture_png(picture)).decode("ascii")
                 for picture in request.pictures
             ],
-            "token_ids": list(token_ids),
+            "count": request.max_tokens,
             "predict": predict,
+            "peft": peft,
         }
-        key = cache.content_key(
-            [question, checkpoint.name, _digest(adapter) if adapter else None, self._made_by()]
-        )
-        file = cache_dir() / "reference" / f"{key}.json"
+        subject = [checkpoint.name, _digest(adapter) if adapter else None, self._made_by()]
+        file = _file(question, subject, token_ids)
         value = _read(file)
         if value is None:
             value = self._worker.call(
                 "reference",
                 checkpoint=str(checkpoint),
                 adapter=str(adapter) if adapter else None,
+                token_ids=None if token_ids is None else list(token_ids),
                 **question,
             )
             _write(file, value)
+            if token_ids is None:
+                _write(_file(question, subject, value["token_ids"]), value)
         return Forced(
+            token_ids=tuple(value["token_ids"]),
             adapted=tuple(value["adapted"]),
             base=tuple(value["base"]),
             prompt_tokens=value["prompt_tokens"],
-            predicted={name: tuple(v) for name, v in value["predicted"].items()},
+            ties=tuple(tuple(v) for v in value["ties"]),
+            predicted={n: tuple(map(tuple, several)) for n, several in value["predicted"].items()},
+            peft=tuple(value["peft"] or ()),
         )
 
     def _made_by(self) -> list[Any]:
         if self._versions is None:
             found = facts(self._worker.python)
-            source = harness_dir() / "mm_lora" / "worker" / "reference.py"
-            self._versions = [found.torch, found.transformers, cache.source_key(source)]
+            folder = harness_dir() / "mm_lora" / "worker"
+            sources = cache.source_key(*(folder / f"{name}.py" for name in _SOURCES))
+            self._versions = [found.torch, found.transformers, sources]
         return self._versions
+
+
+def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[int] | None) -> Path:
+    told = None if token_ids is None else list(token_ids)
+    key = cache.content_key([question, subject, told])
+    return cache_dir() / "reference" / f"{key}.json"
 
 
 def _digest(folder: Path) -> str:

@@ -44,10 +44,16 @@ def run_checks(options: RunOptions) -> int:
         return 2
     if state.lab is not None:
         folder = state.lab.folder.path
-        render(read_report(folder), Console(), str(folder))
+        render(read_report(folder), _console(), str(folder))
     elif state.fatal is not None:
         print(f"mm-lora: {state.fatal}", file=sys.stderr)
     return code
+
+
+def _console() -> Console:
+    """A log has no width: wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def list_checks(options: RunOptions) -> int:

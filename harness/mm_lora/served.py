@@ -3,9 +3,11 @@
 import weakref
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
+from mm_lora.client import Client
 from mm_lora.llama4.compare_rows import Sent
 from mm_lora.llama4.geometry import Geometry, token_flow
 from mm_lora.models import Model, resolve
@@ -57,7 +59,7 @@ class Served:
 
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
-        self.lab.pool.get(self.spec).client.reset_caches()
+        self.client.reset_caches()
         return self.ask_again(request)
 
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
@@ -67,17 +69,37 @@ class Served:
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
             return list(threads.map(self.ask_again, requests))
 
-    def forced(self, request: Request, answer: Answer, *, predict: bool = False) -> Forced:
-        """The reference's logprobs for the tokens of `answer`, with adapter and with base."""
-        names = () if request.model == self.base else (request.model,)
-        built = self.lab.adapters(self.spec.model, names)
-        return self.lab.reference.forced(
-            checkpoint=self.lab.checkpoint(self.spec.model),
-            adapter=built[request.model].path if names else None,
-            request=request,
-            token_ids=answer.token_ids,
-            predict=predict,
+    def forced(
+        self, request: Request, answer: Answer, *, predict: bool = False, truth: str = ""
+    ) -> Forced:
+        """The reference's logprobs for the tokens of `answer`, with adapter and with base.
+
+        `truth`: the adapter that the reference merges, another one than was asked only where that
+        has the same numbers.
+        """
+        name = "" if request.model == self.base else truth or request.model
+        return self.lab.forced(
+            self.spec.model, name, request, token_ids=answer.token_ids, predict=predict
         )
+
+    def load(self, name: str, path: Path | None = None) -> tuple[int, str]:
+        """Load an adapter over HTTP, the one built under that name or from `path`.
+
+        Returns status and text of the server's answer.
+        """
+        folder = path or self.lab.adapters(self.spec.model, (name,))[name].path
+        return self.client.post(
+            "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}
+        )
+
+    def unload(self, name: str) -> tuple[int, str]:
+        """Unload an adapter over HTTP: status and text of the server's answer."""
+        return self.client.post("/v1/unload_lora_adapter", {"lora_name": name})
+
+    @property
+    def client(self) -> Client:
+        """The client of the running server."""
+        return self.lab.pool.get(self.spec).client
 
     @property
     def probe(self) -> Probe:

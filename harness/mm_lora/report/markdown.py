@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mm_lora.report import defect_entries
 from mm_lora.report.terminal import short
 
 
@@ -17,7 +18,11 @@ def render(report: dict[str, Any]) -> str:
         f"mm-lora {report['tool']['version']} · started {report['started']}",
         "",
     ]
-    for outcome in ("fail", "error", "void", "fixed-upstream", "known-defect"):
+    if report.get("defects"):
+        lines += ["## Known defects", ""]
+    for entry in report.get("defects", []):
+        lines += defect_entries.lines(entry)
+    for outcome in ("fail", "error", "void", "fixed-upstream"):
         mine = [check for check in report["checks"] if check["outcome"] == outcome]
         if mine:
             lines += [f"## {outcome}", ""]
@@ -53,8 +58,6 @@ def number(value: Any) -> str:
 
 def _check(check: dict[str, Any]) -> list[str]:
     lines = [f"### `{check['id']}`", "", check["title"], ""]
-    if check["defect"]:
-        lines += [f"Known defect: `{check['defect']}`", ""]
     lines += [f"- reason: {check['reason']}"] if check["reason"] else []
     lines += [
         f"- expected: `{short(check['expected'])}`",

@@ -22,11 +22,13 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
     """Print the summary of `report` (the schema of report.json)."""
     console.print()
     for check in report["checks"]:
-        if check["outcome"] in ("fail", "void", "error", "known-defect", "fixed-upstream"):
+        if check["outcome"] in ("fail", "void", "error", "fixed-upstream"):
             _print_check(check, console)
+    for entry in report.get("defects", []):
+        _print_defect(entry, console)
     console.print(_by_group(report["checks"]))
     for name, table in report.get("tables", {}).items():
-        if table.get("rows"):
+        if table.get("rows") and table.get("brief", True):
             console.print(_table(name, table))
     vllm = report.get("vllm", {})
     counts = ", ".join(f"{n} {outcome}" for outcome, n in report["counts"].items()) or "none judged"
@@ -54,6 +56,17 @@ def _print_check(check: dict[str, Any], console: Console) -> None:
             console.print(f"    {key}: {escape(short(check[key]))}", highlight=False)
     if check["repeat"]:
         console.print(f"    repeat: {escape(check['repeat'])}", highlight=False, soft_wrap=True)
+
+
+def _print_defect(entry: dict[str, Any], console: Console) -> None:
+    style = STYLES["known-defect"]
+    head = (
+        f"[{style}]known defect[/{style}]  {escape(entry['id'])}, met by {entry['met_by']} checks"
+    )
+    console.print(head, highlight=False)
+    smallest = entry["smallest"]
+    for line in (entry["cause"], f"smallest: {smallest['title']}", f"repeat: {smallest['repeat']}"):
+        console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def short(value: Any, limit: int = 300) -> str:

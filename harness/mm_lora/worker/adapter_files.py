@@ -12,6 +12,7 @@ import torch
 
 from mm_lora.llama4.checkpoint import generator, meta_model
 from mm_lora.llama4.modules import GROUPS, group_of
+from mm_lora.worker import adapter_forms
 
 PREFIX = "base_model.model."
 
@@ -28,15 +29,15 @@ def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> d
     if not any(re.fullmatch(spec["target_pattern"], path) for path, _ in model.named_modules()):
         return {"coverage": [], "bytes": 0}
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from safetensors.torch import save_file
 
     alpha = spec["alpha"]
+    arguments = {"target_modules": spec["target_pattern"], **spec["peft"]}
     peft_config = LoraConfig(
         r=spec["rank"],
         lora_alpha=int(alpha) if alpha == int(alpha) else alpha,
-        target_modules=spec["target_pattern"],
         lora_dropout=0.0,
         bias="none",
+        **arguments,
     )
     wrapped: Any = get_peft_model(model, peft_config, low_cpu_mem_usage=True)
     shapes = {key: tuple(t.shape) for key, t in get_peft_model_state_dict(wrapped).items()}
@@ -45,10 +46,8 @@ def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> d
     peft_config.save_pretrained(folder)
     _settle(Path(folder, "adapter_config.json"))
     tensors = {key: _values(key, shape, spec) for key, shape in sorted(shapes.items())}
-    weights = Path(folder, "adapter_model.safetensors")
-    save_file(tensors, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # newer safetensors write it for the owner alone
-    return {"coverage": coverage(shapes), "bytes": weights.stat().st_size}
+    files = adapter_forms.write(Path(folder), tensors, spec["form"])
+    return {"coverage": coverage(shapes), "bytes": sum(file.stat().st_size for file in files)}
 
 
 @lru_cache(maxsize=1)

@@ -1,21 +1,18 @@
 """Worker job: teacher-forced logprobs by transformers, fp32, one adapter merged into the weights.
 
-The merge is written from LoRA's definition, W + scale · B·A with scale = alpha / r (alpha / √r for
-rsLoRA), not taken from PEFT, whose unloading does not restore a base exactly; the original tensors
-are put back from copies, and a canary compares the base's own logprobs before and after.
+The original tensors are put back from copies, and a canary compares the base's own logprobs before
+and after.
 """
 
 import base64
 import io
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-PREFIX = "base_model.model."
+from mm_lora.worker import merging
+from mm_lora.worker.routing import with_ties
 
 
 def run(
@@ -24,32 +21,44 @@ def run(
     adapter: str | None,
     text: str,
     pictures: Sequence[str],
-    token_ids: Sequence[int],
+    token_ids: Sequence[int] | None,
+    count: int = 16,
     predict: bool = False,
+    peft: bool = False,
 ) -> dict[str, Any]:
     """Logprobs of `token_ids` after a chat prompt of base64 PNG `pictures` and `text`.
 
-    Returns {"adapted", "base", "prompt_tokens"}: one logprob a token. Raises RuntimeError if the
-    base is not the same after the adapter was taken out again.
+    `token_ids` None: of the `count` tokens that the model with the adapter answers, greedily.
+    `peft`: what PEFT's own forward gives, adapter not merged, too.
+    Returns {"adapted", "ties", "base", "predicted", "peft", "prompt_tokens", "token_ids"}: one
+    logprob a token; "ties" are what else is right (see `routing`), and each predictor's name has a
+    list of the values that it foresees. Raises RuntimeError if the base is not the same after the
+    adapter was taken out again.
     """
     model, processor = _load(checkpoint)
     inputs = _inputs(processor, text, pictures)
+    if token_ids is None:
+        originals = merging.merge(model, merging.deltas(Path(adapter)) if adapter else {})
+        token_ids = _greedy(model, inputs, count)
+        merging.restore(model, originals)
     base = _forced(model, inputs, token_ids)
-    adapted = base
-    predicted: dict[str, list[float]] = {}
+    predicted: dict[str, list[list[float]]] = {}
     if adapter is not None:
-        deltas = _deltas(Path(adapter))
-        originals = _merge(model, deltas)
-        adapted = _forced(model, inputs, token_ids)
-        _restore(model, originals)
+        added = merging.deltas(Path(adapter))
+        adapted, ties = _merged(model, added, inputs, token_ids)
         if predict:
-            originals = _merge(model, _qk_rows_not_permuted(model, deltas))
-            predicted["language-qk-rows-not-permuted"] = _forced(model, inputs, token_ids)
-            _restore(model, originals)
+            wrong = merging.qk_rows_not_permuted(model, added)
+            value, others = _merged(model, wrong, inputs, token_ids)
+            predicted["language-qk-rows-not-permuted"] = [value, *others]
         if _forced(model, inputs, token_ids) != base:
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
+    else:
+        adapted, ties = with_ties(model, lambda: _forced(model, inputs, token_ids))
     return {
+        "token_ids": list(token_ids),
+        "peft": _by_peft(checkpoint, adapter, inputs, token_ids) if peft and adapter else None,
         "adapted": adapted,
+        "ties": ties,
         "base": base,
         "predicted": predicted,
         "prompt_tokens": int(inputs["input_ids"].shape[1]),
@@ -58,18 +67,25 @@ def run(
 
 @lru_cache(maxsize=2)
 def _load(checkpoint: str) -> tuple[Any, Any]:
+    model = _fresh(checkpoint)
+    from transformers import AutoProcessor
+
+    processors: Any = AutoProcessor
+    return model, processors.from_pretrained(checkpoint, local_files_only=True)
+
+
+def _fresh(checkpoint: str) -> Any:
     from mm_lora.inside import torchvision_schemas
 
     torchvision_schemas.declare()
     import torch
-    from transformers import AutoProcessor, Llama4ForConditionalGeneration
+    from transformers import Llama4ForConditionalGeneration
 
     model: Any = Llama4ForConditionalGeneration.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )
     model.eval()
-    processors: Any = AutoProcessor
-    return model, processors.from_pretrained(checkpoint, local_files_only=True)
+    return model
 
 
 def _inputs(processor: Any, text: str, pictures: Sequence[str]) -> Any:
@@ -102,70 +118,37 @@ def _forced(model: Any, inputs: Any, token_ids: Sequence[int]) -> list[float]:
     return [float(v) for v in chosen.gather(1, answer[0][:, None])[:, 0]]
 
 
-def _deltas(folder: Path) -> dict[str, Any]:
-    """scale · B·A of every module of a PEFT folder, by module path. Shapes [out, in]."""
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "adapter_model.safetensors")
-    deltas = {}
-    for key, a in tensors.items():
-        if ".lora_A." not in key:
-            continue
-        path = key.removeprefix(PREFIX).partition(".lora_A.")[0]
-        b = tensors[key.replace(".lora_A.", ".lora_B.")]
-        deltas[path] = _scale(config, path) * (b.double() @ a.double())
-    return deltas
+def _merged(
+    model: Any, added: Mapping[str, Any], inputs: Any, token_ids: Sequence[int]
+) -> tuple[list[float], list[list[float]]]:
+    """Logprobs with `added` in the weights, and on the other side of each routing tie."""
+    originals = merging.merge(model, added)
+    try:
+        return with_ties(model, lambda: _forced(model, inputs, token_ids))
+    finally:
+        merging.restore(model, originals)
 
 
-def _qk_rows_not_permuted(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
-    """What a server computes that permutes the rows of q and k on load, but not those of B.
-
-    vLLM stores row (head, i, j) of q and k at (head, j, i), i < head_dim/2, j < 2; a B that is not
-    permuted too lands on other rows. A predictor of a wrong value (known_defects.toml).
-    """
-    text = model.config.text_config
-    heads = {"q_proj": text.num_attention_heads, "k_proj": text.num_key_value_heads}
-    wrong = dict(deltas)
-    for path, delta in deltas.items():
-        count = heads.get(path.rpartition(".")[2])
-        if count and path.startswith("language_model."):
-            rows, columns = delta.shape
-            split = delta.view(count, 2, rows // count // 2, columns)
-            wrong[path] = split.transpose(1, 2).reshape(rows, columns)
-    return wrong
-
-
-def _scale(config: Mapping[str, Any], path: str) -> float:
-    """alpha / r of one module; a pattern that matches its path's end goes before the default."""
-    rank = _pattern(config.get("rank_pattern") or {}, path, config["r"])
-    alpha = _pattern(config.get("alpha_pattern") or {}, path, config["lora_alpha"])
-    return float(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
-
-
-def _pattern(patterns: Mapping[str, float], path: str, default: float) -> float:
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", path):
-            return value
-    return default
-
-
-def _merge(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
-    """Add each delta to its module's weight; returns copies of the weights as they were."""
+def _greedy(model: Any, inputs: Any, count: int) -> list[int]:
+    """The `count` likeliest tokens, one after the other, end-of-answer tokens included."""
     import torch
 
-    originals = {}
-    with torch.no_grad():
-        for path, delta in deltas.items():
-            weight = model.get_submodule(path).weight
-            originals[path] = weight.detach().clone()
-            weight.copy_((weight.double() + delta).to(weight.dtype))
-    return originals
+    pixels = inputs.get("pixel_values")
+    arguments = {"pixel_values": None if pixels is None else pixels.to(torch.float32)}
+    ids, past, answer = inputs["input_ids"], None, []
+    with torch.inference_mode():
+        for _ in range(count):
+            out = model(input_ids=ids, past_key_values=past, use_cache=True, **arguments)
+            past, arguments = out.past_key_values, {}
+            answer.append(int(out.logits[0, -1].argmax()))
+            ids = torch.tensor([answer[-1:]], dtype=ids.dtype)
+    return answer
 
 
-def _restore(model: Any, originals: Mapping[str, Any]) -> None:
-    import torch
+def _by_peft(checkpoint: str, adapter: str, inputs: Any, token_ids: Sequence[int]) -> list[float]:
+    """The same logprobs by PEFT: the adapter beside the weights, in a model of its own."""
+    from peft import PeftModel
 
-    with torch.no_grad():
-        for path, weight in originals.items():
-            model.get_submodule(path).weight.copy_(weight)
+    model = PeftModel.from_pretrained(_fresh(checkpoint), adapter)
+    model.eval()
+    return _forced(model, inputs, token_ids)

@@ -1,0 +1,62 @@
+"""The known defects that a run met, each with its smallest case: one adapter, one request."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mm_lora.defects import Defect
+from mm_lora.outcomes import Outcome
+from mm_lora.record import Check
+
+HIT = (Outcome.KNOWN_DEFECT, Outcome.FIXED_UPSTREAM)
+
+
+def entries(checks: Sequence[Check], defects: Sequence[Defect]) -> list[dict[str, Any]]:
+    """One entry a defect: that of known_defects.toml, how many checks met it, the smallest one."""
+    found = []
+    for defect in defects:
+        mine = [check for check in checks if check.defect == defect.id and check.outcome in HIT]
+        if not mine:
+            continue
+        smallest = min(mine, key=lambda check: _size(check, defect))
+        entry = {key: value for key, value in asdict(defect).items() if key != "checks"}
+        reproduction = {
+            key: getattr(smallest, key)
+            for key in ("id", "title", "expected", "observed", "error", "tolerance", "repeat")
+        }
+        found.append({**entry, "met_by": len(mine), "smallest": reproduction})
+    return found
+
+
+def _size(check: Check, defect: Defect) -> int:
+    """0 for the check that the entry calls the smallest, 1 for any other."""
+    model = check.id.split("/")[1]
+    return int(check.id != defect.smallest.format(model=model))
+
+
+def lines(entry: dict[str, Any]) -> list[str]:
+    """The entry in Markdown."""
+    smallest = entry["smallest"]
+    upstream = ", ".join(entry["upstream"]) or f"none found (searched {entry['searched']})"
+    return [
+        f"### `{entry['id']}`, met by {entry['met_by']} checks",
+        "",
+        f"- cause: {entry['cause']}",
+        f"- expected: {entry['expected']}",
+        f"- observed: {entry['observed']}",
+        f"- upstream: {upstream}",
+        f"- mended by: `{entry['fix']}` (`--with-fixes`)" if entry["fix"] else "- no fix yet",
+        f"- smallest: `{smallest['id']}`, {smallest['title']}",
+        f"  - expected: `{_short(smallest['expected'])}`",
+        f"  - observed: `{_short(smallest['observed'])}`",
+        f"  - repeat: `{smallest['repeat']}`",
+        "",
+    ]
+
+
+def _short(value: Any) -> str:
+    """Four numbers of an answer say enough; the rest is in report.json."""
+    if isinstance(value, list) and value and all(isinstance(v, float) for v in value):
+        return ", ".join(f"{v:.5f}" for v in value[:4]) + (" …" if len(value) > 4 else "")
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]} …"
