@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def _zero_b(folder: Path) -> None:
     _write(folder, header, bytes(values))
 
 
+def _nudge(folder: Path) -> None:
+    """Every value of B becomes 0.001: an adapter that should do nothing does a little."""
+    header, data = _read(folder)
+    values = bytearray(data)
+    for key, entry in header.items():
+        if ".lora_B." in key:
+            start, end = entry["data_offsets"]
+            values[start:end] = struct.pack("<f", 0.001) * ((end - start) // 4)
+    _write(folder, header, bytes(values))
+
+
 def _prefix(folder: Path) -> None:
     header, data = _read(folder)
     wrong = {
@@ -41,6 +53,7 @@ def _empty(folder: Path) -> None:
 KINDS: Mapping[str, Callable[[Path], None]] = {
     "alpha": _alpha,  # 5 % more
     "zero-b": _zero_b,
+    "nudge": _nudge,
     "prefix": _prefix,
     "empty": _empty,
 }

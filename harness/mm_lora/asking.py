@@ -31,7 +31,8 @@ class Picture:
 class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
 
-    `model` is a served name: the base model or an adapter.
+    `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
+    come with the logprob of each token (at most 20, vLLM's own limit).
     """
 
     model: str
@@ -39,6 +40,7 @@ class Request:
     pictures: tuple[Picture, ...] = ()
     max_tokens: int = 16
     stream: bool = False
+    top: int = 1
 
     def asking(self, model: str) -> "Request":
         """The same question put to another adapter."""
@@ -67,6 +69,11 @@ class Answer:
     status: int = 200
     id: str = ""
     raw: Mapping[str, Any] | None = None
+
+    def first_logprobs(self) -> dict[str, float]:
+        """Token → logprob of the likeliest ones at the answer's first place, as many as asked."""
+        content = (self.raw or {})["choices"][0]["logprobs"]["content"]
+        return {entry["token"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
 
     def problems(self, request: Request, prompt_tokens: int | None) -> list[str]:
         """What makes this answer invalid for `request`; an empty list when it is valid.

@@ -66,7 +66,7 @@ class Client:
             "max_tokens": request.max_tokens,
             "temperature": 0.0,
             "logprobs": True,
-            "top_logprobs": 1,
+            "top_logprobs": request.top,
             "extra_body": _EXTRA,
         }
         try:

@@ -46,7 +46,7 @@ class Defect:
 
     def explains(self, verdict: Verdict) -> bool:
         """Whether the failure is exactly the entry's: by a predictor that hit, or by its text."""
-        if self.symptom == "wrong-value":
+        if self.symptom in ("wrong-value", "accepted-without-effect"):
             return self.signature in verdict.predicted_by
         return re.search(self.signature, f"{verdict.reason}\n{verdict.observed}", re.S) is not None
 

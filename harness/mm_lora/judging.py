@@ -27,11 +27,16 @@ class NotPassed(AssertionError):
 
 
 class Judge:
-    """Collects the verdicts of one check. Methods return on `pass`, else raise NotPassed."""
+    """Collects the verdicts of one check. Methods return on `pass`, else raise NotPassed.
+
+    `tolerance`, `min_effect`: logprob, the profile's. `same`: how far two answers of one server to
+    the same question may be apart (another order of rows, another cache state).
+    """
 
     def __init__(self, *, tolerance: float, min_effect: float) -> None:
         self.tolerance = tolerance
         self.min_effect = min_effect
+        self.same = tolerance / 100
         self.verdicts: list[Verdict] = []
 
     def equal(self, expected: Any, observed: Any, reason: str = "") -> None:
@@ -82,6 +87,14 @@ class Judge:
         if nearest is not reference and verdict.outcome is Outcome.PASS:
             reason = "as the reference on the other side of a routing tie"
         self._take(replace(verdict, predicted_by=hits, reason=reason))
+
+    def acts(self, effect: float, reason: str) -> None:
+        """An adapter moves the answer by at least the profile's least effect, in logprob."""
+        holds = effect >= self.min_effect
+        verdict = judge_claim(
+            holds, expected=f"at least {self.min_effect:.3g}", observed=effect, reason=reason
+        )
+        self._take(replace(verdict, effect=effect))
 
     def verdict(self) -> Verdict:
         """All verdicts as one. A case that judged nothing is an `error`: it proves nothing."""

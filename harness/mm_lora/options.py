@@ -13,7 +13,7 @@ _SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
 SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
     "port": "a port for the (only) server instead of a free one",
-    "break": "ADAPTER:alpha|zero-b|prefix|empty: serve a broken copy, to see the checks fail",
+    "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
 }
 
 

@@ -1,7 +1,7 @@
 """Judging, as pure functions: numbers to a verdict; verdicts to a run outcome and exit code."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -66,6 +66,15 @@ def largest_difference(a: Sequence[float], b: Sequence[float]) -> float:
     if not all(math.isfinite(v) for v in (*a, *b)):
         return math.inf
     return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def moved(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """How far apart two next-token distributions are, in logprob, by their likeliest tokens.
+
+    The largest difference over the tokens that both name: the same prompt went before, so that no
+    reference is needed. Infinity where they have no token in common.
+    """
+    return max((abs(a[token] - b[token]) for token in a.keys() & b.keys()), default=math.inf)
 
 
 def judge_close(

@@ -1,6 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import moe_experts
+from . import bad_adapter_status, moe_experts, unapplied
 from .llama4 import mutants, qk_lora, unfold
 from .registry import Patch
 
@@ -8,5 +8,7 @@ PATCHES: tuple[Patch, ...] = (
     unfold.PATCH,
     moe_experts.PATCH,
     qk_lora.PATCH,
+    unapplied.PATCH,
+    bad_adapter_status.PATCH,
     *mutants.PATCHES,
 )

@@ -35,7 +35,7 @@ def run(
     list of the values that it foresees. Raises RuntimeError if the base is not the same after the
     adapter was taken out again.
     """
-    model, processor = _load(checkpoint)
+    model, processor, as_loaded = _load(checkpoint)
     inputs = _inputs(processor, text, pictures)
     if token_ids is None:
         originals = merging.merge(model, merging.deltas(Path(adapter)) if adapter else {})
@@ -50,7 +50,7 @@ def run(
             wrong = merging.qk_rows_not_permuted(model, added)
             value, others = _merged(model, wrong, inputs, token_ids)
             predicted["language-qk-rows-not-permuted"] = [value, *others]
-        if _forced(model, inputs, token_ids) != base:
+        if _canary(model, processor) != as_loaded:
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
     else:
         adapted, ties = with_ties(model, lambda: _forced(model, inputs, token_ids))
@@ -66,12 +66,24 @@ def run(
 
 
 @lru_cache(maxsize=2)
-def _load(checkpoint: str) -> tuple[Any, Any]:
+def _load(checkpoint: str) -> tuple[Any, Any, list[float]]:
+    """Model, processor, and what the canary says while no adapter has been near the model."""
     model = _fresh(checkpoint)
     from transformers import AutoProcessor
 
     processors: Any = AutoProcessor
-    return model, processors.from_pretrained(checkpoint, local_files_only=True)
+    processor = processors.from_pretrained(checkpoint, local_files_only=True)
+    return model, processor, _canary(model, processor)
+
+
+def _canary(model: Any, processor: Any) -> list[float]:
+    """Logprobs that need every part of the model: one grey picture, one chunk, and a word."""
+    from PIL import Image
+
+    png = io.BytesIO()
+    Image.new("RGB", (100, 80), (90, 120, 150)).save(png, "PNG")
+    inputs = _inputs(processor, "canary", [base64.b64encode(png.getvalue()).decode()])
+    return _forced(model, inputs, inputs["input_ids"][0, -4:].tolist())
 
 
 def _fresh(checkpoint: str) -> Any:

@@ -1,0 +1,60 @@
+"""Numerics of what PEFT can say in an adapter: each is applied exactly or refused clearly.
+
+The adapters are loaded over HTTP, since one that vLLM refuses at its start would end the server.
+"""
+
+import re
+
+import pytest
+
+from mm_lora.asking import Picture, Request
+from mm_lora.judging import Judge
+from mm_lora.lab import Lab
+from mm_lora.numerics_table import add_row
+from mm_lora.peft_variants import PEFT_VARIANTS, TWINS
+from mm_lora.served import Served
+
+CORE = ("peft-rslora", "peft-rank-pattern", "peft-part-of-qkv", "peft-bfloat16")
+REFUSAL = {
+    "peft-sharded": r"adapter_model|safetensors|tensors|shard",
+    "peft-text-class": r"modules|model\.layers|target",
+}
+"""What a clear refusal speaks of, by adapter; the others are plain LoRA and must be applied."""
+
+
+def marked(name: str) -> object:
+    return pytest.param(name, marks=() if name in CORE else pytest.mark.full)
+
+
+@pytest.mark.check(
+    "numerics/{model}/{adapter}/applied",
+    title="{adapter} is applied as PEFT means it, or refused clearly",
+)
+@pytest.mark.server
+@pytest.mark.parametrize("adapter", [marked(name) for name in PEFT_VARIANTS])
+def test_config(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+    status, said = served.load(adapter)
+    if status != 200:
+        refusal = REFUSAL.get(adapter)
+        check.claim(
+            400 <= status < 500 and refusal is not None and bool(re.search(refusal, said)),
+            expected="the adapter is applied" + (", or refused with its reason" if refusal else ""),
+            observed=f"HTTP {status}: {said[:300]}",
+            reason="refused without saying why" if refusal else "refused",
+        )
+        return
+    try:
+        request = Request(model=adapter, pictures=(Picture(width=336, height=336),))
+        answer = served.ask(request)
+        check.equal([], answer.problems(request, None), "the answer is not valid")
+        truth = served.forced(request, answer, truth=TWINS.get(adapter, ""))
+        add_row(lab, model, adapter, "1-chunk", answer, truth)
+        check.agrees(
+            truth.adapted,
+            answer.logprobs,
+            base=truth.base,
+            ties=truth.ties,
+            predictors={"as-the-base": [truth.base]},
+        )
+    finally:
+        served.unload(adapter)

@@ -1,0 +1,72 @@
+"""Relations: what must hold between a server's own answers, so that no reference is needed.
+
+Exact claims compare first answers after the caches were emptied: in the same cache state.
+"""
+
+import pytest
+
+from mm_lora.adapters import STANDARD
+from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.judging import Judge
+from mm_lora.outcomes import moved
+from mm_lora.relatives import RELATIVES, SAME
+from mm_lora.served import Served
+
+GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
+VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
+ON_SERVER = pytest.mark.server(adapters=(*GROUPS, *RELATIVES))
+WIDE = Picture(width=400, height=300)
+
+
+def about_picture(name: str) -> Request:
+    return Request(model=name, text=DICE_QUESTION, pictures=(WIDE,), top=20)
+
+
+@pytest.mark.check(
+    "relations/{model}/zero-b/equals-base", title="an adapter whose B is zero is the base, exactly"
+)
+@ON_SERVER
+def test_zero_b(model: str, served: Served, check: Judge) -> None:
+    base = served.ask_cold(about_picture(served.base))
+    zero = served.ask_cold(about_picture("relative-zero-b"))
+    check.equal([], zero.problems(about_picture("relative-zero-b"), base.prompt_tokens))
+    check.equal(base.token_ids, zero.token_ids)
+    check.equal(base.logprobs, zero.logprobs, "zero B moves the answer")
+
+
+@pytest.mark.check(
+    "relations/{model}/{relation}/equal", title="{relation}: two adapters that must be one"
+)
+@ON_SERVER
+@pytest.mark.parametrize("relation", SAME)
+def test_same(model: str, relation: str, served: Served, check: Judge) -> None:
+    one, other = (served.ask_cold(about_picture(name)) for name in SAME[relation])
+    base = served.ask(about_picture(served.base))
+    check.equal([], one.problems(about_picture(SAME[relation][0]), base.prompt_tokens))
+    check.equal(one.token_ids, other.token_ids, "another answer")
+    check.unchanged(one.logprobs, other.logprobs, tolerance=check.same)
+    check.acts(moved(one.first_logprobs(), base.first_logprobs()), "both do nothing")
+
+
+@pytest.mark.check("relations/{model}/{adapter}/moves", title="{adapter} alone moves the answer")
+@ON_SERVER
+@pytest.mark.parametrize("adapter", GROUPS)
+def test_moves(model: str, adapter: str, served: Served, check: Judge) -> None:
+    base = served.ask(about_picture(served.base))
+    answer = served.ask(about_picture(adapter))
+    check.equal([], answer.problems(about_picture(adapter), base.prompt_tokens))
+    effect = moved(answer.first_logprobs(), base.first_logprobs())
+    check.acts(effect, "the adapter is served without effect")
+
+
+@pytest.mark.check(
+    "relations/{model}/{adapter}/text-untouched",
+    title="{adapter} leaves a text-only answer bit-identical to the base's",
+)
+@ON_SERVER
+@pytest.mark.parametrize("adapter", VISION)
+def test_text_untouched(model: str, adapter: str, served: Served, check: Judge) -> None:
+    base = served.ask_cold(Request(model=served.base, text=TEXT_QUESTION))
+    answer = served.ask_cold(Request(model=adapter, text=TEXT_QUESTION))
+    check.equal(base.token_ids, answer.token_ids)
+    check.equal(base.logprobs, answer.logprobs, "a vision adapter moves text")
