@@ -154,6 +154,8 @@ class Lab:
                     names = [o.adapter for o in expected if o.model == model and o.adapter]
                     self.adapters(model, tuple(dict.fromkeys(names)))
                 for one in expected:
+                    while self.worker.is_wanted:
+                        time.sleep(0.05)
                     self.forced(one.model, one.adapter, one.request, predict=one.predict)
 
         threading.Thread(target=work, name="foresee", daemon=True).start()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mm_lora.report import defect_entries
+from mm_lora.report import defect_entries, dotplot
 from mm_lora.report.terminal import short
 
 
@@ -28,6 +28,8 @@ def render(report: dict[str, Any]) -> str:
             lines += [f"## {outcome}", ""]
         for check in mine:
             lines += _check(check)
+    if dotplot.render(report):
+        lines += ["![error and effect of every adapter](numerics.svg)", ""]
     for name, table in report.get("tables", {}).items():
         if table.get("rows"):
             lines += [f"## {table.get('title', name)}", "", *_table(table), ""]

@@ -46,13 +46,16 @@ class WorkerClient:
         self._kept = contextlib.ExitStack()
         self._pending = b""
         self._jobs = 0
+        self._waiting = 0
         self._closed = False
 
     def call(
         self, kind: str, *, timeout_s: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
         """The job's answer, or a BuildError with the worker's last lines."""
+        self._waiting += 1
         with self._lock:
+            self._waiting -= 1
             if self._closed:
                 raise BuildError(f"the worker was closed before its job '{kind}'")
             process = self._started()
@@ -66,6 +69,11 @@ class WorkerClient:
             if answer["ok"]:
                 return {key: value for key, value in answer.items() if key not in ("id", "ok")}
             raise self._error(f"the worker's job '{kind}' failed: {answer['error']}")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for a job: work ahead of need should let them go first."""
+        return self._waiting > 0
 
     def close(self) -> None:
         """End the worker and its process group for good. Again is fine.
