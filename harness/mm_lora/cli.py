@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mm_lora import __version__
+from mm_lora import __version__, cli_build
 from mm_lora.errors import MmLoraError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cli_build.app, name="build")
 
 Repeated = list[str]
 
@@ -107,6 +109,36 @@ def tokens(
     from mm_lora.commands.tokens import run
 
     raise typer.Exit(run(model, image or [], as_json))
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147 or a folder.")] = "scout",
+    adapter: Annotated[
+        Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    port: Annotated[int | None, typer.Option(help="A port; a free one otherwise.")] = None,
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM serves.")
+    ] = None,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="start=plain|fast, as for verify.")
+    ] = None,
+) -> None:
+    """Leave the same server running, with a curl line to try; Ctrl-C ends it."""
+    from mm_lora.commands.serve import run
+    from mm_lora.options import settings_of
+
+    code = run(
+        model,
+        adapter or (),
+        profile=profile,
+        port=port,
+        server_python=server_python,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

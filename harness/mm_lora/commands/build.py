@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mm_lora.adapters import STANDARD, AdapterSpec, standard
+from mm_lora.adapter_sets import KNOWN, named
+from mm_lora.adapters import AdapterSpec
 from mm_lora.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def adapter(
 ) -> int:
     """Write the adapter `name` for MODEL to the new or empty folder `out`; print its coverage.
 
-    None leaves the standard adapter's own value. With `targets` (shell patterns over PEFT module
+    None leaves the known adapter's own value. With `targets` (shell patterns over PEFT module
     paths), `name` may be a new one.
     """
     from rich.console import Console
@@ -64,10 +65,10 @@ def adapter(
     _must_be_free(out)
     changes: dict[str, Any] = {"rank": rank, "alpha": alpha, "dtype": dtype, "seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
-    if targets and name not in STANDARD:
+    if targets and name not in KNOWN:
         spec = AdapterSpec(name=name, targets=tuple(targets), **changes)
     else:
-        spec = standard(name, **changes)
+        spec = replace(named(name), **changes)
         spec = replace(spec, targets=tuple(targets)) if targets else spec
     resolved = resolve(model)
     with Builder(Path(sys.executable), _say) as builder:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_lora.adapters import STANDARD, standard
+from mm_lora.adapter_sets import named
+from mm_lora.adapters import STANDARD
 from mm_lora.errors import ExitCode, UsageError
 from mm_lora.server.spec import BASE
 
@@ -39,7 +40,7 @@ def run(
 ) -> int:
     """Serve `model` with `adapters` until Ctrl-C or SIGTERM; the exit code of that.
 
-    An adapter is the name of a standard one, or `name=folder` for the user's own; none means
+    An adapter is the name of a known one, or `name=folder` for the user's own; none means
     every standard one that the profile's flags can serve. Raises UsageError and ServerError.
     """
     from rich.console import Console
@@ -133,8 +134,8 @@ def _names(server: "VllmServer") -> list[str]:
 def _build(
     model: "Model", names: Sequence[str], say: Callable[[str], None]
 ) -> tuple[Path, dict[str, Path]]:
-    """The checkpoint and the standard adapters, from the cache or built."""
-    specs = [standard(name) for name in names]
+    """The checkpoint and the known adapters, from the cache or built."""
+    specs = [named(name) for name in names]
     from mm_lora.build import Builder
 
     with Builder(Path(sys.executable), say) as builder:
