@@ -17,7 +17,7 @@ from mm_lora.environment import facts
 from mm_lora.resources import cache_dir, harness_dir
 from mm_lora.worker.client import WorkerClient
 
-_SOURCES = ("reference", "merging", "routing")
+_SOURCES = ("reference", "merging", "routing", "sparse_experts")
 
 
 @dataclass(frozen=True, kw_only=True)
