@@ -72,6 +72,8 @@ class Judge:
             for name, values in (predictors or {}).items()
             if largest_difference(values, server) <= allowed
         )
+        if hits and verdict.reason:
+            verdict = replace(verdict, reason=f"{verdict.reason}, just as {hits[0]} predicts")
         self._take(replace(verdict, predicted_by=hits))
 
     def verdict(self) -> Verdict:

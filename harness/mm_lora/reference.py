@@ -91,10 +91,9 @@ class Reference:
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.name != cache.MANIFEST and file.suffix != ".md":
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        digest.update(name.encode())
+        digest.update((folder / name).read_bytes())
     return digest.hexdigest()
 
 

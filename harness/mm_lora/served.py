@@ -1,13 +1,11 @@
 """One server as the cases see it: ask, compare with the reference, reset caches, read the log."""
 
 import weakref
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
 from mm_lora.llama4.geometry import token_flow
-from mm_lora.models import Model, resolve
 from mm_lora.reference import Forced
 from mm_lora.server.spec import ServerSpec
 
@@ -35,6 +33,11 @@ class Served:
     def base(self) -> str:
         """The served name of the base model."""
         return self.spec.model
+
+    @property
+    def refused(self) -> Collection[str]:
+        """The adapters that vLLM would not load."""
+        return self.lab.pool.get(self.spec).refused
 
     def ask(self, request: Request) -> Answer:
         """The server's first answer to `request` in this run."""
@@ -76,11 +79,6 @@ class Served:
 
     def image_prompt_tokens(self, request: Request) -> int:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
-        geometry = _model(self.spec.model).geometry
+        geometry = self.lab.model(self.spec.model).geometry
         flows = (token_flow(geometry, p.width, p.height) for p in request.pictures)
         return sum(flow.prompt_tokens for flow in flows)
-
-
-@lru_cache(maxsize=16)
-def _model(name: str) -> Model:
-    return resolve(name)

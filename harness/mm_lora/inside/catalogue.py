@@ -1,7 +1,8 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import moe_experts
-from .llama4 import mutants, qk_lora, unfold
+from . import moe_experts, mutants
+from .llama4 import mutants as count_mutants
+from .llama4 import picture_mutants, qk_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -9,4 +10,6 @@ PATCHES: tuple[Patch, ...] = (
     moe_experts.PATCH,
     qk_lora.PATCH,
     *mutants.PATCHES,
+    *count_mutants.PATCHES,
+    *picture_mutants.PATCHES,
 )

@@ -24,7 +24,8 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
     for check in report["checks"]:
         if check["outcome"] in ("fail", "void", "error", "known-defect", "fixed-upstream"):
             _print_check(check, console)
-    console.print(_by_group(report["checks"]))
+    if report["checks"]:
+        console.print(_by_group(report["checks"]))
     for name, table in report.get("tables", {}).items():
         if table.get("rows"):
             console.print(_table(name, table))
