@@ -139,12 +139,16 @@ class Lab:
         if request.model in started.refused:
             raise _refused(request.model, started.refused[request.model])
         try:
-            return self._ask(started, request)
+            answer = self._ask(started, request)
         except ServerError:
             death = died_by_itself(started)
             if death is None:
                 raise
             return self._after_death(spec, request, death)
+        # A dying API server still answers 500, while its engine core is dead already.
+        if answer.status >= 500 and (death := died_by_itself(started)) is not None:
+            return self._after_death(spec, request, death)
+        return answer
 
     def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
         if death.by_signal is not None:
@@ -153,8 +157,10 @@ class Lab:
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
         fresh = self.pool.again(spec)
         try:
-            self._ask(fresh, request)
+            failed = self._ask(fresh, request).status >= 500
         except ServerError:
+            failed = True
+        if failed:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death from None

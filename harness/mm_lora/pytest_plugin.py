@@ -255,6 +255,9 @@ def pytest_runtest_makereport(
     if check.outcome is Outcome.ERROR and report.outcome == "passed":
         report.outcome = "failed"
         report.longrepr = check.reason
+    if check.outcome is Outcome.KNOWN_DEFECT:
+        report.outcome = "skipped"
+        report.wasxfail = f"known defect {defect}"
     return report
 
 
@@ -329,6 +332,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         state.fatal = error
         session.exitstatus = int(ExitCode.ERROR)
     state.progress.__exit__(None, None, None)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Where the report is, for those who call pytest themselves."""
+    state = config.stash.get(STATE, None)
+    if state is not None and state.lab is not None:
+        run = state.lab.run
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in run.counts().items())
+        terminalreporter.write_line(f"mm-lora: {counts or 'none judged'}  {run.note}".rstrip())
+        terminalreporter.write_line(f"report: {state.lab.folder.path}")
 
 
 @pytest.fixture(scope="session")
