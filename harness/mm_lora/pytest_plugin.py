@@ -156,7 +156,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))
     chosen_items = [by_id[planned.id] for planned in state.plan.checks]
-    config.hook.pytest_deselected(items=[i for k, i in by_id.items() if k not in chosen])
+    config.hook.pytest_deselected(items=[i for i in items if i not in chosen_items])
     items[:] = chosen_items
     state.last_of = {spec: check_id for check_id, spec in state.plan.servers.items()}
 

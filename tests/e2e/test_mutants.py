@@ -1,17 +1,30 @@
 """Seeded defects: each dice claim fails on a real server that breaks it, by the real command."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from cli_run import Verify
 
+from mm_lora.adapters import standard
+from mm_lora.build import Builder
+from mm_lora.cache import copy_built
+from mm_lora.models import resolve
+
 ADAPTERS = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
-EVERYBODY = ("base", *ADAPTERS, "language-model", "all")
+EVERYBODY = ("base", *ADAPTERS, "language-model", "all", "mine")
 
 
-def failed(mutants: str, reports: Path) -> set[str]:
-    """The checks that fail, each as `subject/variant`."""
-    run = Verify("--only", "dice/scout/*", "--set", f"mutant={mutants}", reports=reports)
+def failed(mutants: str, folder: Path) -> set[str]:
+    """The checks that fail, each as `subject/variant`; `mine` is an adapter of the user's."""
+    with Builder(Path(sys.executable)) as builder:
+        built = builder.adapters(resolve("scout"), [standard("tower-mlp")])["tower-mlp"]
+    copy_built(built.path, folder / "mine")
+    run = Verify(
+        *("--only", "dice/scout/*", "--set", f"mutant={mutants}"),
+        *("--adapter", f"mine={folder / 'mine'}"),
+        reports=folder / "reports",
+    )
     try:
         run.end()
     finally:
@@ -48,8 +61,8 @@ def every(variant: str, *subjects: str) -> set[str]:
             "mutant-stream-drops-token,mutant-chunks-shifted,mutant-language-rows-newest",
             every("streamed", "base", "projector")
             | every("two-pictures", "base", "vision-adapter")
-            | every("text-only", *ADAPTERS)
-            | every("effect", *ADAPTERS, "language-model"),
+            | every("text-only", *ADAPTERS, "mine")
+            | every("effect", *ADAPTERS, "language-model", "mine"),
         ),
     ],
     ids=["repeat, base, reference", "stream, two pictures, text"],

@@ -39,9 +39,14 @@ def _mapped_by(rule: Rule) -> Callable[[ModuleType], None]:
 
 
 def _newest(manager: Any, mapping: Any, adapter: int) -> int:
-    if adapter and mapping.type.name == "LANGUAGE":
-        return max(int(i) for i in manager.lora_index_to_id if i is not None)
-    return adapter
+    if not adapter or mapping.type.name != "LANGUAGE":
+        return adapter
+    there = [int(i) for i in manager.lora_index_to_id if i is not None]
+    return max((i for i in there if _has_language(manager.get_adapter(i))), default=adapter)
+
+
+def _has_language(adapter: Any) -> bool:
+    return any(path.startswith("language_model.") for path in adapter.loras)
 
 
 def _last_used(manager: Any, mapping: Any, adapter: int) -> int:
@@ -80,8 +85,8 @@ PATCHES = (
         "language-rows-newest",
         _MANAGER,
         _mapped_by(_newest),
-        "the language model's rows of any adapter get the newest one: a slot looked up by load "
-        "order, not by the request",
+        "the language model's rows of any adapter get the newest one that has weights there: "
+        "those of a slot that is not cleared",
     ),
     _mutant(
         "base-rows-stale",
