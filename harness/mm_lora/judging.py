@@ -86,6 +86,8 @@ class Judge:
         reason = verdict.reason
         if nearest is not reference and verdict.outcome is Outcome.PASS:
             reason = "as the reference on the other side of a routing tie"
+        if hits and verdict.outcome is not Outcome.PASS:
+            reason = f"{reason}, just as {hits[0]} predicts"
         self._take(replace(verdict, predicted_by=hits, reason=reason))
 
     def acts(self, effect: float, reason: str) -> None:

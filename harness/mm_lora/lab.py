@@ -5,7 +5,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,10 +14,12 @@ from typing import Any
 
 from mm_lora.adapter_sets import named
 from mm_lora.adapters_broken import broken_copy, parse
+from mm_lora.adapters_own import read_all
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
+from mm_lora.checkpoint_folder import weight_shapes
 from mm_lora.environment import facts
-from mm_lora.errors import MmLoraError, ServerDied, ServerError
+from mm_lora.errors import MmLoraError, ServerDied, ServerError, UsageError
 from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
@@ -62,6 +64,8 @@ class Lab:
         self._began = time.monotonic()
         self._building = threading.Lock()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
+        self._models = {model.name: model for model in selected_models(options, profile)}
+        self.own = read_all(options.adapter)
         port = options.settings.get("port")
         self.pool = ServerPool(
             self._prepare,
@@ -106,18 +110,33 @@ class Lab:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
         return Reference(self.worker)
 
+    def model(self, name: str) -> Model:
+        """The model that checks call `name`: one of the run's, or a published one."""
+        return self._models.get(name) or resolve(name)
+
+    def require_files(self, models: Iterable[str]) -> None:
+        """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
+        for name in dict.fromkeys(models):
+            if self.model(name).weights is not None or self.own:
+                shapes = weight_shapes(self.checkpoint(name))
+                for adapter in self.own.values():
+                    if shapes:
+                        adapter.require_fit(name, shapes)
+
     def checkpoint(self, model: str) -> Path:
-        """The folder of the miniature that is served as `model`."""
+        """The folder of the miniature that is served as `model`, or the user's own folder."""
         with self._building:
-            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
+            return self.builder.checkpoint(self.model(model), seed=self.options.seed)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
-        """The adapters of that model, built or from the cache."""
+        """The adapters of that model: the user's own, built, or from the cache."""
         with self._building:
-            known = self._built.setdefault(model, {})
+            known = self._built.setdefault(
+                model, {name: own.built() for name, own in self.own.items()}
+            )
             missing = [named(name) for name in names if name not in known]
             if missing:
-                known.update(self.builder.adapters(resolve(model), missing))
+                known.update(self.builder.adapters(self.model(model), missing))
             return {name: known[name] for name in names}
 
     def forced(
@@ -168,13 +187,19 @@ class Lab:
         ServerDied (`error`).
         """
         started = self.pool.get(spec)
+        if request.model in started.refused:
+            raise _refused(request.model, started.refused[request.model])
         try:
-            return self._ask(started, request)
+            answer = self._ask(started, request)
         except ServerError:
             death = died_by_itself(started)
             if death is None:
                 raise
             return self._after_death(spec, request, death)
+        # A dying API server still answers 500, while its engine core is dead already.
+        if answer.status >= 500 and (death := died_by_itself(started)) is not None:
+            return self._after_death(spec, request, death)
+        return answer
 
     def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
         if death.by_signal is not None:
@@ -183,8 +208,10 @@ class Lab:
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
         fresh = self.pool.again(spec)
         try:
-            self._ask(fresh, request)
+            failed = self._ask(fresh, request).status >= 500
         except ServerError:
+            failed = True
+        if failed:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death from None
@@ -242,8 +269,28 @@ class Lab:
         return checkpoint, paths
 
 
+def _refused(adapter: str, end: ServerDied) -> NotPassed:
+    return NotPassed(
+        Verdict(
+            outcome=Outcome.FAIL,
+            expected="vLLM loads the adapter",
+            observed=end.log_tail[-1500:],
+            reason=f"vLLM refuses the adapter '{adapter}': {end}",
+        )
+    )
+
+
 def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
     """The models that the user or the profile names; `all` means every published one."""
     names = options.model or (profile.model,)
     wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
-    return [resolve(name) for name in dict.fromkeys(wanted)]
+    found: dict[str, Model] = {}
+    for name in dict.fromkeys(wanted):
+        model = resolve(name)
+        if model.name in found or (model.name in PUBLISHED and model.name != name):
+            raise UsageError(
+                f"'{name}' would be called {model.name}, as another model is",
+                "rename the folder: its checks are named after it",
+            )
+        found[model.name] = model
+    return list(found.values())

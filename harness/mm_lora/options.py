@@ -6,14 +6,17 @@ from pathlib import Path
 
 from mm_lora import adapters_broken
 from mm_lora.errors import UsageError
+from mm_lora.inside.catalogue import PATCHES
+from mm_lora.server.spec import STARTS
 
 _LISTS = ("model", "only", "skip", "adapter")
 _SWITCHES = ("full", "strict", "dry-run", "with-fixes")
 _SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
 SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
-    "port": "a port for the (only) server instead of a free one",
+    "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
+    "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
 }
 
 
@@ -76,11 +79,28 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
             known = "; ".join(f"{name} = {text}" for name, text in SETTINGS.items())
             raise UsageError(f"--set '{word}' is not known", f"key=value with {known}")
         settings[key] = value
-    if not settings.get("port", "0").isdigit():
-        raise UsageError(f"--set port={settings['port']} is no port", "a whole number")
+    port = settings.get("port", "1")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--set port={port} is no port", "a whole number from 1 to 65535")
+    start = settings.get("start", "auto")
+    if start not in STARTS:
+        raise UsageError(f"--set start={start} is not known", f"one of {', '.join(STARTS)}")
     if "break" in settings:
         adapters_broken.parse(settings["break"])
+    mutants(settings)
     return settings
+
+
+def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """The ids of `--set mutant=…`. Raises UsageError for one that is no mutant."""
+    wanted = tuple(filter(None, settings.get("mutant", "").split(",")))
+    known = sorted(patch.id for patch in PATCHES if patch.kind == "mutant")
+    for identity in wanted:
+        if identity not in known:
+            raise UsageError(f"no mutant '{identity}'", f"one of {', '.join(known)}")
+    if "mutant" in settings and not wanted:
+        raise UsageError("--set mutant= names no mutant", f"one of {', '.join(known)}")
+    return wanted
 
 
 def from_words(words: Iterable[str]) -> RunOptions:

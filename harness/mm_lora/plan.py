@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mm_lora.options import RunOptions
+from mm_lora.errors import UsageError
+from mm_lora.options import RunOptions, mutants
 from mm_lora.profiles import FlagValue, Profile
 from mm_lora.server.spec import ServerSpec
 
@@ -71,6 +72,11 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
         wish = replace(wishes[0], probe=any(wish.probe for wish in wishes))
         spec = server_spec(wish, adapters, profile, options)
         servers |= {check.id: spec for check in group}
+    if "port" in options.settings and len(set(servers.values())) > 1:
+        raise UsageError(
+            f"--set port is for one server, and these checks need {len(set(servers.values()))}",
+            "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
+        )
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
     ranked = sorted(checks, key=lambda c: order[servers[c.id]] if c.id in servers else 0)
     return Plan(tuple(ranked), servers)
@@ -98,6 +104,7 @@ def server_spec(
     patches = list(wish.patches)
     if options.with_fixes:
         patches.append("fixes")
+    patches += mutants(options.settings)
     return ServerSpec(
         model=wish.model,
         adapters=names,
@@ -107,6 +114,11 @@ def server_spec(
         start=options.settings.get("start", "auto"),
         probe=wish.probe,
     )
+
+
+def max_lora_rank(profile: Profile) -> int:
+    """The largest rank that a server of this profile takes; 16 is vLLM's own default."""
+    return int(str(profile.flags.get("max-lora-rank", 16)))
 
 
 def spelled(value: FlagValue | None) -> str | tuple[str, ...] | None:

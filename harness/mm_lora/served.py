@@ -1,8 +1,7 @@
 """One server as the cases see it: ask, compare with the reference, reset caches, read the log."""
 
 import weakref
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from mm_lora.asking import Answer, Request
 from mm_lora.client import Client
 from mm_lora.llama4.compare_rows import Sent
 from mm_lora.llama4.geometry import Geometry, token_flow
-from mm_lora.models import Model, resolve
 from mm_lora.probe import Probe
 from mm_lora.reference import Forced
 from mm_lora.server.spec import BASE, ServerSpec
@@ -40,6 +38,11 @@ class Served:
     def base(self) -> str:
         """The served name of the base model."""
         return BASE
+
+    @property
+    def refused(self) -> Collection[str]:
+        """The adapters that vLLM would not load."""
+        return self.lab.pool.get(self.spec).refused
 
     def ask(self, request: Request) -> Answer:
         """The server's first answer to `request` in this run."""
@@ -109,7 +112,7 @@ class Served:
     @property
     def geometry(self) -> Geometry:
         """The served model's."""
-        return _model(self.spec.model).geometry
+        return self.lab.model(self.spec.model).geometry
 
     def log_text(self) -> str:
         """The server's log so far."""
@@ -119,8 +122,3 @@ class Served:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
         flows = (token_flow(self.geometry, p.width, p.height) for p in request.pictures)
         return sum(flow.prompt_tokens for flow in flows)
-
-
-@lru_cache(maxsize=16)
-def _model(name: str) -> Model:
-    return resolve(name)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from mm_lora.errors import UsageError
 from mm_lora.options import RunOptions
-from mm_lora.plan import Plan, Planned, Wish, make_plan
-from mm_lora.profiles import Profile
+from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
+from mm_lora.profiles import Profile, load
 
 
 def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
@@ -49,3 +50,27 @@ def test_a_probe_is_shared_only_where_layers_run_eagerly(eager: bool, servers: i
 
 def test_another_flag_is_another_server() -> None:
     assert len(plan(wish(), wish(flag="1")).specs) == 2
+
+
+CPU = load("cpu")
+
+
+def planned(name: str, model: str, *adapters: str) -> Planned:
+    return Planned(id=name, title="", core=True, wish=Wish(model=model, adapters=adapters))
+
+
+def test_a_port_is_for_one_server() -> None:
+    options = RunOptions(settings={"port": "8000"})
+    make_plan([planned("x", "scout")], CPU, options)
+    with pytest.raises(UsageError, match="these checks need 2"):
+        make_plan([planned("x", "scout"), planned("y", "maverick")], CPU, options)
+
+
+def test_mutants_are_patches_of_every_server() -> None:
+    options = RunOptions(settings={"mutant": "mutant-forget-cls,mutant-chunk-lost"})
+    (spec,) = make_plan([planned("x", "scout")], CPU, options).specs
+    assert spec.patches == ("auto", "mutant-forget-cls", "mutant-chunk-lost")
+
+
+def test_largest_rank() -> None:
+    assert max_lora_rank(CPU) == 8

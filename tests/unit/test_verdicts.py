@@ -63,6 +63,7 @@ def test_only_the_predicted_wrong_value_is_excused() -> None:
     check = "dice/scout/all/effect"
     assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
     assert defects.settle(miss, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, check, "0.28.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
     assert defects.settle(hit, check, "0.31.0", "cpu", entries)[0] is Outcome.FAIL
     assert defects.settle(hit, IDS[0], "0.32.0", "cpu", entries)[0] is Outcome.FAIL
     assert defects.settle(passed, check, "0.32.0", "cpu", entries)[0] is Outcome.FIXED_UPSTREAM
@@ -77,7 +78,20 @@ def test_a_defect_of_another_platform_excuses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["break=nobody:alpha", "break=all:sideways", "break=all", "port=x", "typo=1"]
+    "word",
+    [
+        "break=nobody:alpha",
+        "break=all:sideways",
+        "break=all",
+        "port=x",
+        "port=0",
+        "port=65536",
+        "start=quick",
+        "mutant=",
+        "mutant=mutant-none",
+        "mutant=cpu-moe-experts",
+        "typo=1",
+    ],
 )
 def test_a_wrong_setting_is_refused(word: str) -> None:
     with pytest.raises(UsageError):

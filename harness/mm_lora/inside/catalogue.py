@@ -1,7 +1,8 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import bad_adapter_status, moe_experts, unapplied
-from .llama4 import mutants, qk_lora, unfold
+from . import bad_adapter_status, moe_experts, mutants, unapplied
+from .llama4 import mutants as count_mutants
+from .llama4 import picture_mutants, qk_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -11,4 +12,6 @@ PATCHES: tuple[Patch, ...] = (
     unapplied.PATCH,
     bad_adapter_status.PATCH,
     *mutants.PATCHES,
+    *count_mutants.PATCHES,
+    *picture_mutants.PATCHES,
 )
