@@ -1,6 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import bad_adapter_status, moe_experts, unapplied
+from . import bad_adapter_status, moe_experts, tenant_mutants, unapplied
 from .llama4 import mutants, qk_lora, unfold
 from .registry import Patch
 
@@ -11,4 +11,5 @@ PATCHES: tuple[Patch, ...] = (
     unapplied.PATCH,
     bad_adapter_status.PATCH,
     *mutants.PATCHES,
+    *tenant_mutants.PATCHES,
 )
