@@ -1,6 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import bad_adapter_status, moe_experts, tenant_mutants, unapplied
+from . import bad_adapter_status, base_rows, moe_experts, tenant_mutants, unapplied
 from .llama4 import mutants, qk_lora, unfold
 from .registry import Patch
 
@@ -10,6 +10,7 @@ PATCHES: tuple[Patch, ...] = (
     qk_lora.PATCH,
     unapplied.PATCH,
     bad_adapter_status.PATCH,
+    base_rows.PATCH,
     *mutants.PATCHES,
     *tenant_mutants.PATCHES,
 )

@@ -1,13 +1,12 @@
 """Which requests really met in one step: counted from the probe's record. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mm_lora.asking import Answer
+from mm_lora.asking import Request as Asked
 from mm_lora.probe_records import Request, Step
-
-LEAST = {"encoder": 1, "language": 1}
-"""What a mixed batch has to have had, by the fields of Batches."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Batches:
     pieces: int = 0
     adapters: int = 0
 
-    def lacks(self, least: dict[str, int]) -> list[str]:
+    def lacks(self, least: Mapping[str, int]) -> list[str]:
         """What was seen less often than `least` demands, for a reader."""
         return [
             f"{name}: {getattr(self, name)}, at least {count}"
@@ -64,6 +63,44 @@ def batches(steps: Sequence[Step]) -> Batches:
             default=0,
         ),
     )
+
+
+def beside_adapters(steps: Sequence[Step]) -> list[Request]:
+    """The base's requests that shared a step with an adapter's, as often as they did."""
+    return [
+        asked
+        for step in steps
+        for asked in step.requests
+        if asked.adapter is None and _tenants(step.requests) > 1
+    ]
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What caches spared. `prompts`: requests whose prompt was not wholly read; `pictures` that
+    were not encoded."""
+
+    prompts: int
+    pictures: int
+
+
+def reuse(steps: Sequence[Step], answered: Sequence[tuple[Asked, Answer]]) -> Reuse:
+    """Rows and pictures that requests needed, less those that one worker's steps had."""
+    rows: Counter[str] = Counter()
+    encoded = set()
+    for step in steps:
+        for asked in step.requests if step.worker == steps[0].worker else ():
+            if step.kind == "language":
+                rows[asked.id] += asked.tokens
+            else:
+                encoded |= {(asked.id, image) for image in asked.images}
+    names = {name: Request(name, None, 0, ()) for name in rows}
+    prompts = 0
+    for _, answer in answered:
+        due = answer.prompt_tokens + answer.completion_tokens - 1
+        done = sum(rows[name] for name, one in names.items() if one.is_for(answer.id))
+        prompts += done < due
+    return Reuse(prompts, sum(len(asked.pictures) for asked, _ in answered) - len(encoded))
 
 
 def _tenants(requests: Iterable[Request]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from mm_lora.client import CACHES
 from mm_lora.errors import UsageError
 from mm_lora.isolation.questions import anyone
 from mm_lora.isolation.traffic import Seen, Traffic
+from mm_lora.report.folder import RunFolder
 
 KEPT = 100
 """Requests that are stored with a failure, the last ones."""
@@ -44,7 +46,8 @@ def waves(seed: str, tenants: Sequence[str]) -> Iterator[Wave]:
 
 
 def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen, list[Wave]]:
-    """Send wave after wave until the time is over, `planned` ends, or an answer is wrong.
+    """Send wave after wave until the time is over, `planned` ends, or an answer is wrong
+    for a reason that no known defect gives.
 
     Returns what was seen, and the last waves: KEPT requests of them or a few more.
     """
@@ -59,9 +62,16 @@ def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen
         traffic.learn(wave.requests)
         end += time.monotonic() - began  # what answers are compared with is no traffic
         seen += traffic.burst(wave.requests, delays=wave.delays, resets=wave.resets)
-        if seen.wrong or time.monotonic() >= end:
+        if seen.unforeseen or time.monotonic() >= end:
             break
     return seen, list(last)
+
+
+def keep(folder: RunFolder, model: str, server: str, seed: str, last: Sequence[Wave]) -> str:
+    """Store the traffic that ended in a wrong answer; returns the command that sends it again."""
+    file = folder.write_json(f"soak-{model}-{server}.json", stored(model, server, seed, last))
+    words = ["mm-lora", "verify", "--only", f"soak/{model}/{server}", "--set", f"replay={file}"]
+    return f"the same again: {shlex.join(words)}"
 
 
 def stored(model: str, server: str, seed: str, last: Sequence[Wave]) -> dict[str, Any]:

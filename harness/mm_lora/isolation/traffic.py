@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mm_lora.asking import Answer, Request
-from mm_lora.isolation.batches import Batches, batches
+from mm_lora.isolation.batches import Batches, batches, beside_adapters
 from mm_lora.outcomes import Outcome, Verdict, largest_difference
+from mm_lora.probe_records import Step
 from mm_lora.served import Served
 
 LONGEST = 32
@@ -15,14 +16,20 @@ LONGEST = 32
 LANGUAGE = ("language-model", "pr35147", "all")
 """Standard adapters that move an answer about text alone, and whose reference needs a predictor."""
 
+LAST_SLOT = "base-rows-take-last-slot"
+"""The signature of a known defect: an answer of the base, which met an adapter in a step of a
+server whose last slot holds one. On any other server, and of any adapter, it foresees nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
-    """An answer that is not its own: `error` in logprob, `like` the tenant whose answer it is."""
+    """An answer that is not its own: `error` in logprob, `like` the tenant whose answer it is,
+    `foreseen` the signature of a known defect that can do this."""
 
     request: Request
     error: float
     like: str | None
+    foreseen: str = ""
 
     def __str__(self) -> str:
         whose = f", as {self.like} answers" if self.like else ""
@@ -50,9 +57,15 @@ class Seen:
             batches=self.batches + other.batches,
         )
 
+    @property
+    def unforeseen(self) -> bool:
+        """Whether a wrong answer is no work of a known defect."""
+        return any(not wrong.foreseen for wrong in self.wrong)
+
     def verdict(self, *, tolerance: float, min_effect: float) -> Verdict:
         """`fail` for any wrong answer; `void` where an answer by the base would not be seen."""
         outcome, reason = Outcome.PASS, ""
+        signatures = {wrong.foreseen for wrong in self.wrong}
         if self.wrong:
             outcome = Outcome.FAIL
             reason = f"{len(self.wrong)} of {self.requests} answers are not those given alone"
@@ -67,6 +80,7 @@ class Seen:
             tolerance=tolerance,
             effect=None if math.isinf(self.effect) else self.effect,
             reason=reason,
+            predicted_by=tuple(signatures) if len(signatures) == 1 else (),
         )
 
 
@@ -96,18 +110,26 @@ class Traffic:
         probe = self.served.probe
         mark = probe.mark()
         answers = self.served.ask_all(requests, delays)
-        seen = self.judged(requests, answers)
-        return replace(seen, batches=batches(probe.since(mark).steps))
+        steps = probe.since(mark).steps
+        seen = self.judged(requests, answers, steps)
+        return replace(seen, batches=batches(steps))
 
-    def judged(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Seen:
-        """Every answer against its own answer alone."""
+    def judged(
+        self, requests: Sequence[Request], answers: Sequence[Answer], steps: Sequence[Step] = ()
+    ) -> Seen:
+        """Every answer against its own answer alone. `steps`: in which they were made."""
         pairs = list(zip(requests, answers, strict=True))
-        errors = [self.error(request, answer) for request, answer in pairs]
-        wrong = tuple(
-            Wrong(request=request, error=error, like=self._like(request, answer))
-            for (request, answer), error in zip(pairs, errors, strict=True)
-            if not error <= self.tolerance
-        )
+        meetings = beside_adapters(steps) if steps and self._last_slot_is_taken() else []
+        errors, wrong = [], []
+        for request, answer in pairs:
+            met = any(one.is_for(answer.id) for one in meetings)
+            errors.append(self.error(request, answer, explained=met))
+            if not errors[-1] <= self.tolerance:
+                like = self._like(request, answer)
+                signature = LAST_SLOT if met else ""
+                wrong.append(
+                    Wrong(request=request, error=errors[-1], like=like, foreseen=signature)
+                )
         effects = [
             self._distance(request, self.served.ask_alone(_whole(request)))
             for request in requests
@@ -115,28 +137,25 @@ class Traffic:
         ]
         return Seen(
             requests=len(pairs),
-            wrong=wrong,
+            wrong=tuple(wrong),
             error=max(errors, default=0.0),
             effect=min(effects, default=math.inf),
         )
 
-    def error(self, request: Request, answer: Answer) -> float:
+    def error(self, request: Request, answer: Answer, *, explained: bool = False) -> float:
         """Largest logprob difference to the answer alone; infinity where it is no answer at all.
 
-        Two tokens may be equally likely. Where the answers part at such a token, the reference
-        judges, on the tokens that were answered.
+        Rounding may decide between two tokens or two experts that are equally likely. So the
+        reference, on the tokens that were answered, can overrule, unless the error is `explained`.
         """
         alone = self.served.ask_alone(_whole(request))
         if answer.problems(request, alone.prompt_tokens):
             return math.inf
         count = len(answer.token_ids)
         error = largest_difference(alone.logprobs[:count], answer.logprobs)
-        if answer.token_ids == alone.token_ids[:count]:
+        same = answer.token_ids == alone.token_ids[:count] and error <= self.tolerance
+        if same or explained:
             return error
-        pairs = zip(alone.token_ids, answer.token_ids, strict=False)
-        parted = 1 + next(at for at, (one, other) in enumerate(pairs) if one != other)
-        if largest_difference(alone.logprobs[:parted], answer.logprobs[:parted]) > self.tolerance:
-            return max(error, self.tolerance * 2)
         return self.by_reference(request, answer)
 
     def by_reference(self, request: Request, answer: Answer) -> float:
@@ -144,8 +163,14 @@ class Traffic:
         whether that defect is there is judged elsewhere."""
         predict = request.model in LANGUAGE
         truth = self.served.forced(request, answer, predict=predict)
-        rights = [truth.adapted, *truth.predicted.values()]
+        foreseen = (values for several in truth.predicted.values() for values in several)
+        rights = (truth.adapted, *truth.ties, *foreseen)
         return min(largest_difference(right, answer.logprobs) for right in rights)
+
+    def _last_slot_is_taken(self) -> bool:
+        probe = self.served.probe
+        last = probe.workers()[0].slots - 1
+        return any(use.slot == last for use in probe.adapters())
 
     def _distance(self, request: Request, answer: Answer) -> float:
         """How far an answer is from the base's to the same question."""
