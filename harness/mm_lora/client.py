@@ -5,7 +5,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from mm_lora.errors import ServerDied, ServerError, ServerTimeout
 
 if TYPE_CHECKING:
     import openai
+
+CACHES = ("prefix", "mm", "encoder")
 
 # Teacher-forced comparison needs the sampled token's own logprob and its id; neither changes
 # what is sampled. `ignore_eos` keeps every answer at its full length.
@@ -134,12 +136,12 @@ class Client:
             raw={"chunks": len(chunks), "last": chunks[-1] if chunks else None},
         )
 
-    def reset_caches(self) -> None:
-        """Empty the prefix, processor and encoder caches (vLLM's developer mode).
+    def reset_caches(self, names: Sequence[str] = CACHES) -> None:
+        """Empty the prefix, processor ("mm") and encoder caches (vLLM's developer mode).
 
         Raises ServerError where the server does not offer it: exact claims need one cache state.
         """
-        for name in ("prefix", "mm", "encoder"):
+        for name in names:
             status, body = self.post(f"/reset_{name}_cache")
             if status != 200:
                 raise ServerError(

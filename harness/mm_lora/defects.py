@@ -19,7 +19,7 @@ class Defect:
     """One entry of known_defects.toml. `signature`: a predictor's name, or a failure's pattern.
 
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
-    name.
+    name. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Defect:
     searched: str
     fix: str
     smallest: str = ""
+    by_chance: bool = False
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
@@ -43,6 +44,11 @@ class Defect:
             and self.platform in ("any", platform)
             and any(matches(pattern, check_id) for pattern in self.checks)
         )
+
+    def foresees_failure(self, check_id: str) -> bool:
+        """Whether a check that the entry concerns cannot pass while the defect is there."""
+        pattern = self.smallest.replace("{model}", "*")
+        return not self.by_chance or matches(pattern, check_id)
 
     def explains(self, verdict: Verdict) -> bool:
         """Whether the failure is exactly the entry's: by a predictor that hit, or by its text."""
@@ -79,6 +85,7 @@ def settle(
         for defect in mine:
             if defect.explains(verdict):
                 return Outcome.KNOWN_DEFECT, defect.id
-    if verdict.outcome is Outcome.PASS and mine:
-        return Outcome.FIXED_UPSTREAM, mine[0].id
+    stale = [defect for defect in mine if defect.foresees_failure(check_id)]
+    if verdict.outcome is Outcome.PASS and stale:
+        return Outcome.FIXED_UPSTREAM, stale[0].id
     return verdict.outcome, None

@@ -47,6 +47,22 @@ class Judge:
         """A claim that holds or is broken."""
         self._take(judge_claim(holds, expected=expected, observed=observed, reason=reason))
 
+    def proves(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
+        """What must have happened for the check to prove anything; else it is `void`."""
+        outcome = Outcome.PASS if holds else Outcome.VOID
+        self._take(
+            Verdict(
+                outcome=outcome,
+                expected=expected,
+                observed=observed,
+                reason="" if holds else reason,
+            )
+        )
+
+    def settle(self, verdict: Verdict) -> None:
+        """A verdict that was reached elsewhere."""
+        self._take(verdict)
+
     def unchanged(
         self, expected: Sequence[float], observed: Sequence[float], *, tolerance: float
     ) -> None:

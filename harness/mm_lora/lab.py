@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -63,6 +64,7 @@ class Lab:
         )
         self._began = time.monotonic()
         self._building = threading.Lock()
+        self._observing = threading.Lock()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
@@ -201,6 +203,52 @@ class Lab:
             return self._after_death(spec, request, death)
         return answer
 
+    def ask_all(
+        self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
+    ) -> list[Answer]:
+        """Put all requests at once, each `delays` seconds later; answers in their order.
+
+        A server that dies is judged as in `ask`, by asking a fresh one the whole batch again: what
+        kills it may be that these requests met.
+        """
+        started = self.pool.get(spec)
+        answers = self._ask_all(started, requests, delays)
+        if not isinstance(answers, ServerError):
+            return answers
+        death = died_by_itself(started)
+        if death is None:
+            raise answers
+        if death.by_signal is not None:
+            self.pool.give_up(spec, death)
+            raise death
+        self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the batch again")
+        fresh = self.pool.again(spec)
+        if isinstance(self._ask_all(fresh, requests, delays), ServerError):
+            second = died_by_itself(fresh)
+            if second is None or second.by_signal is not None:
+                raise death
+            self.pool.release(spec)
+            raise NotPassed(_crash(second, "the server dies on this batch"))
+        raise _once(death)
+
+    def _ask_all(
+        self, started: Started, requests: Sequence[Request], delays: Sequence[float]
+    ) -> list[Answer] | ServerError:
+        """Every answer, or the first error once all have ended: a dead server answers none."""
+
+        def one(request: Request, delay: float) -> Answer | ServerError:
+            time.sleep(delay)
+            try:
+                return self._ask(started, request)
+            except ServerError as error:
+                return error
+
+        waits = delays or [0.0] * len(requests)
+        with ThreadPoolExecutor(max_workers=len(requests)) as threads:
+            ended = list(threads.map(one, requests, waits))
+        errors = [end for end in ended if isinstance(end, ServerError)]
+        return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]
+
     def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
         if death.by_signal is not None:
             self.pool.give_up(spec, death)
@@ -216,17 +264,8 @@ class Lab:
             if second is None or second.by_signal is not None:
                 raise death from None
             self.pool.release(spec)
-            raise NotPassed(
-                Verdict(
-                    outcome=Outcome.FAIL,
-                    expected="an answer",
-                    observed=f"crash: {second.log_tail[-1500:]}",
-                    reason=f"how: crash; the server dies on this request alone: {second.what}",
-                )
-            ) from None
-        raise ServerDied(
-            f"{death.what}; a fresh server answered the same request", death.check, death.log_tail
-        )
+            raise NotPassed(_crash(second, "the server dies on this request alone")) from None
+        raise _once(death)
 
     def _ask(self, started: Started, request: Request) -> Answer:
         began = time.monotonic()
@@ -242,7 +281,8 @@ class Lab:
 
     def observe(self, kind: str, **what: Any) -> None:
         """Keep a raw observation; judging it again later needs no server."""
-        self.folder.append_json("observations.jsonl", {"kind": kind, **what})
+        with self._observing:
+            self.folder.append_json("observations.jsonl", {"kind": kind, **what})
 
     def save(self) -> None:
         """Replace report.json with what is known now."""
@@ -277,6 +317,21 @@ def _refused(adapter: str, end: ServerDied) -> NotPassed:
             observed=end.log_tail[-1500:],
             reason=f"vLLM refuses the adapter '{adapter}': {end}",
         )
+    )
+
+
+def _crash(death: ServerDied, when: str) -> Verdict:
+    return Verdict(
+        outcome=Outcome.FAIL,
+        expected="an answer",
+        observed=f"crash: {death.log_tail[-1500:]}",
+        reason=f"how: crash; {when}: {death.what}",
+    )
+
+
+def _once(death: ServerDied) -> ServerDied:
+    return ServerDied(
+        f"{death.what}; a fresh server answered the same", death.check, death.log_tail
     )
 
 

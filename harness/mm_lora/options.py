@@ -17,6 +17,8 @@ SETTINGS: Mapping[str, str] = {
     "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
     "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
+    "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
+    "replay": "FILE that a failed soak check left in its run folder: the same traffic again",
 }
 
 
@@ -88,6 +90,9 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     if "break" in settings:
         adapters_broken.parse(settings["break"])
     mutants(settings)
+    soak_minutes(settings)
+    if "replay" in settings and not Path(settings["replay"]).is_file():
+        raise UsageError(f"--set replay={settings['replay']}: no such file", "the run's folder")
     return settings
 
 
@@ -101,6 +106,18 @@ def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:
     if "mutant" in settings and not wanted:
         raise UsageError("--set mutant= names no mutant", f"one of {', '.join(known)}")
     return wanted
+
+
+def soak_minutes(settings: Mapping[str, str]) -> float:
+    """How long all soak checks together send traffic. Raises UsageError for no number above 0."""
+    text = settings.get("soak", "1")
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < 1e6:
+        raise UsageError(f"--set soak={text} is no time", "minutes, a number above 0")
+    return minutes
 
 
 def from_words(words: Iterable[str]) -> RunOptions:

@@ -13,19 +13,21 @@ from mm_lora.server.spec import ServerSpec
 class Wish:
     """What one check needs of a server. Checks with equal wishes share one, adapters aside.
 
-    `probe`: rows are recorded inside the layers; a check that wishes none may get a probed server.
+    `env` is set beside the profile's. `probe`: rows are recorded inside the layers; a check that
+    wishes none may get a probed server.
     """
 
     model: str
     adapters: tuple[str, ...] = ()
     flags: tuple[tuple[str, FlagValue | None], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
     patches: tuple[str, ...] = ("auto",)
     probe: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal keys share one server: adapters and probe are united, the rest must be the same."""
-        return (self.model, repr(self.flags), self.patches)
+        return (self.model, repr(self.flags), self.env, self.patches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ def server_spec(
         model=wish.model,
         adapters=names,
         flags=tuple((name, spelled(value)) for name, value in flags.items() if value is not False),
-        env=tuple(sorted(profile.env.items())),
+        env=tuple(sorted({**profile.env, **dict(wish.env)}.items())),
         patches=tuple(patches),
         start=options.settings.get("start", "auto"),
         probe=wish.probe,

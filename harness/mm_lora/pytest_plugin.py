@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and say what the marks mean."""
     for line in (
         "check(id, title): the id of the check that this case judges",
-        "server(adapters, flags, patches, probe): what the case needs of a server",
+        "server(adapters, flags, env, patches, probe): what the case needs of a server",
         "full: not part of the core",
         "foresee(asks): what the reference may compute before the server is ready",
         "every_model: in the core for every published model",
@@ -117,15 +117,23 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
             model=model,
             adapters=(*server.kwargs.get("adapters", ()), *own),
             flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
+            env=tuple(sorted(server.kwargs.get("env", {}).items())),
             patches=tuple(server.kwargs.get("patches", ("auto",))),
             probe=bool(server.kwargs.get("probe", False)),
         )
+    check_id = mark.args[0].format(**texts)
+    asked_for = state.options.full or asks_for(state.options, check_id)
     return Planned(
-        id=mark.args[0].format(**texts),
+        id=check_id,
         title=mark.kwargs["title"].format(**texts),
-        core=bool(wanted and (state.options.full or not item.get_closest_marker("full"))),
+        core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
         wish=wish,
     )
+
+
+def asks_for(options: RunOptions, check_id: str) -> bool:
+    """Whether a setting asks for a check that is not in the core: `--set soak=5` for the soak."""
+    return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

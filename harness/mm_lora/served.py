@@ -26,6 +26,7 @@ class Served:
         self.lab = lab
         self.spec = spec
         self.sent: dict[str, Sent] = {}
+        self.alone: dict[Request, Answer] = {}
         self._answers: dict[Request, Answer] = {}
 
     @classmethod
@@ -52,25 +53,26 @@ class Served:
 
     def ask_again(self, request: Request) -> Answer:
         """A fresh answer, not kept."""
-        answer = self.lab.ask(self.spec, request)
-        if answer.id:
-            self.sent[answer.id] = Sent(
-                None if request.model == self.base else request.model,
-                tuple(token_flow(self.geometry, p.width, p.height) for p in request.pictures),
-            )
-        return answer
+        return self._noted(request, self.lab.ask(self.spec, request))
 
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
         self.client.reset_caches()
         return self.ask_again(request)
 
-    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
-        """Ask all at once, so that the server can batch; answers in the order of `requests`."""
-        from concurrent.futures import ThreadPoolExecutor
+    def ask_alone(self, request: Request) -> Answer:
+        """The first answer to `request` from empty caches with nothing beside it; kept."""
+        if request not in self.alone:
+            self.alone[request] = self.ask_cold(request)
+        return self.alone[request]
 
-        with ThreadPoolExecutor(max_workers=len(requests)) as threads:
-            return list(threads.map(self.ask_again, requests))
+    def ask_all(self, requests: Sequence[Request], delays: Sequence[float] = ()) -> list[Answer]:
+        """Ask all at once, so that the server can batch; answers in the order of `requests`.
+
+        `delays`: seconds that each of them waits before it is sent.
+        """
+        answers = self.lab.ask_all(self.spec, requests, delays)
+        return [self._noted(*pair) for pair in zip(requests, answers, strict=True)]
 
     def forced(
         self, request: Request, answer: Answer, *, predict: bool = False, truth: str = ""
@@ -122,3 +124,11 @@ class Served:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
         flows = (token_flow(self.geometry, p.width, p.height) for p in request.pictures)
         return sum(flow.prompt_tokens for flow in flows)
+
+    def _noted(self, request: Request, answer: Answer) -> Answer:
+        if answer.id:
+            self.sent[answer.id] = Sent(
+                None if request.model == self.base else request.model,
+                tuple(token_flow(self.geometry, p.width, p.height) for p in request.pictures),
+            )
+        return answer

@@ -77,6 +77,21 @@ def test_a_defect_of_another_platform_excuses_nothing() -> None:
     assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
 
 
+def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -> None:
+    (entry,) = (entry for entry in defects.load() if entry.by_chance)
+    passed = Verdict(outcome=Outcome.PASS)
+    hit = Verdict(outcome=Outcome.FAIL, predicted_by=(entry.signature,))
+    often, smallest = "isolation/scout/in-flight/4-one-slot", entry.smallest.format(model="scout")
+
+    def settled(verdict: Verdict, check: str) -> Outcome:
+        return defects.settle(verdict, check, "0.32.0", "cpu", [entry])[0]
+
+    assert settled(passed, often) is Outcome.PASS
+    assert settled(passed, smallest) is Outcome.FIXED_UPSTREAM
+    assert settled(hit, often) is settled(hit, smallest) is Outcome.KNOWN_DEFECT
+    assert settled(hit, "isolation/scout/mixed-batch/free-slots") is Outcome.FAIL
+
+
 @pytest.mark.parametrize(
     "word",
     [

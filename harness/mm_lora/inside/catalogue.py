@@ -1,6 +1,13 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import bad_adapter_status, moe_experts, mutants, unapplied
+from . import (
+    bad_adapter_status,
+    base_rows,
+    moe_experts,
+    mutants,
+    tenant_mutants,
+    unapplied,
+)
 from .llama4 import mutants as count_mutants
 from .llama4 import picture_mutants, qk_lora, unfold
 from .registry import Patch
@@ -11,7 +18,9 @@ PATCHES: tuple[Patch, ...] = (
     qk_lora.PATCH,
     unapplied.PATCH,
     bad_adapter_status.PATCH,
+    base_rows.PATCH,
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
+    *tenant_mutants.PATCHES,
 )

@@ -1,0 +1,207 @@
+"""Isolation: every answer in company is the one given alone, whoever else is on the server.
+
+What a request alone must answer is judged against transformers (`alone`, and group numerics); here
+the truth is the server's own answer to it, asked alone from empty caches.
+"""
+
+import random
+from itertools import permutations
+
+import pytest
+
+from mm_lora.isolation.batches import reuse
+from mm_lora.isolation.claims import MET, settle, until_met
+from mm_lora.isolation.questions import anyone, asked, everyone
+from mm_lora.isolation.servers import AT_ONCE, SERVERS, TENANTS, on
+from mm_lora.isolation.traffic import Seen, Traffic
+from mm_lora.judging import Judge
+from mm_lora.lab import Lab
+from mm_lora.served import Served
+
+TEXT = ("base", "tower-mlp", "language-model")
+EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
+
+
+@pytest.mark.check(
+    "isolation/{model}/mixed-batch/{server}",
+    title="base and every adapter in one batch, {server}: each answers as when alone",
+)
+@pytest.mark.parametrize("server", [on(name, core=name == "free-slots") for name in SERVERS])
+def test_mixed_batch(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    least = {**MET, "adapters": AT_ONCE[server]}
+    burst = (everyone(TENANTS, text=TEXT), ())
+    seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
+    settle(check, lab, f"{model}/mixed-batch/{server}", seen, least)
+
+
+@pytest.mark.check(
+    "isolation/{model}/base-beside-one/{server}",
+    title="base beside one adapter in the only slot: base answers as when alone",
+)
+@pytest.mark.parametrize("server", [on("one-slot")])
+def test_base_beside_one(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    burst = ([asked(tenant, "1-chunk", 32) for tenant in ("all", "base") * 2], ())
+    seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
+    settle(check, lab, f"{model}/base-beside-one/{server}", seen, {"language": 1})
+
+
+@pytest.mark.check(
+    "isolation/{model}/same-picture/a-base-b-a",
+    title="A, base, B, A on one picture: each sees it through its own adapter",
+)
+@pytest.mark.parametrize("server", [on("free-slots", core=True)])
+def test_same_picture(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    order = ("tower-attention", "base", "projector", "tower-attention")
+    seen = in_order(Traffic(served, check.tolerance), order)
+    settle(check, lab, f"{model}/same-picture/a-base-b-a", seen)
+
+
+@pytest.mark.check(
+    "isolation/{model}/same-picture/every-order-{server}",
+    title="one picture for four tenants in every order, {server}: none sees another one's",
+)
+@EVERY_SERVER
+def test_every_order(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    traffic = Traffic(served, check.tolerance)
+    seen = Seen()
+    for order in permutations(("base", "tower-mlp", "vision-adapter", "all")):
+        seen += in_order(traffic, (*order, order[0]))
+    settle(check, lab, f"{model}/same-picture/every-order-{server}", seen)
+
+
+def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
+    """One after the other from empty caches, which are then left alone."""
+    requests = [asked(tenant, "1-chunk") for tenant in order]
+    traffic.learn(requests)
+    traffic.served.client.reset_caches()
+    return traffic.judged(requests, [traffic.served.ask_again(one) for one in requests])
+
+
+@pytest.mark.check(
+    "isolation/{model}/same-picture/at-once-{server}",
+    title="one picture for every tenant at once, {server}: each answers as when alone",
+)
+@EVERY_SERVER
+def test_at_once(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    chance = random.Random(f"{lab.options.seed}/{server}")
+    orders = [chance.sample(TENANTS, len(TENANTS)) for _ in range(3)]
+    bursts = [([asked(tenant, "3-chunks") for tenant in order], ()) for order in orders]
+    seen = until_met(Traffic(served, check.tolerance), bursts)
+    settle(check, lab, f"{model}/same-picture/at-once-{server}", seen, MET)
+
+
+@pytest.mark.check(
+    "isolation/{model}/in-flight/{count}-{server}",
+    title="{count} random requests in flight, again and again, {server}: each as when alone",
+)
+@EVERY_SERVER
+@pytest.mark.parametrize("count", [4, 16, 64])
+def test_in_flight(
+    model: str, server: str, count: int, served: Served, check: Judge, lab: Lab
+) -> None:
+    chance = random.Random(f"{lab.options.seed}/{server}/{count}")
+    traffic = Traffic(served, check.tolerance)
+    seen = traffic.burst(anyone(TENANTS, count, chance))
+    if not seen.unforeseen:
+        bursts = [(anyone(TENANTS, count, chance), ()) for _ in range(5)]
+        seen += until_met(traffic, bursts)
+    settle(check, lab, f"{model}/in-flight/{count}-{server}", seen, MET)
+
+
+@pytest.mark.check(
+    "isolation/{model}/decode-with-prefill/{server}",
+    title="some decode while others' prompts are read, {server}: each answers as when alone",
+)
+@EVERY_SERVER
+def test_decode_with_prefill(
+    model: str, server: str, served: Served, check: Judge, lab: Lab
+) -> None:
+    least = {"decoding": 3}
+    questions = ("long-text-picture", "1-chunk", "long-text", "7-chunks")
+    requests = [
+        asked(tenant, questions[at % len(questions)], 32)
+        for at, tenant in enumerate((*TENANTS, *reversed(TENANTS)))
+    ]
+    burst = (requests, [0.1 * at for at in range(len(requests))])
+    seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
+    settle(check, lab, f"{model}/decode-with-prefill/{server}", seen, least)
+
+
+@pytest.mark.check(
+    "isolation/{model}/prefill-in-pieces/{server}",
+    title="prompts read in pieces of 256 tokens, {server}: each answers as when alone",
+)
+@pytest.mark.parametrize("server", [on("every-slot")])
+def test_prefill_in_pieces(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+    least = {**MET, "pieces": 4}
+    questions = ("7-chunks", "long-text-picture", "long-text")
+    burst = ([asked(tenant, questions[at % 3], 24) for at, tenant in enumerate(TENANTS)], ())
+    seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
+    settle(check, lab, f"{model}/prefill-in-pieces/{server}", seen, least)
+
+
+# What must have been reused, True or False; None where no server of the profile tells.
+WARM = {
+    "nothing": (False, False),
+    "prefix": (True, None),
+    "encoder": (False, True),
+    "mm": (False, False),
+    "everything": (True, True),
+}
+HAS_NOT = {("few-slots", "mm"), ("one-slot", "prefix")}
+"""A server without that cache."""
+
+
+@pytest.mark.check(
+    "isolation/{model}/cache/{warm}-{server}",
+    title="{warm} left warm by other tenants, {server}: every answer as when alone",
+)
+@pytest.mark.parametrize(
+    ("server", "warm"),
+    [
+        pytest.param(server, warm, marks=on(server).marks)
+        for server in SERVERS
+        for warm in WARM
+        if (server, warm) not in HAS_NOT
+    ],
+)
+def test_cache(model: str, server: str, warm: str, served: Served, check: Judge, lab: Lab) -> None:
+    emptied = [name for name in ("prefix", "mm", "encoder") if warm not in (name, "everything")]
+    traffic = Traffic(served, check.tolerance)
+    requests = [asked(tenant, which) for which in ("1-chunk", "two-pictures") for tenant in TENANTS]
+    requests += reversed(requests)
+    traffic.learn(requests)
+    served.client.reset_caches()
+    mark = served.probe.mark()
+    answers = []
+    for request in requests:
+        served.client.reset_caches(emptied)
+        answers.append(served.ask_again(request))
+    settle(check, lab, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers))
+    found = reuse(served.probe.since(mark).steps, list(zip(requests, answers, strict=True)))
+    prompts, pictures = WARM[warm]
+    if (server, "prefix") in HAS_NOT:
+        prompts = False
+    check.proves(
+        prompts in (None, found.prompts > 0) and pictures in (None, found.pictures > 0),
+        expected={"prompts reused": prompts, "pictures reused": pictures},
+        observed=found,
+        reason="the caches were not used as the claim needs it",
+    )
+
+
+@pytest.mark.check(
+    "isolation/{model}/alone/{server}",
+    title="alone on a server with {server}, every tenant answers as transformers does",
+)
+@EVERY_SERVER
+def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
+    traffic = Traffic(served, check.tolerance)
+    wrong = {}
+    for question in ("1-chunk", "7-chunks", "long-text"):
+        for tenant in TENANTS:
+            request = asked(tenant, question)
+            error = traffic.by_reference(request, served.ask_cold(request))
+            if not error <= check.tolerance:
+                wrong[f"{tenant} {question}"] = error
+    check.equal({}, wrong, "an answer alone is not transformers'")

@@ -1,0 +1,96 @@
+"""Mutants: seeded mistakes that give a request somebody else's adapter or somebody else's picture.
+
+Each is silent where requests come one at a time from empty caches.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .hooks import replace
+from .registry import Patch
+
+_MANAGER = "vllm.lora.model_manager"
+_INPUT = "vllm.v1.engine.input_processor"
+_BATCH = "vllm.v1.worker.gpu_input_batch"
+
+
+def swap_when_they_meet(module: ModuleType) -> None:
+    """The first two adapters that meet in a step exchange their weights, from then on."""
+
+    def make(original: Any) -> Any:
+        def _set_adapter_mapping(self: Any, mapping: Any) -> None:
+            met = sorted({int(adapter) for adapter in mapping.index_mapping} - {0})
+            if len(met) > 1 and not getattr(self, "mm_lora_swapped", False):
+                self.mm_lora_swapped = True
+                one, other = (self.get_adapter(adapter) for adapter in met[:2])
+                one.loras, other.loras = other.loras, one.loras
+                for adapter in met[:2]:
+                    self.deactivate_adapter(adapter)
+                for adapter in met[:2]:
+                    self.activate_adapter(adapter)
+            original(self, mapping)
+
+        return _set_adapter_mapping
+
+    replace(module, "LoRAModelManager._set_adapter_mapping", make)
+
+
+def forget_adapter_in_key(module: ModuleType) -> None:
+    """The encoder cache knows a picture whatever adapter has encoded it."""
+
+    def make(original: Any) -> Any:
+        def _get_mm_identifier(self: Any, mm_hash: str, lora_request: Any) -> str:
+            return mm_hash
+
+        return _get_mm_identifier
+
+    replace(module, "InputProcessor._get_mm_identifier", make)
+
+
+def leave_mapping_behind(module: ModuleType) -> None:
+    """A request that moves to the row of one that has ended leaves its adapter behind."""
+
+    def make(original: Any) -> Any:
+        def condense(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = self.request_lora_mapping.copy()
+            outcome = original(self, *args, **kwargs)
+            self.request_lora_mapping[: self.num_reqs] = before[: self.num_reqs]
+            return outcome
+
+        return condense
+
+    replace(module, "InputBatch.condense", make)
+
+
+def _mutant(name: str, module: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
+    return Patch(
+        id=f"mutant-{name}",
+        kind="mutant",
+        versions=">=0.17",
+        modules=(module,),
+        apply=apply,
+        reason=reason,
+    )
+
+
+PATCHES = (
+    _mutant(
+        "adapters-swapped",
+        _MANAGER,
+        swap_when_they_meet,
+        "two adapters' weights change places behind the server's back",
+    ),
+    _mutant(
+        "encoder-key",
+        _INPUT,
+        forget_adapter_in_key,
+        "the key of the encoder cache does not name the adapter",
+    ),
+    _mutant(
+        "mapping-left-behind",
+        _BATCH,
+        leave_mapping_behind,
+        "the adapter of a request does not move with it when the batch closes its gaps",
+    ),
+)

@@ -1,0 +1,29 @@
+"""Every mutant that mixes up tenants is killed by a named check of group isolation."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MIXED = "isolation/scout/mixed-batch/free-slots"
+PICTURE = "isolation/scout/same-picture/a-base-b-a"
+
+
+@pytest.mark.parametrize(
+    ("mutant", "killer"),
+    [
+        ("mutant-adapters-swapped", MIXED),
+        ("mutant-mapping-left-behind", MIXED),
+        ("mutant-encoder-key", PICTURE),
+    ],
+)
+def test_killed(tmp_path: Path, mutant: str, killer: str) -> None:
+    words = ["--only", MIXED, "--only", PICTURE, "--set", f"mutant={mutant}"]
+    command = [sys.executable, "-m", "mm_lora.cli", "verify", "--reports", str(tmp_path), *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    report = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
+    outcomes = {check["id"]: check["outcome"] for check in report["checks"]}
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert outcomes[killer] == "fail", report["checks"]

@@ -1,0 +1,90 @@
+"""What mixes tenants up does so on a stand-in for vLLM; the fix for the base's rows mends it."""
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_lora.inside import base_rows, tenant_mutants
+from mm_lora.inside.hooks import HookGone
+
+BY_ID = {patch.id: patch for patch in tenant_mutants.PATCHES}
+
+
+def test_rows_without_an_adapter_shrink_to_nothing() -> None:
+    def bgmv_shrink(x: Any, weights: Any, out: Any, indices: Any, scaling: float = 1.0) -> None:
+        out[:] = scaling * np.einsum("bi,boi->bo", x, weights[indices])
+
+    module = ModuleType("ops")
+    module.bgmv_shrink = bgmv_shrink  # type: ignore[attr-defined]
+    base_rows.PATCH.apply(module)
+    weights = np.stack([np.full((2, 3), 1.0), np.full((2, 3), np.inf)])
+    out = np.full((3, 2), 7.0)
+    module.bgmv_shrink(np.ones((3, 3)), weights, out, np.array([0, -1, 0]), scaling=2.0)
+    assert out.tolist() == [[6.0, 6.0], [0.0, 0.0], [6.0, 6.0]]
+
+
+class Manager:
+    def __init__(self) -> None:
+        self.models = {1: SimpleNamespace(loras="one"), 2: SimpleNamespace(loras="two")}
+        self.slots: dict[int, str] = {}
+
+    def get_adapter(self, adapter: int) -> Any:
+        return self.models[adapter]
+
+    def deactivate_adapter(self, adapter: int) -> None:
+        del self.slots[adapter]
+
+    def activate_adapter(self, adapter: int) -> None:
+        self.slots[adapter] = self.models[adapter].loras
+
+
+def test_adapters_are_swapped_once_they_meet() -> None:
+    class LoRAModelManager(Manager):
+        def _set_adapter_mapping(self, mapping: Any) -> None:
+            pass
+
+    module = ModuleType("manager")
+    module.LoRAModelManager = LoRAModelManager  # type: ignore[attr-defined]
+    BY_ID["mutant-adapters-swapped"].apply(module)
+    manager = LoRAModelManager()
+    manager.slots = {1: "one", 2: "two"}
+    manager._set_adapter_mapping(SimpleNamespace(index_mapping=(1, 1, 0)))
+    assert manager.slots == {1: "one", 2: "two"}
+    for _ in range(2):
+        manager._set_adapter_mapping(SimpleNamespace(index_mapping=(2, 0, 1)))
+        assert manager.slots == {1: "two", 2: "one"}
+
+
+def test_the_key_forgets_the_adapter() -> None:
+    class InputProcessor:
+        def _get_mm_identifier(self, mm_hash: str, lora_request: Any) -> str:
+            return f"{lora_request}:{mm_hash}"
+
+    module = ModuleType("input")
+    module.InputProcessor = InputProcessor  # type: ignore[attr-defined]
+    BY_ID["mutant-encoder-key"].apply(module)
+    assert InputProcessor()._get_mm_identifier("abc", "all") == "abc"
+
+
+def test_a_moved_request_leaves_its_adapter_behind() -> None:
+    class InputBatch:
+        num_reqs = 2
+        request_lora_mapping = np.array([0, 5, 6])  # row 0 has ended
+
+        def condense(self) -> None:
+            self.request_lora_mapping[0] = self.request_lora_mapping[2]
+
+    module = ModuleType("batch")
+    module.InputBatch = InputBatch  # type: ignore[attr-defined]
+    BY_ID["mutant-mapping-left-behind"].apply(module)
+    batch = InputBatch()
+    batch.condense()
+    assert batch.request_lora_mapping[:2].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize("patch", [base_rows.PATCH, *tenant_mutants.PATCHES], ids=lambda p: p.id)
+def test_a_lost_hook_point_is_named(patch: Any) -> None:
+    with pytest.raises(HookGone):
+        patch.apply(ModuleType("empty"))
