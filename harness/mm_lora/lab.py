@@ -160,6 +160,11 @@ class Lab:
 
         threading.Thread(target=work, name="foresee", daemon=True).start()
 
+    @property
+    def picture_tokens(self) -> int:
+        """The most tokens that one request's pictures may take, with room for words and answer."""
+        return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
+
     def ask(self, spec: ServerSpec, request: Request) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 

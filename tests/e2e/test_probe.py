@@ -1,7 +1,6 @@
 """The probe on real vLLM: right rows in mixed batches, every tensor used, no answer changed."""
 
 import json
-import struct
 import sys
 import threading
 import urllib.request
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mm_lora.adapter_use import tensor_use
+from mm_lora.adapter_use import tensor_names, tensor_use
 from mm_lora.adapters import STANDARD
 from mm_lora.asking import Picture
 from mm_lora.build import Builder, BuiltAdapter
@@ -104,12 +103,6 @@ def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: 
     )
 
 
-def tensors(adapter: BuiltAdapter) -> list[str]:
-    with (adapter.path / "adapter_model.safetensors").open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return [key for key in json.loads(file.read(length)) if key != "__metadata__"]
-
-
 def encoder_requests(steps: Iterable[Step]) -> list[Request]:
     return [request for step in steps if step.kind == "encoder" for request in step.requests]
 
@@ -152,7 +145,7 @@ def test_rows_coverage_and_unchanged_answers(
         assert encoded == sum(len(asked.flows) for asked in asker.sent.values())
         uses = {use.adapter: use for use in probe.adapters()}
         for name, adapter in built[1].items():
-            use = tensor_use(tensors(adapter), uses[name])
+            use = tensor_use(tensor_names(adapter.path), uses[name])
             assert use.is_exact, (name, use.ignored, use.unasked)
     with server(tmp_path / "without", built, probe=False) as running:
         assert solo(Asker(running.base_url, "scout")) == observed
