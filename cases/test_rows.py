@@ -98,7 +98,7 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 @ON_SERVER
 @pytest.mark.last
 def test_every_step(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    seen = evidence(served.probe.workers(), served.probe.since(), served.sent)
+    seen = evidence(served.workers(), served.probe.since(), served.sent)
     lines = [str(one) for one in seen.mismatches]
     lab.observe(
         "every-step",

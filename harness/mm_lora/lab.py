@@ -172,39 +172,48 @@ class Lab:
         raises NotPassed (`fail`, how: crash); one that was killed or died only once raises
         ServerDied (`error`).
         """
-        started = self.pool.get(spec)
-        try:
-            return self._ask(started, request)
-        except ServerError:
-            death = died_by_itself(started)
-            if death is None:
-                raise
-            return self._after_death(spec, request, death)
+        answer = self._ask_or_death(self.pool.get(spec), request)
+        if isinstance(answer, ServerDied):
+            return self._after_death(spec, request, answer)
+        return answer
 
     def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
         if death.by_signal is not None:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
-        fresh = self.pool.again(spec)
         try:
-            self._ask(fresh, request)
+            second = self._ask_or_death(self.pool.again(spec), request)
         except ServerError:
-            second = died_by_itself(fresh)
-            if second is None or second.by_signal is not None:
-                raise death from None
-            self.pool.release(spec)
-            raise NotPassed(
-                Verdict(
-                    outcome=Outcome.FAIL,
-                    expected="an answer",
-                    observed=f"crash: {second.log_tail[-1500:]}",
-                    reason=f"how: crash; the server dies on this request alone: {second.what}",
-                )
-            ) from None
-        raise ServerDied(
-            f"{death.what}; a fresh server answered the same request", death.check, death.log_tail
+            raise death from None
+        if not isinstance(second, ServerDied):
+            what = f"{death.what}; a fresh server answered the same request"
+            raise ServerDied(what, death.check, death.log_tail)
+        if second.by_signal is not None:
+            raise death
+        self.pool.release(spec)
+        raise NotPassed(
+            Verdict(
+                outcome=Outcome.FAIL,
+                expected="an answer",
+                observed=f"crash: {second.log_tail[-1500:]}",
+                reason=f"how: crash; the server dies on this request alone: {second.what}",
+            )
         )
+
+    def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
+        """The answer, or how the server died of it: the API server may still answer 500 when its
+        engine has died."""
+        try:
+            answer = self._ask(started, request)
+        except ServerError:
+            death = died_by_itself(started)
+            if death is None:
+                raise
+            return death
+        if answer.status >= 500:
+            return died_by_itself(started, patience_s=0) or answer
+        return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
         began = time.monotonic()

@@ -18,6 +18,7 @@ from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.client import data_url
 from mm_lora.llama4.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
 from mm_lora.llama4.geometry import token_flow
+from mm_lora.llama4.row_evidence import evidence
 from mm_lora.models import resolve
 from mm_lora.plan import spelled
 from mm_lora.probe import Probe
@@ -152,21 +153,30 @@ def test_rows_coverage_and_unchanged_answers(
         assert not (running.folder / "probe").exists()
 
 
-def test_a_seeded_miscount_is_seen_without_any_crash(
-    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+@pytest.mark.parametrize(
+    ("mutant", "what", "observed"),
+    [
+        ("mutant-forget-cls", "rows mapped", 4032),
+        ("mutant-ratio-not-squared", "rows mapped", 2016),
+        ("mutant-adapter-under-tower", "wrapper", "tower"),
+        ("mutant-chunk-lost", "rows mapped", 3462),
+    ],
+)
+def test_a_seeded_mistake_is_seen_without_any_crash(
+    tmp_path: Path,
+    built: tuple[Path, dict[str, BuiltAdapter]],
+    mutant: str,
+    what: str,
+    observed: object,
 ) -> None:
     """A base request runs no LoRA kernel, so that a wrong count kills nothing, and yet shows."""
     running = server(tmp_path / "mutant", built, probe=True)
-    running.spec = ServerSpec(
-        **{**vars(running.spec), "patches": ("auto", "mutant-forget-cls")},
-    )
+    running.spec = ServerSpec(**{**vars(running.spec), "patches": ("auto", mutant)})
     with running:
         asker = Asker(running.base_url, "scout")
         asker.ask(None, (SIZES[1],), 0)
         probe = Probe(running.folder / "probe")
+        seen = evidence(probe.workers(), probe.since(), asker.sent)
+        assert (what, observed) in {(bad.what, bad.observed) for bad in seen.mismatches}
         (worker,) = probe.workers()
-        steps = [step for step in probe.since().steps if step.kind == "encoder"]
-        found = [bad for step in steps for bad in step_mismatches(worker, step, asker.sent)]
-        assert {(bad.what, bad.observed) for bad in found if bad.what == "rows mapped"} == {
-            ("rows mapped", 4032)
-        }
+        assert bool(wrapper_mismatches(worker)) is (mutant == "mutant-adapter-under-tower")

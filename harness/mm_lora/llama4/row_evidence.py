@@ -94,16 +94,15 @@ def evidence(workers: Sequence[Worker], seen: Observed, sent: Mapping[str, Sent]
     )
 
 
-def every_picture(
-    workers: Sequence[Worker], sent: Mapping[str, Sent]
-) -> dict[tuple[str, str, int], int]:
-    """What `Evidence.encoded` must be where each picture of each request is encoded once."""
-    return {
-        (worker.name, name, index): 1
+def not_once(workers: Sequence[Worker], sent: Mapping[str, Sent], seen: Evidence) -> list[str]:
+    """The sent pictures that a worker did not encode exactly once, for a reader."""
+    return [
+        f"{worker.name}: picture {index + 1} of {name} encoded {times} times"
         for worker in workers
         for name, asked in sent.items()
         for index in range(len(asked.flows))
-    }
+        if (times := seen.encoded.get((worker.name, name, index), 0)) != 1
+    ]
 
 
 def measured(steps: Sequence[Step]) -> str:
