@@ -163,6 +163,14 @@ class Client:
         except OSError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
 
+    def is_healthy(self) -> bool:
+        """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
+        try:
+            with urllib.request.urlopen(f"{self.base_url}/health", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()

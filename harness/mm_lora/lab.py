@@ -181,6 +181,11 @@ class Lab:
 
         threading.Thread(target=work, name="foresee", daemon=True).start()
 
+    @property
+    def picture_tokens(self) -> int:
+        """The most tokens that one request's pictures may take, with room for words and answer."""
+        return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
+
     def ask(self, spec: ServerSpec, request: Request) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 
@@ -191,16 +196,9 @@ class Lab:
         started = self.pool.get(spec)
         if request.model in started.refused:
             raise _refused(request.model, started.refused[request.model])
-        try:
-            answer = self._ask(started, request)
-        except ServerError:
-            death = died_by_itself(started)
-            if death is None:
-                raise
-            return self._after_death(spec, request, death)
-        # A dying API server still answers 500, while its engine core is dead already.
-        if answer.status >= 500 and (death := died_by_itself(started)) is not None:
-            return self._after_death(spec, request, death)
+        answer = self._ask_or_death(started, request)
+        if isinstance(answer, ServerDied):
+            return self._after_death(spec, request, answer)
         return answer
 
     def ask_all(
@@ -254,18 +252,30 @@ class Lab:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
-        fresh = self.pool.again(spec)
         try:
-            failed = self._ask(fresh, request).status >= 500
+            second = self._ask_or_death(self.pool.again(spec), request)
         except ServerError:
-            failed = True
-        if failed:
-            second = died_by_itself(fresh)
-            if second is None or second.by_signal is not None:
-                raise death from None
-            self.pool.release(spec)
-            raise NotPassed(_crash(second, "the server dies on this request alone")) from None
-        raise _once(death)
+            raise death from None
+        if not isinstance(second, ServerDied):
+            raise _once(death)
+        if second.by_signal is not None:
+            raise death
+        self.pool.release(spec)
+        raise NotPassed(_crash(second, "the server dies on this request alone"))
+
+    def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
+        """The answer, or how the server died of it: the API server may still answer 500 when its
+        engine has died."""
+        try:
+            answer = self._ask(started, request)
+        except ServerError:
+            death = died_by_itself(started)
+            if death is None:
+                raise
+            return death
+        if answer.status >= 500:
+            return died_by_itself(started, patience_s=0) or answer
+        return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
         began = time.monotonic()

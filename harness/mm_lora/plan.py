@@ -32,12 +32,14 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One check of the plan. `core`: part of `verify` without options."""
+    """One check of the plan. `core`: part of `verify` without options. `last`: judged after all
+    others of its server, whose traces are its evidence."""
 
     id: str
     title: str
     core: bool
     wish: Wish | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
             "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
         )
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
-    ranked = sorted(checks, key=lambda c: order[servers[c.id]] if c.id in servers else 0)
+    ranked = sorted(checks, key=lambda c: (order[servers[c.id]] if c.id in servers else 0, c.last))
     return Plan(tuple(ranked), servers)
 
 

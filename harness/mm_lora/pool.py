@@ -13,6 +13,9 @@ from mm_lora.record import ServerRecord
 from mm_lora.server.process import VllmServer
 from mm_lora.server.spec import ServerSpec
 
+_END_S = 60.0
+"""How long a server with a dead engine may take to end, on a busy machine."""
+
 Prepare = Callable[[ServerSpec], tuple[Path, Mapping[str, Path]]]
 
 
@@ -205,12 +208,19 @@ class ServerPool:
                 self._running.remove(started.server)
 
 
-def died_by_itself(started: Started) -> ServerDied | None:
-    """The server's death as an error, None while it lives; waits, since clients see it first."""
-    for _ in range(20):
+def died_by_itself(started: Started, patience_s: float = 5.0) -> ServerDied | None:
+    """The server's death as an error, None while it lives; waits, since clients see it first.
+
+    `patience_s`: how long a server that says it is well may yet turn out to be dying. One whose
+    engine is dead says that it is not, and is given the time to end.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < _END_S:
         try:
             started.server.poll()
         except ServerDied as error:
             return error
+        if time.monotonic() - began >= patience_s and started.client.is_healthy():
+            return None
         time.sleep(0.25)
     return None

@@ -3,7 +3,8 @@
 A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
 filled from its parameters.
 `@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
-`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model.
+`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model,
+`@pytest.mark.last` puts it behind all others of its server.
 """
 
 import inspect
@@ -79,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "server(adapters, flags, env, patches, probe): what the case needs of a server",
         "full: not part of the core",
         "foresee(asks): what the reference may compute before the server is ready",
+        "last: judged after all others of its server",
         "every_model: in the core for every published model",
     ):
         config.addinivalue_line("markers", line)
@@ -128,6 +130,7 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
         title=mark.kwargs["title"].format(**texts),
         core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
         wish=wish,
+        last=item.get_closest_marker("last") is not None,
     )
 
 
@@ -175,7 +178,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen_items = [by_id[planned.id] for planned in state.plan.checks]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen_items])
     items[:] = chosen_items
-    state.last_of = {spec: check_id for check_id, spec in state.plan.servers.items()}
+    servers = ((planned.id, state.plan.server_of(planned.id)) for planned in state.plan.checks)
+    state.last_of = {spec: check_id for check_id, spec in servers if spec is not None}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
 from mm_lora.client import Client
+from mm_lora.errors import TroubleError
 from mm_lora.llama4.compare_rows import Sent
 from mm_lora.llama4.geometry import Geometry, token_flow
 from mm_lora.probe import Probe
+from mm_lora.probe_records import Worker
 from mm_lora.reference import Forced
 from mm_lora.server.spec import BASE, ServerSpec
 
@@ -110,6 +112,16 @@ class Served:
     def probe(self) -> Probe:
         """What the row probe in the server wrote; the case must have wished for it."""
         return Probe(self.lab.pool.get(self.spec).server.folder / "probe")
+
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers that wrapped layers; TroubleError for none, which would prove nothing."""
+        found = self.probe.workers()
+        if not found:
+            raise TroubleError(
+                f"the probe of {self.spec.label} wrote no list of layers",
+                "free disk space, and the server's log",
+            )
+        return found
 
     @property
     def geometry(self) -> Geometry:

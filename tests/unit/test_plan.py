@@ -8,7 +8,7 @@ from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
 from mm_lora.profiles import Profile, load
 
 
-def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
+def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:
     profile = Profile(
         name="p",
         model="scout",
@@ -17,7 +17,10 @@ def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
         min_effect=0.05,
         flags={"enforce-eager": eager},
     )
-    checks = [Planned(id=str(n), title="", core=True, wish=w) for n, w in enumerate(wishes)]
+    checks = [
+        Planned(id=str(n), title="", core=True, wish=w, last=str(n) in last)
+        for n, w in enumerate(wishes)
+    ]
     return make_plan(checks, profile, RunOptions())
 
 
@@ -36,6 +39,11 @@ def test_server_less_checks_come_first_then_server_by_server() -> None:
     made = plan(wish(), wish(model="maverick"), None, wish())
     assert [check.id for check in made.checks] == ["2", "0", "3", "1"]
     assert made.server_of("2") is None
+
+
+def test_a_last_check_is_behind_all_others_of_its_server() -> None:
+    made = plan(wish(), wish(), wish(model="maverick"), last=("0", "2"))
+    assert [check.id for check in made.checks] == ["1", "0", "2"]
 
 
 @pytest.mark.parametrize(("eager", "servers"), [(True, 1), (False, 2)])

@@ -8,7 +8,7 @@ import pytest
 from mm_lora import defects
 from mm_lora.errors import ExitCode, UsageError
 from mm_lora.options import settings_of
-from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close
+from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
 from mm_lora.selection import select
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
@@ -17,6 +17,11 @@ IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/row
 def test_close_answers_pass_and_far_ones_fail() -> None:
     assert judge_close([-1.0], [-1.0005], tolerance=1e-3).outcome is Outcome.PASS
     assert judge_close([-1.0], [-1.002], tolerance=1e-3).outcome is Outcome.FAIL
+
+
+def test_what_never_happened_proves_nothing() -> None:
+    for holds, outcome in ((True, Outcome.PASS), (False, Outcome.VOID)):
+        assert judge_shown(holds, expected=1, observed=2, reason="").outcome is outcome
 
 
 @pytest.mark.parametrize("bad", [[math.nan], [math.inf], [], [-1.0, -2.0]])

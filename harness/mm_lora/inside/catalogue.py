@@ -9,7 +9,7 @@ from . import (
     unapplied,
 )
 from .llama4 import mutants as count_mutants
-from .llama4 import picture_mutants, qk_lora, unfold
+from .llama4 import patch_rows, picture_mutants, qk_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -19,6 +19,7 @@ PATCHES: tuple[Patch, ...] = (
     unapplied.PATCH,
     bad_adapter_status.PATCH,
     base_rows.PATCH,
+    patch_rows.PATCH,
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
