@@ -19,22 +19,26 @@ from mm_lora.llama4.hook_client import (
 )
 from mm_lora.llama4.processor_question import JOB, alone, arguments, mismatches
 from mm_lora.models import PUBLISHED, resolve
+from mm_lora.served import Served
+from mm_lora.skips import NotApplicable, SkipReason
 
 MODELS = {name: resolve(name) for name in PUBLISHED}
 GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
+CONFIG_COLUMNS = ("model", "image_size", "patch_size", "pixel_shuffle_ratio", "as published for")
+CONFIG_TITLE = "The served checkpoint's own vision geometry"
 ODD_COLUMNS = ("model", "asked", "what vLLM's class answers")
 ODD_TITLE = "Image tokens that no picture has: what vLLM's class answers"
 
 
 def require_published(model: str) -> None:
     if model not in MODELS:
-        pytest.skip("not a published geometry")
+        raise NotApplicable(SkipReason.NOT_PUBLISHED)
 
 
 @pytest.fixture(scope="session")
 def processor_answer(lab: Lab) -> dict[str, Any]:
     """One question to transformers' processor for all models."""
-    return lab.worker.call(JOB, **arguments(lab.checkpoint("scout"), GEOMETRIES))
+    return lab.worker.call(JOB, **arguments(lab.miniature("scout"), GEOMETRIES))
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +74,7 @@ def test_processor(model: str, check: Judge, lab: Lab, request: pytest.FixtureRe
 
 
 @pytest.mark.every_model
+@pytest.mark.truth("rows")
 @pytest.mark.check(
     "arithmetic/{model}/rows/vllm-class",
     title="encoder and connector rows and the wrapper kinds are what vLLM's class says",
@@ -90,3 +95,31 @@ def test_hook(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest
     bad = [*capability_mismatches(answers)]
     bad += hook_mismatches(GEOMETRIES[model], answers.models[model], kinds)
     check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")
+
+
+@pytest.mark.check(
+    "arithmetic/{model}/config/served",
+    title="the served checkpoint's own config has a geometry whose row is verified here",
+)
+@pytest.mark.server
+def test_served_config(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    if lab.options.base_url:
+        raise NotApplicable(SkipReason.NO_CONFIG)
+    own = resolve(str(lab.checkpoint(model)))
+    like = [name for name, geometry in GEOMETRIES.items() if geometry == own.geometry]
+    row = [
+        model,
+        own.geometry.image_size,
+        own.geometry.patch_size,
+        own.geometry.pixel_shuffle_ratio,
+    ]
+    lab.run.tables.setdefault(
+        "served-config", {"title": CONFIG_TITLE, "columns": list(CONFIG_COLUMNS), "rows": []}
+    )["rows"].append([*row, ", ".join(like) or "none"])
+    check.claim(
+        bool(like),
+        expected=f"the geometry of one of {', '.join(GEOMETRIES)}",
+        observed=own.geometry,
+        reason="no row of the arithmetic is this model's",
+    )
+    check.equal(lab.model(model).geometry, own.geometry, "another geometry than its checks assume")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from mm_lora.adapter_strength import file_norms, mismatches
 from mm_lora.adapter_use import tensor_names
 from mm_lora.asking import Picture, Request
 from mm_lora.judging import Judge
@@ -110,6 +111,21 @@ def require_tensors(check: Judge, served: Served, lab: Lab, model: str, adapter:
 
 
 @pytest.mark.check(
+    "coverage/{model}/{adapter}/strength",
+    title="every layer holds A of {adapter} as in its file, and B times alpha/r",
+)
+@ON_SERVER
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_strength(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+    request = Request(model=adapter, max_tokens=4)
+    check.equal([], served.ask(request).problems(request, None), "the answer is not valid")
+    latest = {use.worker: use for use in served.probe.adapters() if use.adapter == adapter}
+    check.equal({worker.name for worker in served.workers()}, set(latest), "never activated")
+    norms = file_norms(lab.adapters(model, (adapter,))[adapter].path)
+    check.equal([], mismatches(norms, list(latest.values()))[:8], "held in another size")
+
+
+@pytest.mark.check(
     "coverage/{model}/modules/left-out",
     title="what transformers offers and vLLM does not wrap has a reason; no vision group is in it",
 )
@@ -157,6 +173,7 @@ def test_patch_embedding_rows(model: str, served: Served, check: Judge) -> None:
     require_rows(check, served, watch(served, requests))
 
 
+@pytest.mark.truth("reference")
 @pytest.mark.check(
     "coverage/{model}/patch-embedding/effect",
     title="an adapter on the patch embedding moves the answer as transformers says",

@@ -190,6 +190,7 @@ def test_cache(model: str, server: str, warm: str, served: Served, check: Judge,
     )
 
 
+@pytest.mark.truth("reference")
 @pytest.mark.check(
     "isolation/{model}/alone/{server}",
     title="alone on a server with {server}, every tenant answers as transformers does",

@@ -21,6 +21,8 @@ SUBJECTS = (*TOWER, *CONNECTOR, "projector", *LANGUAGE, *(n for n in GROUPS if n
 ON_SERVER = pytest.mark.server(adapters=SUBJECTS)
 VISION_ONLY = (*TOWER, *CONNECTOR, "tower-attention", "tower-mlp", "vision-adapter", "projector")
 
+pytestmark = pytest.mark.truth("reference")
+
 VARIANTS: dict[str, tuple[str, tuple[Picture, ...]]] = {
     "1-chunk": (DICE_QUESTION, (Picture(width=336, height=336),)),
     "7-chunks": (DICE_QUESTION, (Picture(width=700, height=400),)),

@@ -26,6 +26,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.truth("reference")
 @pytest.mark.check(
     "parallel/{model}/{mode}/{adapter}",
     title="{adapter} on two ranks ({mode}): the logprobs are transformers' own",

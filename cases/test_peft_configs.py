@@ -14,6 +14,8 @@ from mm_lora.numerics_table import add_row
 from mm_lora.peft_variants import PEFT_VARIANTS, TWINS
 from mm_lora.served import Served
 
+pytestmark = pytest.mark.truth("reference")
+
 CORE = ("peft-rslora", "peft-rank-pattern", "peft-part-of-qkv", "peft-bfloat16")
 REFUSAL = {
     "peft-sharded": r"adapter_model|safetensors|tensors|shard",

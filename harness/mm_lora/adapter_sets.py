@@ -1,5 +1,7 @@
 """Every synthetic adapter that a case may ask for, by its name."""
 
+from dataclasses import replace
+
 from mm_lora.adapters import STANDARD, AdapterSpec
 from mm_lora.errors import UsageError
 from mm_lora.peft_variants import PEFT_VARIANTS
@@ -14,3 +16,10 @@ def named(name: str) -> AdapterSpec:
     if name not in KNOWN:
         raise UsageError(f"no adapter '{name}'", f"one of {', '.join(KNOWN)}")
     return KNOWN[name]
+
+
+def for_dtype(spec: AdapterSpec, dtype: str) -> AdapterSpec:
+    """The adapter for a server of that dtype: in 16 bits as its own, unless it has another one."""
+    if spec.dtype != "float32" or dtype not in ("bfloat16", "float16"):
+        return spec
+    return replace(spec, dtype=dtype)

@@ -43,7 +43,12 @@ def root(
 
 @app.command()
 def verify(
-    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    profile: Annotated[
+        str | None, typer.Option(help="Where to run: a name or a .toml file.  [default: cpu]")
+    ] = None,
+    base_url: Annotated[
+        str, typer.Option(help="A server that runs already (profile remote); keys by environment.")
+    ] = "",
     model: Annotated[
         Repeated | None, typer.Option(help="scout, maverick, pr35147, a config or `all`.")
     ] = None,
@@ -72,7 +77,8 @@ def verify(
     from mm_lora.runner import list_checks, run_checks
 
     options = RunOptions(
-        profile=profile,
+        profile=profile or ("remote" if base_url else "cpu"),
+        base_url=base_url,
         model=tuple(model or ()),
         full=full,
         only=tuple(only or ()),

@@ -2,19 +2,15 @@
 
 import base64
 import json
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mm_lora import images
 from mm_lora.asking import Answer, Picture, Request
 from mm_lora.errors import ServerDied, ServerError, ServerTimeout
-
-if TYPE_CHECKING:
-    import openai
 
 CACHES = ("prefix", "mm", "encoder")
 
@@ -53,9 +49,10 @@ class Client:
 
         self._openai = openai
         self.base_url = base_url.rstrip("/")
+        self._key = api_key
         self._client = openai.OpenAI(
             base_url=f"{self.base_url}/v1",
-            api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            api_key=api_key or "none",
             timeout=timeout_s,
             max_retries=0,  # a retry would hide a server that dies on a request
         )
@@ -85,7 +82,7 @@ class Client:
                 f"the connection broke during a request for '{request.model}'", "the server's log"
             ) from error
         except self._openai.APIStatusError as error:
-            return _refused(request, error)
+            return _refused(request, self.hidden(str(error)), error.status_code)
 
     def _whole(self, options: dict[str, Any]) -> Answer:
         completion = self._client.chat.completions.create(**options)
@@ -152,14 +149,15 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
         """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
         data = json.dumps(body).encode() if body is not None else b""
-        request = urllib.request.Request(
-            self.base_url + path, data=data, headers={"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self.base_url + path, data=data, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]
-                return response.status, response.read().decode("utf-8", "replace")
+                return response.status, self.hidden(response.read().decode("utf-8", "replace"))
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode("utf-8", "replace")
+            return error.code, self.hidden(error.read().decode("utf-8", "replace"))
         except OSError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
 
@@ -171,6 +169,10 @@ class Client:
         except OSError:
             return False
 
+    def hidden(self, text: str) -> str:
+        """The text without the API key, which a server may repeat: answers are stored."""
+        return text.replace(self._key, "***") if self._key else text
+
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
@@ -181,7 +183,7 @@ def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(float(entry["logprob"]) for entry in content)
 
 
-def _refused(request: Request, error: "openai.APIStatusError") -> Answer:
+def _refused(request: Request, said: str, status: int) -> Answer:
     """An HTTP error as an answer without tokens: what the server said is an observation too."""
     return Answer(
         model=request.model,
@@ -191,6 +193,6 @@ def _refused(request: Request, error: "openai.APIStatusError") -> Answer:
         prompt_tokens=0,
         completion_tokens=0,
         finish_reason="",
-        status=error.status_code,
-        raw={"error": str(error)[:2000]},
+        status=status,
+        raw={"error": said[:2000]},
     )

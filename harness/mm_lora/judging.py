@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mm_lora.asking import Answer
 from mm_lora.outcomes import (
     Outcome,
     Verdict,
+    apart,
     combine,
     judge_claim,
     judge_close,
@@ -34,10 +36,10 @@ class Judge:
     the same question may be apart (another order of rows, another cache state).
     """
 
-    def __init__(self, *, tolerance: float, min_effect: float) -> None:
+    def __init__(self, *, tolerance: float, min_effect: float, same: float | None = None) -> None:
         self.tolerance = tolerance
         self.min_effect = min_effect
-        self.same = tolerance / 100
+        self.same = tolerance / 100 if same is None else same
         self.verdicts: list[Verdict] = []
 
     def equal(
@@ -62,11 +64,20 @@ class Judge:
         """A verdict that was reached elsewhere."""
         self._take(verdict)
 
-    def unchanged(
-        self, expected: Sequence[float], observed: Sequence[float], *, tolerance: float
-    ) -> None:
-        """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
-        self._take(judge_close(expected, observed, tolerance=tolerance))
+    def same_answer(self, expected: Answer, observed: Answer, reason: str = "") -> None:
+        """Two answers of one server to one question: see `outcomes.apart`, within `same`."""
+        error = apart(expected, observed)
+        why = f"{reason or 'another answer'}: {error:.3g} is above {self.same:.3g}"
+        self._take(
+            Verdict(
+                outcome=Outcome.PASS if error <= self.same else Outcome.FAIL,
+                expected=[expected.text, list(expected.logprobs)],
+                observed=[observed.text, list(observed.logprobs)],
+                error=error,
+                tolerance=self.same,
+                reason="" if error <= self.same else why,
+            )
+        )
 
     def agrees(
         self,

@@ -5,7 +5,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,25 +13,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapter_sets import named
+from mm_lora import hub
+from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.checkpoint_folder import weight_shapes
+from mm_lora.client import Client
 from mm_lora.environment import facts
 from mm_lora.errors import MmLoraError, ServerDied, ServerError, UsageError
 from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict
-from mm_lora.pool import ServerPool, Started, died_by_itself
+from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
-from mm_lora.record import Run
+from mm_lora.record import Run, ServerRecord
 from mm_lora.reference import Forced, Reference
+from mm_lora.remote_adapters import RemoteAdapters
 from mm_lora.report.folder import RunFolder
+from mm_lora.server.remote import RemoteServer, api_key, root_of
 from mm_lora.server.spec import ServerSpec
+from mm_lora.skips import NotApplicable, SkipReason
 from mm_lora.worker.client import WorkerClient
 
 
@@ -65,6 +71,7 @@ class Lab:
         self._began = time.monotonic()
         self._building = threading.Lock()
         self._observing = threading.Lock()
+        self._on_remote: list[RemoteAdapters] = []
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
@@ -77,11 +84,16 @@ class Lab:
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
             port=int(port) if port else None,
+            alone=profile.needs.gpus > 0,
         )
         self.run.servers = self.pool.records
 
     def look_around(self) -> None:
         """Put the interpreters' versions into the report; InstallError without a usable vLLM."""
+        if self.options.base_url:
+            self.remote.connect()
+            self.run.vllm = {"version": self.remote.version, "distribution": None, "python": None}
+            return
         server = facts(self.server_python)
         server.require_vllm()
         own = facts(Path(sys.executable))
@@ -98,6 +110,29 @@ class Lab:
         }
 
     @cached_property
+    def remote(self) -> RemoteServer:
+        """The server of --base-url."""
+        return RemoteServer(root_of(self.options.base_url), api_key())
+
+    def attach(self, specs: Iterable[ServerSpec]) -> None:
+        """Let the remote server stand for each spec, with the adapters that it has or takes."""
+        for spec in specs:
+
+            def folders(names: tuple[str, ...], model: str = spec.model) -> dict[str, Path]:
+                return {name: one.path for name, one in self.adapters(model, names).items()}
+
+            client = Client(self.remote.base_url, self.profile.request_timeout_s, api_key())
+            adapters = RemoteAdapters(client, self.remote.adapters, folders)
+            self._on_remote.append(adapters)
+            adapters.want(spec.adapters)
+            record = ServerRecord(spec=spec.as_json(), label=f"remote {self.remote.base_url}")
+            record.refused_adapters = dict(adapters.absent)
+            started = Started(
+                self.remote, client, record, absent=adapters.absent, base=self.remote.base
+            )
+            self.pool.add(spec, started)
+
+    @cached_property
     def worker(self) -> WorkerClient:
         """The one process with torch and transformers; its imports are paid once a run."""
         return WorkerClient(Path(sys.executable), self.progress.say)
@@ -111,6 +146,11 @@ class Lab:
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
         return Reference(self.worker)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether answers can be compared with transformers and PEFT in this profile."""
+        return "reference" in self.profile.truths
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""
@@ -128,7 +168,16 @@ class Lab:
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
         with self._building:
-            return self.builder.checkpoint(self.model(model), seed=self.options.seed)
+            found = self.model(model)
+            if found.repository and found.weights is None:
+                hub.download(found.repository, found.revision, self.progress.say)
+                found = self._models[model] = resolve(found.repository, found.revision)
+            return self.builder.checkpoint(found, seed=self.options.seed)
+
+    def miniature(self, model: str) -> Path:
+        """The miniature of a published model, whatever is served: for arithmetic alone."""
+        with self._building:
+            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
         """The adapters of that model: the user's own, built, or from the cache."""
@@ -136,10 +185,16 @@ class Lab:
             known = self._built.setdefault(
                 model, {name: own.built() for name, own in self.own.items()}
             )
-            missing = [named(name) for name in names if name not in known]
+            missing = [self.spec_of(name) for name in names if name not in known]
             if missing:
-                known.update(self.builder.adapters(self.model(model), missing))
+                of = self.model(model)
+                small = not of.is_real and not self.options.base_url
+                known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
+
+    def spec_of(self, name: str) -> AdapterSpec:
+        """The known adapter of that name, in 16 bits where the server computes in 16 bits."""
+        return for_dtype(named(name), self.profile.dtype)
 
     def forced(
         self,
@@ -151,7 +206,12 @@ class Lab:
         predict: bool = False,
         peft: bool = False,
     ) -> Forced:
-        """The reference's numbers for one answer of `adapter` ("" for the base); see Reference."""
+        """The reference's numbers for one answer of `adapter` ("" for the base); see Reference.
+
+        Raises NotApplicable where the profile has no such truth.
+        """
+        if not self.has_reference:
+            raise NotApplicable(SkipReason.NO_REFERENCE)
         path = self.adapters(model, (adapter,))[adapter].path if adapter else None
         return self.reference.forced(
             checkpoint=self.checkpoint(model),
@@ -196,6 +256,8 @@ class Lab:
         started = self.pool.get(spec)
         if request.model in started.refused:
             raise _refused(request.model, started.refused[request.model])
+        if request.model in started.absent:
+            raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
         answer = self._ask_or_death(started, request)
         if isinstance(answer, ServerDied):
             return self._after_death(spec, request, answer)
@@ -300,12 +362,15 @@ class Lab:
         self.folder.write_json("report.json", self.run.as_json())
 
     def close(self) -> None:
-        """Stop servers and workers; nothing that this run started is left."""
+        """Stop servers and workers; nothing that this run started or loaded is left."""
+        for adapters in self._on_remote:
+            with contextlib.suppress(MmLoraError):
+                adapters.close()
         self.pool.close()
         if "worker" in self.__dict__:
             self.worker.close()
 
-    def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
+    def _prepare(self, spec: ServerSpec) -> Prepared:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
         paths = {name: adapter.path for name, adapter in built.items()}
@@ -316,7 +381,7 @@ class Lab:
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target
-        return checkpoint, paths
+        return Prepared(checkpoint, paths, self.model(spec.model).repository)
 
 
 def _refused(adapter: str, end: ServerDied) -> NotPassed:
@@ -351,8 +416,9 @@ def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
     wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
     found: dict[str, Model] = {}
     for name in dict.fromkeys(wanted):
-        model = resolve(name)
-        if model.name in found or (model.name in PUBLISHED and model.name != name):
+        model = resolve(name, "" if options.model else profile.revision)
+        own = not model.repository and name not in PUBLISHED
+        if model.name in found or (model.name in PUBLISHED and own):
             raise UsageError(
                 f"'{name}' would be called {model.name}, as another model is",
                 "rename the folder: its checks are named after it",

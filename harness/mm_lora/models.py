@@ -1,16 +1,24 @@
 """Turns a MODEL of the command line into its config, its geometry and their source."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mm_lora import hub
 from mm_lora.errors import UsageError
 from mm_lora.llama4.geometry import MAX_CHUNKS, Geometry
 from mm_lora.resources import fixtures_dir
 
 PUBLISHED = ("scout", "maverick", "pr35147")
+REPOSITORIES: Mapping[str, str] = {
+    "nvidia/Llama-4-Scout-17B-16E-Instruct-FP8": "scout",
+    "nvidia/Llama-4-Maverick-17B-128E-Instruct-FP8": "maverick",
+}
+"""Repositories with real weights → the published model that each is, by which its checks go."""
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 
 
@@ -19,7 +27,8 @@ class Model:
     """A MODEL: its whole `config.json` as published, not the miniature's.
 
     `source` labels its numbers in every report; `known` says how well they are known. `path` is
-    the folder that the user named; None for a published model and for a config file alone.
+    the folder that the user named, or that a downloaded repository has; None for a published model
+    and for a config file alone. `repository`: where real weights are to be had, at `revision`.
     """
 
     name: str
@@ -28,6 +37,13 @@ class Model:
     geometry: Geometry
     known: str = ""
     path: Path | None = None
+    repository: str = ""
+    revision: str = ""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether real weights are served, here or once they are downloaded: no miniature."""
+        return bool(self.repository) or self.weights is not None
 
     @property
     def weights(self) -> Path | None:
@@ -38,14 +54,17 @@ class Model:
         return None
 
 
-def resolve(model: str) -> Model:
-    """The published model of that name, or the user's own config.json or model folder.
+def resolve(model: str, revision: str = "") -> Model:
+    """The published model of that name, the user's own config.json or model folder, or a repository
+    that is known or already downloaded.
 
     Raises UsageError for an unknown name, a folder without config.json, and what is no Llama 4.
     """
     if model in PUBLISHED:
         return _published(model)
     path = Path(model).expanduser()
+    if not path.exists() and _REPOSITORY.fullmatch(model):
+        return _of_repository(model, revision)
     if not path.exists():
         raise UsageError(
             f"no model '{model}'",
@@ -63,6 +82,28 @@ def _published(name: str) -> Model:
         config=data["config"],
         geometry=Geometry.from_config(data["config"], max_chunks=data["max_chunks"]),
     )
+
+
+def _of_repository(repository: str, revision: str) -> Model:
+    """From its own config once it is downloaded; before that from the published one."""
+    name = REPOSITORIES.get(repository)
+    folder = hub.snapshot(repository, revision)
+    if folder is not None:
+        own = _own(folder)
+        source = f"the config.json of {repository}"
+        return replace(
+            own,
+            name=name or repository.rpartition("/")[2],
+            source=source,
+            repository=repository,
+            revision=revision,
+        )
+    if name is None:
+        raise UsageError(
+            f"the model {repository} is not on this disk and its config is not known here",
+            f"one of {', '.join(REPOSITORIES)}, or a folder that has it",
+        )
+    return replace(_published(name), repository=repository, revision=revision)
 
 
 def _own(path: Path) -> Model:

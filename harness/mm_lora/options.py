@@ -1,12 +1,13 @@
 """The options of a run: made by the command line, or by `pytest cases/ --mm key=value`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mm_lora import adapters_broken
 from mm_lora.errors import UsageError
 from mm_lora.inside.catalogue import PATCHES
+from mm_lora.server.remote import root_of
 from mm_lora.server.spec import STARTS
 
 _LISTS = ("model", "only", "skip", "adapter")
@@ -94,6 +95,19 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     if "replay" in settings and not Path(settings["replay"]).is_file():
         raise UsageError(f"--set replay={settings['replay']}: no such file", "the run's folder")
     return settings
+
+
+def require_place(options: RunOptions, truths: Collection[str]) -> None:
+    """Raise UsageError where --base-url and the profile do not go together."""
+    if options.base_url:
+        root_of(options.base_url)
+        if {"rows", "reference"} & set(truths):
+            raise UsageError(
+                f"--base-url judges a server by its answers; profile {options.profile} wants more",
+                "--profile remote, or a profile of your own with its truths",
+            )
+    elif options.profile == "remote":
+        raise UsageError("profile remote has no server of its own", "--base-url URL")
 
 
 def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from mm_lora.asking import Answer
 from mm_lora.errors import ExitCode
 
 
@@ -76,6 +77,21 @@ def largest_difference(a: Sequence[float], b: Sequence[float]) -> float:
     if not all(math.isfinite(v) for v in (*a, *b)):
         return math.inf
     return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def apart(one: Answer, other: Answer) -> float:
+    """How far two answers to one question are apart: the largest logprob difference of their
+    tokens, to the first place where rounding chose another one; that place's likeliest included.
+
+    After it they answer different prompts. Infinity where one is the other's beginning, and where
+    the same tokens became another text.
+    """
+    pairs = list(zip(one.token_ids, other.token_ids, strict=False))
+    parted = next((at for at, (a, b) in enumerate(pairs) if a != b), None)
+    if parted is None:
+        same = one.text == other.text
+        return largest_difference(one.logprobs, other.logprobs) if same else math.inf
+    return largest_difference(one.logprobs[: parted + 1], other.logprobs[: parted + 1])
 
 
 def moved(a: Mapping[str, float], b: Mapping[str, float]) -> float:

@@ -33,13 +33,15 @@ class Wish:
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """One check of the plan. `core`: part of `verify` without options. `last`: judged after all
-    others of its server, whose traces are its evidence."""
+    others of its server, whose traces are its evidence. `skip`: why it does not apply here; it then
+    needs no server."""
 
     id: str
     title: str
     core: bool
     wish: Wish | None = None
     last: bool = False
+    skip: str = ""
 
 
 @dataclass(frozen=True)

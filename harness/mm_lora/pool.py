@@ -4,19 +4,30 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mm_lora.client import Client
 from mm_lora.errors import MmLoraError, ServerDied, ServerError, TroubleError
 from mm_lora.record import ServerRecord
 from mm_lora.server.process import VllmServer
-from mm_lora.server.spec import ServerSpec
+from mm_lora.server.remote import RemoteServer
+from mm_lora.server.spec import BASE, ServerSpec
 
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
 
-Prepare = Callable[[ServerSpec], tuple[Path, Mapping[str, Path]]]
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a spec's server is started with; `repository`: named in place of the folder."""
+
+    checkpoint: Path
+    adapters: Mapping[str, Path]
+    repository: str = ""
+
+
+Prepare = Callable[[ServerSpec], Prepared]
 
 
 @dataclass
@@ -24,18 +35,22 @@ class Started:
     """One running server and the client that talks to it.
 
     `refused`: the adapters that vLLM would not load, each with the end of a server that was to.
+    `absent`: those that a remote server has not, with the reason. `base`: the base model's name.
     """
 
-    server: VllmServer
+    server: VllmServer | RemoteServer
     client: Client
     record: ServerRecord
-    refused: Mapping[str, ServerDied]
+    refused: Mapping[str, ServerDied] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    base: str = BASE
 
 
 class ServerPool:
     """Starts servers ahead of their first check and keeps the record of each for the report.
 
-    `prepare` builds the checkpoint and the adapters of a spec and returns their folders.
+    `prepare` builds the checkpoint and the adapters of a spec. `alone`: one server fills the GPUs,
+    so that the next one is started when the last one has ended.
     """
 
     def __init__(
@@ -48,8 +63,10 @@ class ServerPool:
         request_timeout_s: float,
         say: Callable[[str], None],
         port: int | None = None,
+        alone: bool = False,
     ) -> None:
         self._prepare = prepare
+        self._alone = alone
         self._python = python
         self._folder = folder
         self._ready_timeout_s = ready_timeout_s
@@ -63,10 +80,10 @@ class ServerPool:
         self._closed = False
         self.records: list[ServerRecord] = []
 
-    def prefetch(self, spec: ServerSpec) -> None:
-        """Begin to start a server; returns at once."""
+    def prefetch(self, spec: ServerSpec, *, ahead: bool = True) -> None:
+        """Begin to start a server; returns at once. Where each must be alone, not `ahead`."""
         with self._lock:
-            if self._closed or spec in self._futures:
+            if self._closed or spec in self._futures or (self._alone and self._futures and ahead):
                 return
             future: Future[Started] = Future()
             self._futures[spec] = future
@@ -75,9 +92,17 @@ class ServerPool:
         )
         thread.start()
 
+    def add(self, spec: ServerSpec, started: Started) -> None:
+        """A server that is running already."""
+        future: Future[Started] = Future()
+        future.set_result(started)
+        with self._lock:
+            self._futures[spec] = future
+            self.records.append(started.record)
+
     def get(self, spec: ServerSpec) -> Started:
         """The running server of a spec; waits for it. Raises what its start raised, every time."""
-        self.prefetch(spec)
+        self.prefetch(spec, ahead=False)
         future = self._futures[spec]
         while True:  # short waits, so that Ctrl-C is seen by the main thread
             try:
@@ -140,16 +165,19 @@ class ServerPool:
             trouble.__cause__ = error
             future.set_exception(trouble)
 
+    def _wait_for_room(self) -> None:
+        while self._alone and self._stopping:
+            self._stopping.pop().join()
+
     def _start(self, spec: ServerSpec) -> Started:
         """Start it; where vLLM ends over an adapter, once more without that one."""
-        checkpoint, adapters = self._prepare(spec)
+        self._wait_for_room()
+        prepared = self._prepare(spec)
         refused: dict[str, ServerDied] = {}
         while True:
             names = tuple(name for name in spec.adapters if name not in refused)
             try:
-                return self._start_once(
-                    replace(spec, adapters=names), checkpoint, adapters, refused
-                )
+                return self._start_once(replace(spec, adapters=names), prepared, refused)
             except ServerDied as error:
                 if error.adapter is None:
                     raise
@@ -159,8 +187,7 @@ class ServerPool:
     def _start_once(
         self,
         spec: ServerSpec,
-        checkpoint: Path,
-        adapters: Mapping[str, Path],
+        prepared: Prepared,
         refused: Mapping[str, ServerDied],
     ) -> Started:
         with self._lock:
@@ -172,8 +199,9 @@ class ServerPool:
         server = VllmServer(
             spec,
             python=self._python,
-            checkpoint=checkpoint,
-            adapters=adapters,
+            checkpoint=prepared.checkpoint,
+            adapters=prepared.adapters,
+            repository=prepared.repository,
             folder=folder,
             ready_timeout_s=self._ready_timeout_s,
             port=self._port,
@@ -204,7 +232,7 @@ class ServerPool:
         started.client.close()
         started.server.stop()
         with self._lock:
-            if started.server in self._running:
+            if isinstance(started.server, VllmServer) and started.server in self._running:
                 self._running.remove(started.server)
 
 

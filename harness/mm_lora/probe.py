@@ -193,4 +193,7 @@ def _adapter_use(worker: str, line: Mapping[str, Any]) -> AdapterUse:
         slot=line["slot"],
         kept={path: tuple(tensors) for path, tensors in line["kept"].items()},
         used={path: tuple(parts) for path, parts in line["used"].items()},
+        held={
+            path: tuple((a, b) for a, b in pairs) for path, pairs in line.get("held", {}).items()
+        },
     )

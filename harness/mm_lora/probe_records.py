@@ -1,7 +1,7 @@
 """What the probe records, typed: workers, wrapped layers, steps, calls, used adapter tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Runs = tuple[tuple[str | None, int], ...]
 """(adapter name or None for the base, rows): consecutive rows that got the same adapter."""
@@ -100,7 +100,8 @@ class Step:
 @dataclass(frozen=True)
 class AdapterUse:
     """An adapter's activation. `kept`: adapter module path → tensors that vLLM read of it.
-    `used`: wrapped layer → adapter module path that filled each of its slices, None for none."""
+    `used`: wrapped layer → adapter module path that filled each of its slices, None for none.
+    `held`: wrapped layer → sums of squares of A and B in each of its slices, on this worker."""
 
     worker: str
     seq: int
@@ -108,6 +109,7 @@ class AdapterUse:
     slot: int | None
     kept: Mapping[str, tuple[str, ...]]
     used: Mapping[str, tuple[str | None, ...]]
+    held: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

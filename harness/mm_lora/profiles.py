@@ -43,6 +43,12 @@ class Profile:
     env: Mapping[str, str] = field(default_factory=dict)
     needs: Needs = Needs()
 
+    @property
+    def same(self) -> float:
+        """How far two answers to one question may be apart, in logprob: in 16 bits another cache
+        state or batch moves the last bits of every layer, in fp32 next to nothing."""
+        return self.tolerance / 100 if self.dtype == "float32" else self.tolerance
+
 
 def names() -> list[str]:
     """The profiles that ship with the project."""

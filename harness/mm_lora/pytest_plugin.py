@@ -10,13 +10,15 @@ filled from its parameters.
 import inspect
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mm_lora import defects
+from mm_lora import defects, needs, skips
 from mm_lora import options as run_options
 from mm_lora.adapters_own import read_all
 from mm_lora.errors import ExitCode, MmLoraError
@@ -81,12 +83,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "full: not part of the core",
         "foresee(asks): what the reference may compute before the server is ready",
         "last: judged after all others of its server",
+        "truth(name): a truth of the profile without which the check does not apply",
         "every_model: in the core for every published model",
     ):
         config.addinivalue_line("markers", line)
     try:
         options = run_options.from_words(config.getoption("--mm"))
-        config.stash[STATE] = State(options, load(options.profile))
+        profile = load(options.profile)
+        run_options.require_place(options, profile.truths)
+        config.stash[STATE] = State(options, profile)
     except MmLoraError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -124,14 +129,27 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
             probe=bool(server.kwargs.get("probe", False)),
         )
     check_id = mark.args[0].format(**texts)
+    skip = inapplicable(item, wish, state)
     asked_for = state.options.full or asks_for(state.options, check_id)
     return Planned(
         id=check_id,
         title=mark.kwargs["title"].format(**texts),
         core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
-        wish=wish,
+        wish=None if skip else wish,
+        skip=skip,
         last=item.get_closest_marker("last") is not None,
     )
+
+
+def inapplicable(item: pytest.Function, wish: Wish | None, state: State) -> str:
+    """Why a check cannot be judged with this profile, empty where it can."""
+    truths = [mark.args[0] for mark in item.iter_markers("truth")]
+    if wish is not None and wish.probe:
+        truths.append("rows")
+    if state.options.base_url and wish is not None and (wish.flags or wish.env):
+        return skips.text(skips.SkipReason.OWN_SERVER)
+    missing = [truth for truth in truths if truth not in state.profile.truths]
+    return skips.text(skips.OF_TRUTH[missing[0]]) if missing else ""
 
 
 def asks_for(options: RunOptions, check_id: str) -> bool:
@@ -197,6 +215,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
     try:
+        if state.plan.specs and not state.options.base_url:
+            python = state.options.server_python or Path(sys.executable)
+            models = selected_models(state.options, state.profile)
+            needs.require(state.profile, models, python, state.progress.say)
         folder = RunFolder.create(state.options.reports)
         state.lab = lab = Lab(state.options, state.profile, folder, state.progress)
         state.progress.__enter__()
@@ -204,6 +226,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         lab.save()
         if state.plan.specs:
             lab.look_around()
+            if state.options.base_url:
+                lab.attach(state.plan.specs)
+                return
             lab.require_files(spec.model for spec in state.plan.specs)
             if "port" in state.options.settings:
                 PortReservation(int(state.options.settings["port"])).release()
@@ -217,7 +242,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def _foreseen(item: pytest.Item) -> list[Foreseen]:
     """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
     mark = item.get_closest_marker("foresee")
-    if mark is None or not isinstance(item, pytest.Function):
+    if mark is None or item.stash[PLANNED].skip or not isinstance(item, pytest.Function):
         return []
     parameters = dict(item.callspec.params)
     asks = mark.kwargs["asks"]
@@ -245,6 +270,13 @@ def pytest_runtest_protocol(
         if following and state.lab.pool.is_ready(spec):
             state.lab.pool.prefetch(following[0])
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A check that does not apply ends before its fixtures, and so before any server."""
+    if item.stash[PLANNED].skip:
+        pytest.skip(item.stash[PLANNED].skip)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -287,6 +319,9 @@ def pytest_runtest_makereport(
     if check.outcome is Outcome.ERROR and report.outcome == "passed":
         report.outcome = "failed"
         report.longrepr = check.reason
+    if check.outcome is Outcome.SKIP:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, check.reason)
     if check.outcome is Outcome.KNOWN_DEFECT:
         report.outcome = "skipped"
         report.wasxfail = f"known defect {defect}"
@@ -300,6 +335,8 @@ def _verdict(item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
     error = call.excinfo.value
     if isinstance(error, NotPassed):
         return error.verdict
+    if isinstance(error, skips.NotApplicable):
+        return Verdict(outcome=Outcome.SKIP, reason=str(error))
     if isinstance(error, pytest.skip.Exception):
         return Verdict(outcome=Outcome.SKIP, reason=str(error.msg))
     if isinstance(error, MmLoraError):
@@ -392,7 +429,8 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 @pytest.fixture
 def check(request: pytest.FixtureRequest, lab: Lab) -> Judge:
     """The judge of this check."""
-    judge = Judge(tolerance=lab.profile.tolerance, min_effect=lab.profile.min_effect)
+    place = lab.profile
+    judge = Judge(tolerance=place.tolerance, min_effect=place.min_effect, same=place.same)
     request.node.stash[JUDGE] = judge
     return judge
 

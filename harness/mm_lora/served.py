@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
 from mm_lora.client import Client
-from mm_lora.errors import TroubleError
+from mm_lora.errors import ServerError, TroubleError
 from mm_lora.llama4.compare_rows import Sent
 from mm_lora.llama4.geometry import Geometry, token_flow
 from mm_lora.probe import Probe
 from mm_lora.probe_records import Worker
 from mm_lora.reference import Forced
-from mm_lora.server.spec import BASE, ServerSpec
+from mm_lora.server.process import VllmServer
+from mm_lora.server.spec import ServerSpec
+from mm_lora.skips import NotApplicable, SkipReason
 
 if TYPE_CHECKING:
     from mm_lora.lab import Lab
@@ -40,7 +42,7 @@ class Served:
     @property
     def base(self) -> str:
         """The served name of the base model."""
-        return BASE
+        return self.lab.pool.get(self.spec).base
 
     @property
     def refused(self) -> Collection[str]:
@@ -59,7 +61,12 @@ class Served:
 
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
-        self.client.reset_caches()
+        try:
+            self.client.reset_caches()
+        except ServerError as error:
+            if isinstance(self.lab.pool.get(self.spec).server, VllmServer):
+                raise
+            raise NotApplicable(SkipReason.NO_CACHE_RESET, error.what) from None
         return self.ask_again(request)
 
     def ask_alone(self, request: Request) -> Answer:
@@ -111,7 +118,7 @@ class Served:
     @property
     def probe(self) -> Probe:
         """What the row probe in the server wrote; the case must have wished for it."""
-        return Probe(self.lab.pool.get(self.spec).server.folder / "probe")
+        return Probe(self._own_server(SkipReason.NO_ROWS).folder / "probe")
 
     def workers(self) -> tuple[Worker, ...]:
         """The workers that wrapped layers; TroubleError for none, which would prove nothing."""
@@ -130,12 +137,18 @@ class Served:
 
     def log_text(self) -> str:
         """The server's log so far."""
-        return self.lab.pool.get(self.spec).server.log.read_text("utf-8", "replace")
+        return self._own_server(SkipReason.NO_LOG).log.read_text("utf-8", "replace")
 
     def image_prompt_tokens(self, request: Request) -> int:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
         flows = (token_flow(self.geometry, p.width, p.height) for p in request.pictures)
         return sum(flow.prompt_tokens for flow in flows)
+
+    def _own_server(self, otherwise: SkipReason) -> VllmServer:
+        server = self.lab.pool.get(self.spec).server
+        if not isinstance(server, VllmServer):
+            raise NotApplicable(otherwise)
+        return server
 
     def _noted(self, request: Request, answer: Answer) -> Answer:
         if answer.id:

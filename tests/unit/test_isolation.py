@@ -77,6 +77,7 @@ class Known:
     """
 
     base = "base"
+    lab = SimpleNamespace(has_reference=True)
     values: ClassVar = {"base": -1.0, "projector": -2.0, "all": -3.0}
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from . import (
     base_rows,
     moe_experts,
     mutants,
+    silent_rows,
     tenant_mutants,
     unapplied,
 )
@@ -24,4 +25,5 @@ PATCHES: tuple[Patch, ...] = (
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
     *tenant_mutants.PATCHES,
+    *silent_rows.PATCHES,
 )

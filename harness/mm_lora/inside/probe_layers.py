@@ -1,6 +1,7 @@
 """The LoRA-wrapped layers of one model: the static list of them, and the hooks on each.
 
-Every hook reads a shape and appends a tuple; nothing of a tensor is kept.
+Every hook on the way of a request reads a shape and appends a tuple. Nothing of a tensor is kept
+but, once an adapter is activated, the size of what each layer then holds of it.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class Layers:
         self._manager = manager
         self._missing = missing
         self._gone: list[str] = []
-        self._sets: list[tuple[int, int, list[bool]]] | None = None
+        self._sets: list[tuple[int, int, list[bool], list[list[float]]]] | None = None
         self._paths = list(manager.modules)
         self._prefixes = self._mapping()
         self._held = self._names_of_wrappers()
@@ -59,7 +60,8 @@ class Layers:
         self._sets = []
 
     def sets_seen(self) -> dict[str, Any]:
-        """{"slot", "used": {module path: [name of each tensor pair that it got, or null]}}."""
+        """{"slot", "used": {module path: [name of each tensor pair that it got, or null]},
+        "held": {module path: [sums of squares of A and of B, for each tensor pair]}}."""
         seen, self._sets = self._sets or [], None
         return {
             "slot": seen[0][1] if seen else None,
@@ -68,8 +70,9 @@ class Layers:
                     name if given else None
                     for name, given in zip(self._parts(self._paths[index]), parts, strict=False)
                 ]
-                for index, _, parts in seen
+                for index, _, parts, _ in seen
             },
+            "held": {self._paths[index]: held for index, _, _, held in seen},
         }
 
     def _hook_wrapper(self, wrapper: Any) -> None:
@@ -114,10 +117,12 @@ class Layers:
         else:
 
             def set_lora(slot: int, lora_a: Any, *args: Any, **kwargs: Any) -> Any:
+                outcome = original(slot, lora_a, *args, **kwargs)
                 if self._sets is not None:
                     parts = lora_a if isinstance(lora_a, list | tuple) else [lora_a]
-                    self._sets.append((index, slot, [part is not None for part in parts]))
-                return original(slot, lora_a, *args, **kwargs)
+                    given = [part is not None for part in parts]
+                    self._sets.append((index, slot, given, _held(layer, slot)))
+                return outcome
 
             layer.set_lora = set_lora
         layer.forward = seen
@@ -217,6 +222,14 @@ def _runs(
         (0 if slot < 0 else lora_index_to_id[slot] or 0, length)
         for slot, length in zip(slots.tolist(), lengths.tolist(), strict=True)
     )
+
+
+def _held(layer: Any, slot: int) -> list[list[float]]:
+    """[sum of squares of A, of B] for each slice of a layer: B has the scale alpha / r in it."""
+    pairs = zip(
+        getattr(layer, "lora_a_stacked", ()), getattr(layer, "lora_b_stacked", ()), strict=False
+    )
+    return [[float(side[slot].double().square().sum()) for side in pair] for pair in pairs]
 
 
 def _is_compiling() -> Callable[[], bool]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from mm_lora.asking import Answer, Request
 from mm_lora.isolation.batches import Batches, batches, beside_adapters
-from mm_lora.outcomes import Outcome, Verdict, largest_difference
+from mm_lora.outcomes import Outcome, Verdict, apart, largest_difference
 from mm_lora.probe_records import Step
 from mm_lora.served import Served
 
@@ -146,12 +146,15 @@ class Traffic:
         """Largest logprob difference to the answer alone; infinity where it is no answer at all.
 
         Rounding may decide between two tokens or two experts that are equally likely. So the
-        reference, on the tokens that were answered, can overrule, unless the error is `explained`.
+        reference, on the tokens that were answered, can overrule, unless the error is `explained`;
+        where there is none, only what comes before another token was chosen can be compared.
         """
         alone = self.served.ask_alone(_whole(request))
         if answer.problems(request, alone.prompt_tokens):
             return math.inf
         count = len(answer.token_ids)
+        if not self.served.lab.has_reference:
+            return apart(beginning(alone, answer), answer)
         error = largest_difference(alone.logprobs[:count], answer.logprobs)
         same = answer.token_ids == alone.token_ids[:count] and error <= self.tolerance
         if same or explained:
@@ -188,6 +191,17 @@ class Traffic:
             ):
                 return other.model
         return None
+
+
+def beginning(whole: Answer, answer: Answer) -> Answer:
+    """As many tokens of the `whole` answer as the other has; text is compared by its tokens."""
+    count = len(answer.token_ids)
+    return replace(
+        whole,
+        token_ids=whole.token_ids[:count],
+        logprobs=whole.logprobs[:count],
+        text=answer.text,
+    )
 
 
 def acts(request: Request, base: str) -> bool:

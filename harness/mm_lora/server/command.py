@@ -27,7 +27,7 @@ def build_command(
     spec: ServerSpec,
     *,
     python: Path,
-    checkpoint: Path,
+    checkpoint: Path | str,
     adapters: Mapping[str, Path],
     port: int,
     fast: bool = False,

@@ -26,8 +26,9 @@ _PORT_ATTEMPTS = 3
 class VllmServer:
     """One server of one spec, run by `python` in `folder`; may be stopped from any thread.
 
-    `adapters` names the folder of each adapter of the spec. `port` None takes a free one. Times
-    are in seconds. `keep` leaves the server running when the harness ends, for a post-mortem.
+    `adapters` names the folder of each adapter of the spec. `repository`: the name of a downloaded
+    model, which vLLM is told in place of its folder `checkpoint`. `port` None takes a free one.
+    Times are in seconds. `keep` leaves the server running when the harness ends, for a post-mortem.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class VllmServer:
         checkpoint: Path,
         adapters: Mapping[str, Path],
         folder: Path,
+        repository: str = "",
         ready_timeout_s: float,
         grace_s: float = 10,
         port: int | None = None,
@@ -54,6 +56,7 @@ class VllmServer:
         self.port = port or 0
         self._python = Path(os.path.abspath(python))  # a venv's python is a link: do not resolve
         self._checkpoint = checkpoint.absolute()
+        self._repository = repository
         self._adapters = {name: path.absolute() for name, path in adapters.items()}
         self._wanted_port = port
         self._ready_timeout_s = ready_timeout_s
@@ -202,7 +205,7 @@ class VllmServer:
         self.command = build_command(
             self.spec,
             python=self._python,
-            checkpoint=self._checkpoint,
+            checkpoint=self._repository or self._checkpoint,
             adapters=self._adapters,
             port=self.port,
             fast=self.spec.start != "plain",

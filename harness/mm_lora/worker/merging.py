@@ -26,7 +26,7 @@ def deltas(folder: Path) -> dict[str, Any]:
             continue
         path = key.removeprefix(PREFIX).partition(".lora_A.")[0]
         b = tensors[key.replace(".lora_A.", ".lora_B.")]
-        deltas[path] = _scale(config, path) * (b.double() @ a.double())
+        deltas[path] = scale_of(config, path) * (b.double() @ a.double())
     return deltas
 
 
@@ -48,7 +48,7 @@ def qk_rows_not_permuted(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any
     return wrong
 
 
-def _scale(config: Mapping[str, Any], path: str) -> float:
+def scale_of(config: Mapping[str, Any], path: str) -> float:
     """alpha / r of one module; a pattern that matches its path's end goes before the default."""
     rank = _pattern(config.get("rank_pattern") or {}, path, config["r"])
     alpha = _pattern(config.get("alpha_pattern") or {}, path, config["lora_alpha"])
