@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mm_lora import __version__, cli_build
+from mm_lora import __version__, cli_build, cli_report
 from mm_lora.errors import MmLoraError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_build.app, name="build")
+app.add_typer(cli_report.app, name="report")
 
 Repeated = list[str]
 

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mm_lora import adapters_broken
+from mm_lora import adapters_broken, shards
 from mm_lora.errors import UsageError
 from mm_lora.inside.catalogue import PATCHES
 from mm_lora.server.remote import root_of
 from mm_lora.server.spec import STARTS
+from mm_lora.shards import Shard
 
 _LISTS = ("model", "only", "skip", "adapter")
 _SWITCHES = ("full", "strict", "dry-run", "with-fixes")
@@ -18,6 +19,7 @@ SETTINGS: Mapping[str, str] = {
     "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
     "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
+    "shard": "I/N: this part of the checks, whole servers at a time (`mm-lora report merge`)",
     "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
     "replay": "FILE that a failed soak check left in its run folder: the same traffic again",
 }
@@ -41,6 +43,11 @@ class RunOptions:
     with_fixes: bool = False
     adapter: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of the checks that is run, None for all."""
+        return shards.parse(self.settings["shard"]) if "shard" in self.settings else None
 
     def words(self) -> list[str]:
         """These options as `key=value` words, defaults left out; `from_words` reads them back."""
@@ -91,6 +98,8 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     if "break" in settings:
         adapters_broken.parse(settings["break"])
     mutants(settings)
+    if "shard" in settings:
+        shards.parse(settings["shard"])
     soak_minutes(settings)
     if "replay" in settings and not Path(settings["replay"]).is_file():
         raise UsageError(f"--set replay={settings['replay']}: no such file", "the run's folder")

@@ -7,6 +7,7 @@ from mm_lora.errors import UsageError
 from mm_lora.options import RunOptions, mutants
 from mm_lora.profiles import FlagValue, Profile
 from mm_lora.server.spec import ServerSpec
+from mm_lora.shards import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,18 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
     ranked = sorted(checks, key=lambda c: (order[servers[c.id]] if c.id in servers else 0, c.last))
     return Plan(tuple(ranked), servers)
+
+
+def part_of(plan: Plan, shard: Shard) -> Plan:
+    """The checks of one shard: those of its servers, and in the first one those without."""
+    specs = plan.servers
+    kept = [
+        check
+        for check in plan.checks
+        if shard.has(specs[check.id].key if check.id in specs else None)
+    ]
+    ids = {check.id for check in kept}
+    return Plan(tuple(kept), {key: spec for key, spec in specs.items() if key in ids})
 
 
 def _server_key(wish: Wish, profile: Profile) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from mm_lora.errors import UsageError
 from mm_lora.resources import fixtures_dir
 
 TRUTHS = ("arithmetic", "rows", "reference", "relations")
+DTYPES = ("float32", "bfloat16", "float16")
 FlagValue = str | int | float | bool | list[str]
 
 
@@ -80,6 +81,20 @@ def parse(data: Mapping[str, Any], source: str) -> Profile:
     for key, kind in (("name", str), ("model", str), ("dtype", str)):
         if not isinstance(data.get(key), kind):
             raise UsageError(f"{source}: '{key}' must be a string")
+    if data["dtype"] not in DTYPES:
+        raise UsageError(f"{source}: no dtype '{data['dtype']}'", f"one of {', '.join(DTYPES)}")
+    if not isinstance(data.get("revision", ""), str):
+        raise UsageError(f"{source}: 'revision' must be a string")
+    for key in ("truths", "select"):
+        words = data.get(key, [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UsageError(f"{source}: '{key}' must be a list of strings")
+    for key, value in needs.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"{source}: [needs] {key} must be a whole number")
+    for table in ("flags", "env"):
+        if not isinstance(data.get(table, {}), Mapping):
+            raise UsageError(f"{source}: [{table}] must be a table")
     for key in ("tolerance", "min_effect", "ready_timeout_s", "request_timeout_s"):
         value = data.get(key, 1.0 if key.endswith("_s") else None)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

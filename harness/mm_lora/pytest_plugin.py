@@ -27,7 +27,7 @@ from mm_lora.lab import Foreseen, Lab, selected_models
 from mm_lora.models import PUBLISHED
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict, exit_code
-from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
+from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank, part_of
 from mm_lora.profiles import Profile, load
 from mm_lora.progress import Progress
 from mm_lora.record import Check
@@ -52,6 +52,7 @@ class State:
         self.models = [model.name for model in selected_models(options, profile)]
         self.all: list[Planned] = []
         self.plan = Plan(())
+        self.whole: list[str] = []
         self.lab: Lab | None = None
         self.progress = Progress()
         self.fatal: MmLoraError | None = None
@@ -193,6 +194,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     except MmLoraError as error:
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))
+    state.whole = [planned.id for planned in state.plan.checks]
+    if state.options.shard is not None:
+        state.plan = part_of(state.plan, state.options.shard)
     chosen_items = [by_id[planned.id] for planned in state.plan.checks]
     config.hook.pytest_deselected(items=[i for i in items if i not in chosen_items])
     items[:] = chosen_items
@@ -221,6 +225,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             needs.require(state.profile, models, python, state.progress.say)
         folder = RunFolder.create(state.options.reports)
         state.lab = lab = Lab(state.options, state.profile, folder, state.progress)
+        if state.options.shard is not None:
+            lab.run.shard = state.options.shard.as_json(state.whole)
         state.progress.__enter__()
         state.progress.expect(len(state.plan.checks))
         lab.save()
@@ -361,7 +367,7 @@ def _settled(state: State, check_id: str, verdict: Verdict) -> tuple[Outcome, st
 
 def _repeat(options: RunOptions, check_id: str) -> str:
     told = all(model in (*PUBLISHED, "all") for model in options.model)
-    without = ("only", "skip", "full", *(["model"] if told else []))
+    without = ("only", "skip", "full", "set:shard", *(["model"] if told else []))
     kept = options.command_line(without=without)
     return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
 
@@ -390,6 +396,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     elif len(run.checks) < len(state.plan.checks):
         code = max(code, ExitCode.ERROR) if code is not ExitCode.FAIL else code
         run.note = f"only {len(run.checks)} of {len(state.plan.checks)} checks were judged"
+    elif state.options.shard is not None and not state.plan.checks and state.whole:
+        code, run.note = ExitCode.PASS, "no server falls into this shard"
     run.exit = code
     run.defects = defect_entries.entries(run.checks, state.defects)
     session.exitstatus = int(code)

@@ -63,6 +63,7 @@ class Run:
     duration_s: float = 0.0
     exit: ExitCode | None = None
     note: str = ""
+    shard: dict[str, Any] | None = None
 
     def counts(self) -> dict[str, int]:
         """How many checks had each outcome, in the order of `Outcome`; absent ones are left out."""
@@ -95,4 +96,5 @@ class Run:
             "checks": [asdict(check) for check in self.checks],
             "tables": self.tables,
             "defects": self.defects,
+            **({"shard": self.shard} if self.shard else {}),
         }
