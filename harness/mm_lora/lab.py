@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mm_lora import adapter_table
 from mm_lora.adapter_sets import named
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
@@ -33,6 +35,9 @@ from mm_lora.reference import Forced, Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.server.spec import ServerSpec
 from mm_lora.worker.client import WorkerClient
+
+CRASHES = 3
+"""So many checks may crash one server spec before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,7 @@ class Lab:
         self._began = time.monotonic()
         self._building = threading.Lock()
         self._observing = threading.Lock()
+        self._crashes: Counter[ServerSpec] = Counter()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
@@ -225,7 +231,7 @@ class Lab:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death
-            self.pool.release(spec)
+            self._after_crash(spec, second)
             raise NotPassed(_crash(second, "the server dies on this batch"))
         raise _once(death)
 
@@ -260,8 +266,24 @@ class Lab:
             raise _once(death)
         if second.by_signal is not None:
             raise death
-        self.pool.release(spec)
+        self._after_crash(spec, second)
         raise NotPassed(_crash(second, "the server dies on this request alone"))
+
+    def _after_crash(self, spec: ServerSpec, death: ServerDied) -> None:
+        """Each crash costs two starts: a spec that crashed on so many checks is given up."""
+        self._crashes[spec] += 1
+        if self._crashes[spec] < CRASHES:
+            self.pool.release(spec)
+            return
+        self.pool.give_up(
+            spec,
+            ServerDied(
+                f"not asked: this server died of {CRASHES} checks before; {death.what}",
+                "the first of those checks, alone: `--only ID`",
+                death.log_tail,
+                death.by_signal,
+            ),
+        )
 
     def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
         """The answer, or how the server died of it: the API server may still answer 500 when its
@@ -308,6 +330,7 @@ class Lab:
     def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
+        adapter_table.add_rows(self.run.tables, spec.model, built.values())
         paths = {name: adapter.path for name, adapter in built.items()}
         if "break" in self.options.settings:
             name, kind = parse(self.options.settings["break"])
