@@ -26,5 +26,6 @@ def add_rows(tables: dict[str, Any], model: str, adapters: Iterable[BuiltAdapter
             continue
         for part in adapter.coverage:
             numbers = [part[column] for column in ("group", "modules", "tensors", "parameters")]
-            spec = adapter.spec
-            table["rows"].append([model, adapter.name, spec.rank, spec.alpha, *numbers])
+            spec = adapter.spec  # None for the user's own
+            scale = [spec.rank, spec.alpha] if spec else ["own", "own"]
+            table["rows"].append([model, adapter.name, *scale, *numbers])
