@@ -180,7 +180,7 @@ class ServerPool:
 
 def died_by_itself(started: Started) -> ServerDied | None:
     """The server's death as an error, None while it lives; waits, since clients see it first."""
-    for _ in range(20):
+    for _ in range(60):  # a server takes its time to end after it has refused
         try:
             started.server.poll()
         except ServerDied as error:
