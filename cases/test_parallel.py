@@ -27,7 +27,7 @@ TENANTS = {
 LAYERS = {
     "tensor": (*TOWER, *CONNECTOR, "projector", *LANGUAGE),
     # The encoder is all that differs, and each layer that fails ends two servers.
-    "data-encoder": ("projector", "language-o_proj", "tower-fc1", "vision-adapter-fc1"),
+    "data-encoder": ("tower-fc1", "projector"),
 }
 MARKS = {mode: on_two_ranks(mode, *LAYERS[mode], *TENANTS[mode]) for mode in LAYERS}
 
