@@ -8,8 +8,8 @@ from . import (
     tenant_mutants,
     unapplied,
 )
+from .llama4 import data_encoder, patch_rows, picture_mutants, qk_lora, unfold
 from .llama4 import mutants as count_mutants
-from .llama4 import patch_rows, picture_mutants, qk_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -20,6 +20,7 @@ PATCHES: tuple[Patch, ...] = (
     bad_adapter_status.PATCH,
     base_rows.PATCH,
     patch_rows.PATCH,
+    *data_encoder.PATCHES,
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
