@@ -5,7 +5,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -162,12 +162,14 @@ class Lab:
 
         threading.Thread(target=work, name="foresee", daemon=True).start()
 
-    def ask(self, spec: ServerSpec, request: Request) -> Answer:
+    def ask(
+        self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
+    ) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 
-        A server that dies of its own exception, again on a fresh server with that request alone,
-        raises NotPassed (`fail`, how: crash); one that was killed or died only once raises
-        ServerDied (`error`).
+        A server that dies of its own exception, again on a fresh server with that request alone
+        (and `prepare` before it), raises NotPassed (`fail`, how: crash); one that was killed or
+        died only once raises ServerDied (`error`).
         """
         started = self.pool.get(spec)
         try:
@@ -176,7 +178,7 @@ class Lab:
             death = died_by_itself(started)
             if death is None:
                 raise
-            return self._after_death(spec, request, death)
+            return self._after_death(spec, request, death, prepare)
 
     def ask_all(
         self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
@@ -224,12 +226,19 @@ class Lab:
         errors = [end for end in ended if isinstance(end, ServerError)]
         return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]
 
-    def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
+    def _after_death(
+        self,
+        spec: ServerSpec,
+        request: Request,
+        death: ServerDied,
+        prepare: Callable[[], None],
+    ) -> Answer:
         if death.by_signal is not None:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
         fresh = self.pool.again(spec)
+        prepare()
         try:
             self._ask(fresh, request)
         except ServerError:
@@ -250,6 +259,9 @@ class Lab:
             answer=asdict(answer),
             seconds=round(time.monotonic() - began, 4),
         )
+        # A dying engine answers 500 before its server ends.
+        if answer.status >= 500 and (death := died_by_itself(started)):
+            raise death
         return answer
 
     def observe(self, kind: str, **what: Any) -> None:

@@ -1,6 +1,22 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import bad_adapter_status, base_rows, moe_experts, tenant_mutants, unapplied
+from . import (
+    adapter_files,
+    adapter_tensors,
+    adapter_versions,
+    bad_adapter_status,
+    base_rows,
+    failed_load,
+    kv_zeroing,
+    life_mutants,
+    load_in_place,
+    moe_experts,
+    peft_type,
+    resolver_config,
+    resolver_root,
+    tenant_mutants,
+    unapplied,
+)
 from .llama4 import mutants, qk_lora, unfold
 from .registry import Patch
 
@@ -9,8 +25,18 @@ PATCHES: tuple[Patch, ...] = (
     moe_experts.PATCH,
     qk_lora.PATCH,
     unapplied.PATCH,
+    adapter_tensors.PATCH,
+    peft_type.PATCH,
+    failed_load.PATCH,
+    load_in_place.PATCH,
+    adapter_versions.PATCH,
     bad_adapter_status.PATCH,
+    adapter_files.PATCH,
+    resolver_root.PATCH,
+    resolver_config.PATCH,
+    kv_zeroing.PATCH,
     base_rows.PATCH,
     *mutants.PATCHES,
     *tenant_mutants.PATCHES,
+    *life_mutants.PATCHES,
 )
