@@ -36,7 +36,7 @@ PATCH = Patch(
     versions=">=0.28",
     modules=("vllm.lora.worker_manager",),
     apply=_apply,
-    reason="worker_manager.py::_apply_adapters reads an evicted adapter from its path again, inside "
+    reason="worker_manager.py::_apply_adapters reads an evicted adapter from its path again, in "
     "a step: it gets whatever is there by then, and the engine dies if that cannot be loaded",
     upstream=("5105",),
 )
