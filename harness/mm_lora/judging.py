@@ -50,9 +50,18 @@ class Judge:
         verdict = judge_equal(expected, observed, reason)
         self._take(replace(verdict, predicted_by=tuple(predicted_by)))
 
-    def claim(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
-        """A claim that holds or is broken."""
-        self._take(judge_claim(holds, expected=expected, observed=observed, reason=reason))
+    def claim(
+        self,
+        holds: bool,
+        *,
+        expected: Any,
+        observed: Any,
+        reason: str,
+        predicted_by: tuple[str, ...] = (),
+    ) -> None:
+        """A claim that holds or is broken; `predicted_by`: names of what foresaw how."""
+        verdict = judge_claim(holds, expected=expected, observed=observed, reason=reason)
+        self._take(replace(verdict, predicted_by=() if holds else predicted_by))
 
     def proves(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
         """What must have happened for the claim to prove anything; `void` where it did not."""

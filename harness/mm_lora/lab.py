@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -196,19 +196,21 @@ class Lab:
         """The most tokens that one request's pictures may take, with room for words and answer."""
         return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
 
-    def ask(self, spec: ServerSpec, request: Request) -> Answer:
+    def ask(
+        self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
+    ) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 
-        A server that dies of its own exception, again on a fresh server with that request alone,
-        raises NotPassed (`fail`, how: crash); one that was killed or died only once raises
-        ServerDied (`error`).
+        A server that dies of its own exception, again on a fresh server with that request alone
+        (and `prepare` before it), raises NotPassed (`fail`, how: crash); one that was killed or
+        died only once raises ServerDied (`error`).
         """
         started = self.pool.get(spec)
         if request.model in started.refused:
             raise _refused(request.model, started.refused[request.model])
         answer = self._ask_or_death(started, request)
         if isinstance(answer, ServerDied):
-            return self._after_death(spec, request, answer)
+            return self._after_death(spec, request, answer, prepare)
         return answer
 
     def ask_all(
@@ -248,7 +250,7 @@ class Lab:
         def one(request: Request, delay: float) -> Answer | ServerError:
             time.sleep(delay)
             try:
-                return self._ask(started, request)
+                return self._ask_or_death(started, request)
             except ServerError as error:
                 return error
 
@@ -267,13 +269,21 @@ class Lab:
         errors = [end for end in ended if isinstance(end, ServerError)]
         return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]
 
-    def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
+    def _after_death(
+        self,
+        spec: ServerSpec,
+        request: Request,
+        death: ServerDied,
+        prepare: Callable[[], None],
+    ) -> Answer:
         if death.by_signal is not None:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
         try:
-            second = self._ask_or_death(self.pool.again(spec), request)
+            fresh = self.pool.again(spec)
+            prepare()
+            second = self._ask_or_death(fresh, request)
         except ServerError:
             raise death from None
         if not isinstance(second, ServerDied):
@@ -309,8 +319,8 @@ class Lab:
             if death is None:
                 raise
             return death
-        if answer.status >= 500:
-            return died_by_itself(started, patience_s=0) or answer
+        if answer.status >= 500 and not started.client.is_healthy():
+            return died_by_itself(started) or answer
         return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
@@ -323,11 +333,6 @@ class Lab:
             answer=asdict(answer),
             seconds=round(time.monotonic() - began, 4),
         )
-        # An engine that dies of a request answers it with 500 before the server ends.
-        if answer.status >= 500 and not started.client.is_healthy():
-            death = died_by_itself(started)
-            if death is not None:
-                raise death
         return answer
 
     def observe(self, kind: str, **what: Any) -> None:
