@@ -89,7 +89,8 @@ def test_hook(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest
     odd = [[model, *line.split(": ", 1)] for line in odd_counts(GEOMETRIES[model], said)]
     # One model's are enough: only the size of a chunk differs.
     lab.run.tables.setdefault(
-        "odd-counts", {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd}
+        "odd-counts",
+        {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd, "brief": False},
     )
     kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     bad = [*capability_mismatches(answers)]

@@ -1,6 +1,7 @@
 """Coverage: every group is wrapped by the right wrapper, every adapter tensor is used once."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,8 @@ from mm_lora.llama4.compare_coverage import (
     wrapped_rows,
 )
 from mm_lora.llama4.modules import GROUPS
-from mm_lora.row_claims import require_rows, watch
+from mm_lora.probe_records import AdapterUse
+from mm_lora.row_claims import require_mixed, require_rows, watch
 from mm_lora.served import Served
 
 ADAPTERS = (
@@ -100,14 +102,33 @@ def require_tensors(check: Judge, served: Served, lab: Lab, model: str, adapter:
     request = Request(model=adapter, max_tokens=4)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    built = lab.adapters(model, (adapter,))[adapter]
-    names = tensor_names(built.path)
     uses = [use for use in served.probe.adapters() if use.adapter == adapter]
     workers = {worker.name for worker in served.workers()}
     check.equal(workers, {use.worker for use in uses}, "a worker never activated the adapter")
+    require_uses(check, lab, model, uses)
+
+
+def require_uses(check: Judge, lab: Lab, model: str, uses: Sequence[AdapterUse]) -> None:
     for use in uses:
-        found = adapter_mismatches(names, built.coverage, use)
-        check.equal([], [str(one) for one in found], f"{len(names)} tensors in the file")
+        built = lab.adapters(model, (use.adapter,))[use.adapter]
+        names = tensor_names(built.path)
+        found = [str(one) for one in adapter_mismatches(names, built.coverage, use)]
+        check.equal([], found, f"{use.adapter}: not every one of {len(names)} tensors is used once")
+
+
+@pytest.mark.check(
+    "coverage/{model}/adapters/every-tensor",
+    title="so it is for every adapter that this whole run activated on the server",
+)
+@ON_SERVER
+@pytest.mark.last
+def test_every_tensor(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    # An adapter loaded while the server runs is not the spec's: its own checks know its file.
+    uses = [use for use in served.probe.adapters() if use.adapter in served.spec.adapters]
+    check.proves(
+        bool(uses), expected="an adapter in use", observed="none", reason="no adapter was activated"
+    )
+    require_uses(check, lab, model, uses)
 
 
 @pytest.mark.check(
@@ -200,16 +221,12 @@ def require_effect(check: Judge, served: Served, request: Request) -> None:
 @EVERY_NAME
 def test_patch_embedding_others(model: str, served: Served, check: Judge) -> None:
     require_effect(check, served, Request(model="projector", pictures=(ONE,)))
-    requests = [
-        Request(model=name, pictures=(picture,), max_tokens=4)
-        for name in (PATCH_EMBEDDING, served.base, "projector")
-        for picture in (MANY, ONE)
-    ]
-    watched = watch(served, requests, together=True)
-    require_rows(check, served, watched)
-    check.proves(
-        watched.evidence.most_adapters("encoder") > 1,
-        expected="requests with different adapters in one pass of the encoder",
-        observed=watched.evidence.batches() or "no pass served several requests",
-        reason="never batched: nothing is proved of mixed batches",
-    )
+
+    def requests(turn: int) -> list[Request]:
+        return [
+            Request(model=name, pictures=(replace(picture, seed=10 + turn),), max_tokens=4)
+            for name in (PATCH_EMBEDDING, served.base, "projector")
+            for picture in (MANY, ONE)
+        ]
+
+    require_mixed(check, served, requests)

@@ -141,7 +141,9 @@ def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
     answer = served.ask(request)
     language = served.lab.own[own].reaches_language
     truth = served.forced(request, answer, predict=language)
-    check.agrees(truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted)
+    check.agrees(
+        truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
+    )
 
 
 @pytest.mark.check(

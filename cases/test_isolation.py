@@ -129,9 +129,9 @@ def test_decode_with_prefill(
 
 @pytest.mark.check(
     "isolation/{model}/prefill-in-pieces/{server}",
-    title="prompts read in pieces of 256 tokens, {server}: each answers as when alone",
+    title="prompts read in pieces of 512 tokens, {server}: each answers as when alone",
 )
-@pytest.mark.parametrize("server", [on("every-slot")])
+@pytest.mark.parametrize("server", [on("few-slots")])
 def test_prefill_in_pieces(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
     least = {**MET, "pieces": 4}
     questions = ("7-chunks", "long-text-picture", "long-text")

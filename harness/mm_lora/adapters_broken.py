@@ -1,53 +1,48 @@
 """Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
-import json
 import shutil
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from mm_lora.adapter_bytes import configure, read, read_config, write
 from mm_lora.adapter_sets import named
 from mm_lora.errors import UsageError
 
 
 def _alpha(folder: Path) -> None:
-    file = folder / "adapter_config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config["lora_alpha"] *= 1.05
-    file.write_text(json.dumps(config), encoding="utf-8")
+    configure(folder, lora_alpha=read_config(folder)["lora_alpha"] * 1.05)
 
 
 def _zero_b(folder: Path) -> None:
-    header, data = _read(folder)
-    values = bytearray(data)
-    for key, entry in header.items():
-        if ".lora_B." in key:
-            start, end = entry["data_offsets"]
-            values[start:end] = bytes(end - start)
-    _write(folder, header, bytes(values))
+    _fill_b(folder, 0.0)
 
 
 def _nudge(folder: Path) -> None:
     """Every value of B becomes 0.001: an adapter that should do nothing does a little."""
-    header, data = _read(folder)
-    values = bytearray(data)
-    for key, entry in header.items():
+    _fill_b(folder, 0.001)
+
+
+def _fill_b(folder: Path, value: float) -> None:
+    tensors = read(folder)
+    for key, tensor in tensors.items():
         if ".lora_B." in key:
-            start, end = entry["data_offsets"]
-            values[start:end] = struct.pack("<f", 0.001) * ((end - start) // 4)
-    _write(folder, header, bytes(values))
+            data = struct.pack("<f", value) * (len(tensor.data) // 4)
+            tensors[key] = replace(tensor, data=data)
+    write(folder, tensors)
 
 
 def _prefix(folder: Path) -> None:
-    header, data = _read(folder)
     wrong = {
-        key.replace("base_model.model.", "base_model.model.other."): v for key, v in header.items()
+        key.replace("base_model.model.", "base_model.model.other."): tensor
+        for key, tensor in read(folder).items()
     }
-    _write(folder, wrong, data)
+    write(folder, wrong)
 
 
 def _empty(folder: Path) -> None:
-    _write(folder, {}, b"")
+    write(folder, {})
 
 
 KINDS: Mapping[str, Callable[[Path], None]] = {
@@ -73,19 +68,3 @@ def broken_copy(source: Path, target: Path, kind: str) -> Path:
     shutil.copytree(source, target)
     KINDS[kind](target)
     return target
-
-
-def _read(folder: Path) -> tuple[dict[str, dict[str, list[int]]], bytes]:
-    """Header and data of a safetensors file: 8 bytes of length (little endian), JSON, tensors."""
-    raw = (folder / "adapter_model.safetensors").read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + size])
-    header.pop("__metadata__", None)
-    return header, raw[8 + size :]
-
-
-def _write(folder: Path, header: Mapping[str, object], data: bytes) -> None:
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    whole = len(text).to_bytes(8, "little") + text + data
-    (folder / "adapter_model.safetensors").write_bytes(whole)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters import STANDARD
+from mm_lora.adapter_sets import KNOWN
 from mm_lora.build import BuiltAdapter
 from mm_lora.checkpoint_folder import check_safetensors
 from mm_lora.errors import UsageError
 from mm_lora.llama4.modules import GROUPS, LANGUAGE, group_of
 from mm_lora.models import PUBLISHED
+from mm_lora.server.spec import BASE
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -97,7 +98,7 @@ def read_all(words: Iterable[str]) -> dict[str, OwnAdapter]:
                 f"--adapter '{word}' is not NAME=FOLDER",
                 "a name of letters, digits, dots, dashes and underscores, and a PEFT folder",
             )
-        if name in (*STANDARD, *PUBLISHED, "base", "server") or name in found:
+        if name in (*KNOWN, *PUBLISHED, BASE, "server") or name in found:
             raise UsageError(f"the adapter name '{name}' is taken", "another name")
         found[name] = read(name, Path(folder).expanduser())
     return found

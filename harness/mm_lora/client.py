@@ -55,6 +55,9 @@ class Client:
             api_key=api_key or "none",
             timeout=timeout_s,
             max_retries=0,  # a retry would hide a server that dies on a request
+            # vLLM closes an idle connection after 5 s: one that is used again at that very moment
+            # would look like a server that died.
+            default_headers={"Connection": "close"},
         )
 
     def ask(self, request: Request) -> Answer:
@@ -145,6 +148,20 @@ class Client:
                     f"POST /reset_{name}_cache answered {status}: {body[:200]}",
                     "the server must run with VLLM_SERVER_DEV_MODE=1",
                 )
+
+    def hold(self) -> bool:
+        """Let requests queue up, until `release`, so that they are scheduled in one step.
+
+        False where this vLLM cannot (developer mode again).
+        """
+        status, _ = self.post("/pause?mode=keep&clear_cache=false")
+        return status == 200
+
+    def release(self) -> None:
+        """Schedule what has queued up. Raises ServerError."""
+        status, body = self.post("/resume")
+        if status != 200:
+            raise ServerError(f"POST /resume answered {status}: {body[:200]}", "the server's log")
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
         """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""

@@ -52,9 +52,18 @@ class Judge:
         verdict = judge_equal(expected, observed, reason)
         self._take(replace(verdict, predicted_by=tuple(predicted_by)))
 
-    def claim(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
-        """A claim that holds or is broken."""
-        self._take(judge_claim(holds, expected=expected, observed=observed, reason=reason))
+    def claim(
+        self,
+        holds: bool,
+        *,
+        expected: Any,
+        observed: Any,
+        reason: str,
+        predicted_by: tuple[str, ...] = (),
+    ) -> None:
+        """A claim that holds or is broken; `predicted_by`: names of what foresaw how."""
+        verdict = judge_claim(holds, expected=expected, observed=observed, reason=reason)
+        self._take(replace(verdict, predicted_by=() if holds else predicted_by))
 
     def proves(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
         """What must have happened for the claim to prove anything; `void` where it did not."""
@@ -63,6 +72,12 @@ class Judge:
     def settle(self, verdict: Verdict) -> None:
         """A verdict that was reached elsewhere."""
         self._take(verdict)
+
+    def unchanged(
+        self, expected: Sequence[float], observed: Sequence[float], *, tolerance: float
+    ) -> None:
+        """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
+        self._take(judge_close(expected, observed, tolerance=tolerance))
 
     def same_answer(self, expected: Answer, observed: Answer, reason: str = "") -> None:
         """Two answers of one server to one question: see `outcomes.apart`, within `same`."""

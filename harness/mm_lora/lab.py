@@ -5,7 +5,8 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora import hub
+from mm_lora import adapter_table, hub
 from mm_lora.adapter_sets import for_dtype, named
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
@@ -40,6 +41,9 @@ from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
 from mm_lora.worker.client import WorkerClient
 
+CRASHES = 3
+"""So many checks may crash one server spec before it is given up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Foreseen:
@@ -49,6 +53,10 @@ class Foreseen:
     adapter: str
     request: Request
     predict: bool = False
+
+
+HELD_S = 0.05
+"""How long each request of a batch is waited for."""
 
 
 class Lab:
@@ -72,6 +80,7 @@ class Lab:
         self._building = threading.Lock()
         self._observing = threading.Lock()
         self._on_remote: list[RemoteAdapters] = []
+        self._crashes: Counter[ServerSpec] = Counter()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
@@ -246,12 +255,14 @@ class Lab:
         """The most tokens that one request's pictures may take, with room for words and answer."""
         return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
 
-    def ask(self, spec: ServerSpec, request: Request) -> Answer:
+    def ask(
+        self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
+    ) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 
-        A server that dies of its own exception, again on a fresh server with that request alone,
-        raises NotPassed (`fail`, how: crash); one that was killed or died only once raises
-        ServerDied (`error`).
+        A server that dies of its own exception, again on a fresh server with that request alone
+        (and `prepare` before it), raises NotPassed (`fail`, how: crash); one that was killed or
+        died only once raises ServerDied (`error`).
         """
         started = self.pool.get(spec)
         if request.model in started.refused:
@@ -260,14 +271,15 @@ class Lab:
             raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
         answer = self._ask_or_death(started, request)
         if isinstance(answer, ServerDied):
-            return self._after_death(spec, request, answer)
+            return self._after_death(spec, request, answer, prepare)
         return answer
 
     def ask_all(
         self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
     ) -> list[Answer]:
-        """Put all requests at once, each `delays` seconds later; answers in their order.
+        """Put all requests at once, or each `delays` seconds later; answers in their order.
 
+        Without delays they are held back until all have come, so that the server can batch them.
         A server that dies is judged as in `ask`, by asking a fresh one the whole batch again: what
         kills it may be that these requests met.
         """
@@ -287,7 +299,7 @@ class Lab:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death
-            self.pool.release(spec)
+            self._after_crash(spec, second)
             raise NotPassed(_crash(second, "the server dies on this batch"))
         raise _once(death)
 
@@ -299,31 +311,64 @@ class Lab:
         def one(request: Request, delay: float) -> Answer | ServerError:
             time.sleep(delay)
             try:
-                return self._ask(started, request)
+                return self._ask_or_death(started, request)
             except ServerError as error:
                 return error
 
-        waits = delays or [0.0] * len(requests)
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
-            ended = list(threads.map(one, requests, waits))
+            held = not delays and started.client.hold()
+            sent = [
+                threads.submit(one, *pair)
+                for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
+            ]
+            if held:
+                # Nothing tells when a held request has come; a picture takes up to 0.1 s.
+                time.sleep(0.2 + HELD_S * len(requests))
+                with contextlib.suppress(ServerDied):  # the requests will say so
+                    started.client.release()
+            ended = [future.result() for future in sent]
         errors = [end for end in ended if isinstance(end, ServerError)]
         return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]
 
-    def _after_death(self, spec: ServerSpec, request: Request, death: ServerDied) -> Answer:
+    def _after_death(
+        self,
+        spec: ServerSpec,
+        request: Request,
+        death: ServerDied,
+        prepare: Callable[[], None],
+    ) -> Answer:
         if death.by_signal is not None:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
         try:
-            second = self._ask_or_death(self.pool.again(spec), request)
+            fresh = self.pool.again(spec)
+            prepare()
+            second = self._ask_or_death(fresh, request)
         except ServerError:
             raise death from None
         if not isinstance(second, ServerDied):
             raise _once(death)
         if second.by_signal is not None:
             raise death
-        self.pool.release(spec)
+        self._after_crash(spec, second)
         raise NotPassed(_crash(second, "the server dies on this request alone"))
+
+    def _after_crash(self, spec: ServerSpec, death: ServerDied) -> None:
+        """Each crash costs two starts: a spec that crashed on so many checks is given up."""
+        self._crashes[spec] += 1
+        if self._crashes[spec] < CRASHES:
+            self.pool.release(spec)
+            return
+        self.pool.give_up(
+            spec,
+            ServerDied(
+                f"not asked: this server died of {CRASHES} checks before; {death.what}",
+                "the first of those checks, alone: `--only ID`",
+                death.log_tail,
+                death.by_signal,
+            ),
+        )
 
     def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
         """The answer, or how the server died of it: the API server may still answer 500 when its
@@ -335,8 +380,8 @@ class Lab:
             if death is None:
                 raise
             return death
-        if answer.status >= 500:
-            return died_by_itself(started, patience_s=0) or answer
+        if answer.status >= 500 and not started.client.is_healthy():
+            return died_by_itself(started) or answer
         return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
@@ -373,6 +418,7 @@ class Lab:
     def _prepare(self, spec: ServerSpec) -> Prepared:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
+        adapter_table.add_rows(self.run.tables, spec.model, built.values())
         paths = {name: adapter.path for name, adapter in built.items()}
         if "break" in self.options.settings:
             name, kind = parse(self.options.settings["break"])

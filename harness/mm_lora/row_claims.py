@@ -1,6 +1,6 @@
 """Asks a probed server and judges the rows that its layers saw: the claims that row cases share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mm_lora.asking import Answer, Request
@@ -12,6 +12,9 @@ from mm_lora.served import Served
 
 SHOWN = 20
 """Mismatches in a report: one wrong count is wrong in every layer."""
+
+TURNS = 6
+"""Attempts to see a mixed batch; one is enough as a rule."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,31 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
         {(worker.name, kind) for worker in watched.workers for kind in passes(watched)},
         {(step.worker, step.kind) for step in seen.steps},
         "passes seen",
+    )
+
+
+def require_mixed(
+    check: Judge, served: Served, requests: Callable[[int], Sequence[Request]]
+) -> None:
+    """Right rows in batches of different adapters, in the encoder and in the language model.
+
+    `requests(turn)`: what to ask together. The server alone decides what it batches, so that there
+    are several turns; `void` if none was batched.
+    """
+    missing = {"encoder", "language"}
+    batches: list[str] = []
+    for turn in range(TURNS):
+        watched = watch(served, requests(turn), together=True)
+        require_rows(check, served, watched)
+        missing -= {kind for kind in missing if watched.evidence.most_adapters(kind) > 1}
+        batches += watched.evidence.batches()
+        if not missing:
+            break
+    check.proves(
+        not missing,
+        expected="different adapters in one pass of the encoder, and of the language model",
+        observed=batches[-SHOWN:] or f"no pass of {TURNS} turns served several requests",
+        reason=f"never mixed in a pass of: {', '.join(sorted(missing))}; nothing is proved of that",
     )
 
 

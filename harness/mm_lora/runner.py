@@ -47,10 +47,13 @@ def run_checks(options: RunOptions) -> int:
     code, state = _pytest(options)
     if state is None:
         return 2
+    told = False
     if state.lab is not None and (state.lab.folder.path / "report.json").is_file():
         folder = state.lab.folder.path
-        render(read_report(folder), _console(), str(folder))
-    if state.fatal is not None:
+        report = read_report(folder)
+        render(report, _console(), str(folder))
+        told = report["note"] == str(state.fatal)
+    if state.fatal is not None and not told:
         print(f"mm-lora: {state.fatal}", file=sys.stderr)
     elif state.lab is None and code == pytest.ExitCode.INTERRUPTED:
         return ExitCode.SIGINT

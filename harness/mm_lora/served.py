@@ -1,7 +1,7 @@
 """One server as the cases see it: ask, compare with the reference, reset caches, read the log."""
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mm_lora.llama4.geometry import Geometry, token_flow
 from mm_lora.probe import Probe
 from mm_lora.probe_records import Worker
 from mm_lora.reference import Forced
+from mm_lora.server import readiness
 from mm_lora.server.process import VllmServer
 from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
@@ -59,6 +60,10 @@ class Served:
         """A fresh answer, not kept."""
         return self._noted(request, self.lab.ask(self.spec, request))
 
+    def ask_after(self, request: Request, prepare: Callable[[], None]) -> Answer:
+        """As `ask_again`; a fresh server in place of a dead one is prepared before it is asked."""
+        return self._noted(request, self.lab.ask(self.spec, request, prepare))
+
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
         try:
@@ -96,15 +101,29 @@ class Served:
             self.spec.model, name, request, token_ids=answer.token_ids, predict=predict
         )
 
-    def load(self, name: str, path: Path | None = None) -> tuple[int, str]:
+    def load(
+        self, name: str, path: Path | None = None, *, in_place: bool = False
+    ) -> tuple[int, str]:
         """Load an adapter over HTTP, the one built under that name or from `path`.
 
-        Returns status and text of the server's answer.
+        `in_place`: the name may be in use. Returns status and text of the server's answer.
         """
-        folder = path or self.lab.adapters(self.spec.model, (name,))[name].path
+        folder = path or self.built(name)
         return self.client.post(
-            "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}
+            "/v1/load_lora_adapter",
+            {"lora_name": name, "lora_path": str(folder)}
+            | ({"load_inplace": True} if in_place else {}),
         )
+
+    def built(self, name: str) -> Path:
+        """The folder of the adapter of that name, for this server's model."""
+        return self.lab.adapters(self.spec.model, (name,))[name].path
+
+    @property
+    def listed(self) -> list[str]:
+        """The models that the server offers now."""
+        port = self._own_server(SkipReason.OWN_SERVER).port
+        return readiness.served_models(port) or []
 
     def unload(self, name: str) -> tuple[int, str]:
         """Unload an adapter over HTTP: status and text of the server's answer."""
@@ -134,6 +153,16 @@ class Served:
     def geometry(self) -> Geometry:
         """The served model's."""
         return self.lab.model(self.spec.model).geometry
+
+    @property
+    def folder(self) -> Path:
+        """Where the server runs."""
+        return self._own_server(SkipReason.OWN_SERVER).folder
+
+    @property
+    def pids(self) -> list[int]:
+        """The server's processes: API server, engine core, workers."""
+        return [int(row["pid"]) for row in self._own_server(SkipReason.OWN_SERVER).processes]
 
     def log_text(self) -> str:
         """The server's log so far."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 MM_LORA = Path(sys.executable).with_name("mm-lora")
 _MARK = "MM_LORA_TEST_MARK"
-_PATIENCE_S = 240.0
+_PATIENCE_S = 600.0
 _GONE_S = 20.0
 
 

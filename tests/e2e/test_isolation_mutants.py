@@ -27,3 +27,20 @@ def test_killed(tmp_path: Path, mutant: str, killer: str) -> None:
     outcomes = {check["id"]: check["outcome"] for check in report["checks"]}
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert outcomes[killer] == "fail", report["checks"]
+
+
+def test_a_soak_that_failed_is_sent_again(tmp_path: Path) -> None:
+    """The stored traffic fails again with the mutant, and passes without it."""
+    check = "soak/scout/free-slots"
+    mutant = ["--set", "mutant=mutant-encoder-key"]
+
+    def verify(*words: str) -> int:
+        command = [sys.executable, "-m", "mm_lora.cli", "verify", "--reports", str(tmp_path)]
+        return subprocess.run([*command, "--only", check, *words], check=False).returncode
+
+    assert verify("--set", "soak=1", *mutant) == 1
+    (stored,) = (tmp_path / "latest").resolve().glob("soak-*.json")
+    requests = [one for wave in json.loads(stored.read_text())["waves"] for one in wave["requests"]]
+    assert requests
+    assert verify("--set", f"replay={stored}", *mutant) == 1
+    assert verify("--set", f"replay={stored}") == 0

@@ -25,7 +25,7 @@ from mm_lora.probe import Probe
 from mm_lora.probe_records import Request, Step
 from mm_lora.profiles import load
 from mm_lora.server.process import VllmServer
-from mm_lora.server.spec import ServerSpec
+from mm_lora.server.spec import BASE, ServerSpec
 
 ADAPTERS = ("tower-attention", "all")
 PYTHON = Path(sys.executable)
@@ -57,7 +57,7 @@ class Asker:
             for w, h in sizes
         ]
         body = {
-            "model": adapter or self.model,
+            "model": adapter or BASE,
             "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": "dice?"}]}],
             "max_tokens": 4,
             "temperature": 0,

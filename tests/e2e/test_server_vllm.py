@@ -25,6 +25,7 @@ from mm_lora.plan import Wish, server_spec
 from mm_lora.profiles import load
 from mm_lora.server import inside_folder, process, remains
 from mm_lora.server.process import VllmServer
+from mm_lora.server.spec import BASE
 
 PYTHON = Path(sys.executable)
 ADAPTERS = ("all", "projector")
@@ -59,7 +60,7 @@ def answers(server: VllmServer) -> dict[str, Any]:
     """Token and logprob of every token of every model's answer to one picture question."""
     client = OpenAI(base_url=f"{server.base_url}/v1", api_key="none", timeout=120)
     found = {}
-    for name in (server.spec.model, *server.spec.adapters):
+    for name in (BASE, *server.spec.adapters):
         request: dict[str, Any] = picture_request(name, png_bytes(dice((700, 400))))
         request |= {"logprobs": True, "extra_body": {"ignore_eos": True}}
         (choice,) = client.chat.completions.create(**request).choices

@@ -1,16 +1,26 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
 from . import (
+    adapter_files,
+    adapter_tensors,
+    adapter_versions,
     bad_adapter_status,
     base_rows,
+    failed_load,
+    kv_zeroing,
+    life_mutants,
+    load_in_place,
     moe_experts,
     mutants,
+    peft_type,
+    resolver_config,
+    resolver_root,
     silent_rows,
     tenant_mutants,
     unapplied,
 )
+from .llama4 import data_encoder, patch_rows, picture_mutants, qk_lora, unfold
 from .llama4 import mutants as count_mutants
-from .llama4 import patch_rows, picture_mutants, qk_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
@@ -18,12 +28,23 @@ PATCHES: tuple[Patch, ...] = (
     moe_experts.PATCH,
     qk_lora.PATCH,
     unapplied.PATCH,
+    adapter_tensors.PATCH,
+    peft_type.PATCH,
+    failed_load.PATCH,
+    load_in_place.PATCH,
+    adapter_versions.PATCH,
     bad_adapter_status.PATCH,
+    adapter_files.PATCH,
+    resolver_root.PATCH,
+    resolver_config.PATCH,
+    kv_zeroing.PATCH,
     base_rows.PATCH,
     patch_rows.PATCH,
+    *data_encoder.PATCHES,
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
+    *life_mutants.PATCHES,
 )

@@ -15,8 +15,8 @@ TENANTS = ("base", *ADAPTERS)
 
 SERVERS: Mapping[str, dict[str, FlagValue]] = {
     "free-slots": {},
-    "every-slot": {"max-loras": len(ADAPTERS), "max-num-batched-tokens": 256},
-    "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0},
+    "every-slot": {"max-loras": len(ADAPTERS)},
+    "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, "max-num-batched-tokens": 512},
     "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
 }
 AT_ONCE = {"every-slot": len(ADAPTERS), "few-slots": 3, "one-slot": 1, "free-slots": 2}
@@ -38,5 +38,6 @@ def on(server: str, *, core: bool = False) -> Any:
 
 def on_two_ranks(mode: str, *adapters: str) -> Any:
     """The mark of a case on a server with tensor parallelism, see TWO_RANKS."""
-    names = tuple(dict.fromkeys((*adapters, *ADAPTERS)))
-    return pytest.mark.server(adapters=names, flags=TWO_RANKS[mode], env=_ENVIRONMENT, probe=True)
+    return pytest.mark.server(
+        adapters=adapters, flags=TWO_RANKS[mode], env=_ENVIRONMENT, probe=True
+    )

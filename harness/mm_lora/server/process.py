@@ -221,6 +221,9 @@ class VllmServer:
         )
         changes = " ".join(f"{key}={shlex.quote(v)}" for key, v in self.environment.items())
         self._say(f"{changes} {shlex.join(self.command)}")
+        for _, value in self.spec.env:
+            if value.startswith("./"):  # it runs in its own folder
+                (self.folder / value).mkdir(exist_ok=True)
         self._began = time.monotonic()
         self._group.run(self.command, self.environment, self.log)
 

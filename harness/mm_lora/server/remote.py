@@ -5,7 +5,6 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from mm_lora.errors import TroubleError, UsageError
@@ -72,11 +71,6 @@ class RemoteServer:
 
     def stop(self) -> None:
         """Somebody else's: it goes on."""
-
-    @property
-    def folder(self) -> Path:
-        """There is none here; the probe's checks are not planned for it."""
-        raise TroubleError("a remote server has no folder on this machine")
 
     def _get(self, path: str) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}

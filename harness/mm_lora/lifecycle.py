@@ -1,0 +1,126 @@
+"""What a name that changes its adapter must answer, and what a server's memory may do meanwhile."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mm_lora.adapter_bytes import read, write
+from mm_lora.adapters_bad import copy
+from mm_lora.asking import Picture, Request
+from mm_lora.outcomes import largest_difference
+from mm_lora.served import Served
+
+if TYPE_CHECKING:
+    from mm_lora.asking import Answer
+    from mm_lora.judging import Judge
+    from mm_lora.lab import Lab
+
+ONE = Picture(width=336, height=336)
+
+
+def asked(name: str, *, picture: Picture = ONE, tokens: int = 16) -> Request:
+    """The same picture and question for whoever bears the name."""
+    return Request(model=name, pictures=(picture,), max_tokens=tokens)
+
+
+def loaded(check: "Judge", outcome: tuple[int, str], what: str) -> None:
+    """The server took it."""
+    status, said = outcome
+    check.claim(
+        status == 200,
+        expected="HTTP 200",
+        observed=f"HTTP {status}: {said[:300]}",
+        reason=f"{what} was refused",
+    )
+
+
+def answers_as(
+    served: Served,
+    check: "Judge",
+    name: str,
+    truth: str,
+    *,
+    not_as: str = "",
+    parts: Sequence[Path] = (),
+    cold: bool = False,
+) -> "Answer":
+    """Judge that `name` answers as the adapter `truth` does, by the reference; where there is none,
+    as the server itself answers under that adapter's own name.
+
+    `not_as`: the adapter that it must not be; an answer that is that one's is predicted, and so is
+    one that comes right once the caches are emptied. `parts`: folders of what a load that broke off
+    may leave behind, predicted too.
+    """
+    request = asked(name)
+    answer = served.ask_cold(request) if cold else served.ask_again(request)
+    check.equal([], answer.problems(request, None), "the answer is not valid")
+    if not served.lab.has_reference and truth in served.spec.adapters and name != truth:
+        check.same_answer(served.ask_cold(asked(truth)), answer)
+        check.same_answer(served.ask_cold(asked(truth)), served.ask_cold(request))
+        return answer
+    right = served.forced(request, answer, truth=truth)
+    predictors = {"as-the-base": [right.base]}
+    if not_as:
+        predictors["as-the-other-adapter"] = [served.forced(request, answer, truth=not_as).adapted]
+    if parts:
+        checkpoint = served.lab.checkpoint(served.spec.model)
+        predictors["as-a-part-of-the-refused"] = [
+            served.lab.reference.forced(
+                checkpoint=checkpoint, adapter=part, request=request, token_ids=answer.token_ids
+            ).adapted
+            for part in parts
+        ]
+    if not cold and largest_difference(right.adapted, answer.logprobs) > check.tolerance:
+        again = served.ask_cold(request)
+        mended = served.forced(request, again, truth=truth)
+        if largest_difference(mended.adapted, again.logprobs) <= check.tolerance:
+            predictors["right-from-empty-caches"] = [answer.logprobs]
+    check.agrees(
+        right.adapted, answer.logprobs, base=right.base, ties=right.ties, predictors=predictors
+    )
+    return answer
+
+
+def own_copy(lab: "Lab", served: Served, adapter: str, label: str) -> Path:
+    """A copy of a built adapter that may be changed under the server's eyes."""
+    target = lab.folder.path / "copies" / f"{served.spec.key}-{label}"
+    shutil.rmtree(target, ignore_errors=True)
+    return copy(served.built(adapter), target)
+
+
+def broken_off(lab: "Lab", served: Served, old: str, new: str, written: str) -> list[Path]:
+    """What is in a slot when loading `new` breaks off after the keys that match `written`.
+
+    With the rest of `old`, which was in that slot before, and in an empty slot.
+    """
+    tensors = read(served.built(new)).items()
+    first = {key: tensor for key, tensor in tensors if re.search(written, key)}
+    with_old = own_copy(lab, served, old, f"{old}-and-part-of-{new}")
+    write(with_old, {**read(with_old), **first})
+    alone = own_copy(lab, served, new, f"part-of-{new}")
+    write(alone, first)
+    return [with_old, alone]
+
+
+def put(adapter: Path, target: Path) -> None:
+    """Other bytes under the same path, as a training run leaves them."""
+    for file in adapter.iterdir():
+        if file.name.startswith("adapter_"):
+            (target / file.name).write_bytes(file.read_bytes())
+
+
+def memory(served: Served) -> int:
+    """Bytes of memory that the server's processes have for themselves (RssAnon)."""
+    total = 0
+    for pid in served.pids:
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def weight(folder: Path) -> int:
+    """Bytes of an adapter's tensors."""
+    return (folder / "adapter_model.safetensors").stat().st_size

@@ -1,0 +1,15 @@
+"""The server on which adapters have to make room for each other, as the cases ask for it."""
+
+import pytest
+
+RESOLVED = "./resolver"
+"""In the server's own folder; vLLM's filesystem resolver looks up unknown names there."""
+
+SMALL = pytest.mark.server(
+    adapters=("vision-adapter",),
+    flags={"max-loras": 1, "max-cpu-loras": 2},
+    env={
+        "VLLM_PLUGINS": "lora_filesystem_resolver",
+        "VLLM_LORA_RESOLVER_CACHE_DIR": RESOLVED,
+    },
+)
