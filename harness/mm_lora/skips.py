@@ -15,6 +15,7 @@ class SkipReason(StrEnum):
     NO_CACHE_RESET = "no-cache-reset"
     NO_ADAPTER = "no-adapter"
     NO_CONFIG = "no-config"
+    NO_MEANING = "no-meaning"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -24,6 +25,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.OWN_SERVER: "the check needs a server with flags of its own",
     SkipReason.NO_LOG: "the log of a server that somebody else started cannot be read",
     SkipReason.NO_CACHE_RESET: "the server does not let its caches be emptied",
+    SkipReason.NO_MEANING: "the weights of a miniature are random, and so are its words",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",
 }
