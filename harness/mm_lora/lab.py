@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora import adapter_table, hub
-from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
@@ -27,7 +27,7 @@ from mm_lora.environment import facts
 from mm_lora.errors import MmLoraError, ServerDied, ServerError, UsageError
 from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
-from mm_lora.options import RunOptions
+from mm_lora.options import RunOptions, strength
 from mm_lora.outcomes import Outcome, Verdict
 from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
@@ -203,7 +203,7 @@ class Lab:
 
     def spec_of(self, name: str) -> AdapterSpec:
         """The known adapter of that name, in 16 bits where the server computes in 16 bits."""
-        return for_dtype(named(name), self.profile.dtype)
+        return settled(named(name), self.profile.dtype, strength(self.options.settings))
 
     def forced(
         self,

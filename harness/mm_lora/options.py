@@ -20,6 +20,7 @@ SETTINGS: Mapping[str, str] = {
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
     "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
     "shard": "I/N: this part of the checks, whole servers at a time (`mm-lora report merge`)",
+    "strength": "FACTOR: synthetic adapters so many times stronger, where a check is void",
     "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
     "replay": "FILE that a failed soak check left in its run folder: the same traffic again",
 }
@@ -101,6 +102,7 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     if "shard" in settings:
         shards.parse(settings["shard"])
     soak_minutes(settings)
+    strength(settings)
     if "replay" in settings and not Path(settings["replay"]).is_file():
         raise UsageError(f"--set replay={settings['replay']}: no such file", "the run's folder")
     return settings
@@ -129,6 +131,18 @@ def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:
     if "mutant" in settings and not wanted:
         raise UsageError("--set mutant= names no mutant", f"one of {', '.join(known)}")
     return wanted
+
+
+def strength(settings: Mapping[str, str]) -> float:
+    """What the strength of each synthetic adapter is multiplied with. Raises UsageError."""
+    text = settings.get("strength", "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e4:
+        raise UsageError(f"--set strength={text} is no factor", "a number above 0, for example 4")
+    return factor
 
 
 def soak_minutes(settings: Mapping[str, str]) -> float:
