@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora import adapter_table, hub
+from mm_lora import adapter_table, hub, limits
 from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
@@ -74,6 +74,7 @@ class Lab:
             profile=profile.name,
             argv=["mm-lora", "verify", *options.command_line()],
             seed=options.seed,
+            limits=limits.of(profile),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self._began = time.monotonic()

@@ -40,6 +40,8 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
         f" {vllm.get('version') or 'unknown'}, exit code {report['exit_code']})",
         highlight=False,
     )
+    for limit in report.get("limits", ()):
+        console.print(f"cannot see: {escape(limit)}", highlight=False, style="dim", soft_wrap=True)
     if report.get("note"):
         console.print(escape(report["note"]), highlight=False, style="yellow")
     if folder:
