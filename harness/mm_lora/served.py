@@ -139,6 +139,12 @@ class Served:
         """What the row probe in the server wrote; the case must have wished for it."""
         return Probe(self._own_server(SkipReason.NO_ROWS).folder / "probe")
 
+    @property
+    def every_slot_was_used(self) -> bool:
+        """Whether as many adapters were on the server as it has slots, so that none is empty."""
+        asked = {sent.adapter for sent in self.sent.values()} - {None}
+        return len(asked | set(self.spec.adapters)) >= self.spec.number("max-loras", 1)
+
     def workers(self) -> tuple[Worker, ...]:
         """The workers that wrapped layers; TroubleError for none, which would prove nothing."""
         found = self.probe.workers()
