@@ -32,6 +32,7 @@ from mm_lora.record import Run
 from mm_lora.reference import Forced, Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.server.spec import ServerSpec
+from mm_lora.timings import Timings
 from mm_lora.worker.client import WorkerClient
 
 
@@ -62,7 +63,8 @@ class Lab:
             seed=options.seed,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._began = time.monotonic()
+        self.timings = Timings()
+        self._answered: set[str] = set()
         self._building = threading.Lock()
         self._observing = threading.Lock()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
@@ -76,6 +78,7 @@ class Lab:
             ready_timeout_s=profile.ready_timeout_s,
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
+            timings=self.timings,
             port=int(port) if port else None,
         )
         self.run.servers = self.pool.records
@@ -127,7 +130,7 @@ class Lab:
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
-        with self._building:
+        with self._building, self.timings.of("checkpoint", model):
             return self.builder.checkpoint(self.model(model), seed=self.options.seed)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
@@ -138,7 +141,8 @@ class Lab:
             )
             missing = [named(name) for name in names if name not in known]
             if missing:
-                known.update(self.builder.adapters(self.model(model), missing))
+                with self.timings.of("adapters", model):
+                    known.update(self.builder.adapters(self.model(model), missing))
             return {name: known[name] for name in names}
 
     def forced(
@@ -153,14 +157,16 @@ class Lab:
     ) -> Forced:
         """The reference's numbers for one answer of `adapter` ("" for the base); see Reference."""
         path = self.adapters(model, (adapter,))[adapter].path if adapter else None
-        return self.reference.forced(
-            checkpoint=self.checkpoint(model),
-            adapter=path,
-            request=request,
-            token_ids=token_ids,
-            predict=predict,
-            peft=peft,
-        )
+        checkpoint = self.checkpoint(model)
+        with self.timings.of("reference", model):
+            return self.reference.forced(
+                checkpoint=checkpoint,
+                adapter=path,
+                request=request,
+                token_ids=token_ids,
+                predict=predict,
+                peft=peft,
+            )
 
     def foresee(self, expected: Sequence[Foreseen]) -> None:
         """Let the reference answer what will be asked, in the background, while a server starts.
@@ -278,14 +284,20 @@ class Lab:
         return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
-        began = time.monotonic()
+        label = started.record.label
+        began = self.timings.elapsed_s
         answer = started.client.ask(request)
+        ended = self.timings.elapsed_s
+        with self._observing:
+            first = label not in self._answered
+            self._answered.add(label)
+        self.timings.note("first answer" if first else "later answers", label, began, ended)
         self.observe(
             "answer",
-            server=started.record.label,
+            server=label,
             request=asdict(request),
             answer=asdict(answer),
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(ended - began, 4),
         )
         return answer
 
@@ -296,8 +308,10 @@ class Lab:
 
     def save(self) -> None:
         """Replace report.json with what is known now."""
-        self.run.duration_s = time.monotonic() - self._began
-        self.folder.write_json("report.json", self.run.as_json())
+        self.run.duration_s = self.timings.elapsed_s
+        self.run.timings = self.timings.as_json()
+        with self.timings.of("write report"):
+            self.folder.write_json("report.json", self.run.as_json())
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started is left."""

@@ -60,6 +60,7 @@ class Run:
     checks: list[Check] = field(default_factory=list)
     tables: dict[str, Any] = field(default_factory=dict)
     defects: list[dict[str, Any]] = field(default_factory=list)
+    timings: list[dict[str, Any]] = field(default_factory=list)
     duration_s: float = 0.0
     exit: ExitCode | None = None
     note: str = ""
@@ -95,4 +96,5 @@ class Run:
             "checks": [asdict(check) for check in self.checks],
             "tables": self.tables,
             "defects": self.defects,
+            "timings": self.timings,
         }
