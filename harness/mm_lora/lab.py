@@ -39,6 +39,7 @@ from mm_lora.report.folder import RunFolder
 from mm_lora.server.remote import RemoteServer, api_key, root_of
 from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
+from mm_lora.timings import Timings
 from mm_lora.worker.client import WorkerClient
 
 CRASHES = 3
@@ -76,7 +77,8 @@ class Lab:
             seed=options.seed,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._began = time.monotonic()
+        self.timings = Timings()
+        self._answered: set[str] = set()
         self._building = threading.Lock()
         self._observing = threading.Lock()
         self._on_remote: list[RemoteAdapters] = []
@@ -92,6 +94,7 @@ class Lab:
             ready_timeout_s=profile.ready_timeout_s,
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
+            timings=self.timings,
             port=int(port) if port else None,
             alone=profile.needs.gpus > 0,
         )
@@ -176,7 +179,7 @@ class Lab:
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
-        with self._building:
+        with self._building, self.timings.of("checkpoint", model):
             found = self.model(model)
             if found.repository and found.weights is None:
                 hub.download(found.repository, found.revision, self.progress.say)
@@ -198,7 +201,8 @@ class Lab:
             if missing:
                 of = self.model(model)
                 small = not of.is_real and not self.options.base_url
-                known.update(self.builder.adapters(of, missing, miniature=small))
+                with self.timings.of("adapters", model):
+                    known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
 
     def spec_of(self, name: str) -> AdapterSpec:
@@ -222,14 +226,16 @@ class Lab:
         if not self.has_reference:
             raise NotApplicable(SkipReason.NO_REFERENCE)
         path = self.adapters(model, (adapter,))[adapter].path if adapter else None
-        return self.reference.forced(
-            checkpoint=self.checkpoint(model),
-            adapter=path,
-            request=request,
-            token_ids=token_ids,
-            predict=predict,
-            peft=peft,
-        )
+        checkpoint = self.checkpoint(model)
+        with self.timings.of("reference", model):
+            return self.reference.forced(
+                checkpoint=checkpoint,
+                adapter=path,
+                request=request,
+                token_ids=token_ids,
+                predict=predict,
+                peft=peft,
+            )
 
     def foresee(self, expected: Sequence[Foreseen]) -> None:
         """Let the reference answer what will be asked, in the background, while a server starts.
@@ -385,14 +391,20 @@ class Lab:
         return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
-        began = time.monotonic()
+        label = started.record.label
+        began = self.timings.elapsed_s
         answer = started.client.ask(request)
+        ended = self.timings.elapsed_s
+        with self._observing:
+            first = label not in self._answered
+            self._answered.add(label)
+        self.timings.note("first answer" if first else "later answers", label, began, ended)
         self.observe(
             "answer",
-            server=started.record.label,
+            server=label,
             request=asdict(request),
             answer=asdict(answer),
-            seconds=round(time.monotonic() - began, 4),
+            seconds=round(ended - began, 4),
         )
         return answer
 
@@ -403,8 +415,10 @@ class Lab:
 
     def save(self) -> None:
         """Replace report.json with what is known now."""
-        self.run.duration_s = time.monotonic() - self._began
-        self.folder.write_json("report.json", self.run.as_json())
+        self.run.duration_s = self.timings.elapsed_s
+        self.run.timings = self.timings.as_json()
+        with self.timings.of("write report"):
+            self.folder.write_json("report.json", self.run.as_json())
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""

@@ -13,6 +13,7 @@ from mm_lora.record import ServerRecord
 from mm_lora.server.process import VllmServer
 from mm_lora.server.remote import RemoteServer
 from mm_lora.server.spec import BASE, ServerSpec
+from mm_lora.timings import Timings
 
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
@@ -62,6 +63,7 @@ class ServerPool:
         ready_timeout_s: float,
         request_timeout_s: float,
         say: Callable[[str], None],
+        timings: Timings,
         port: int | None = None,
         alone: bool = False,
     ) -> None:
@@ -72,6 +74,7 @@ class ServerPool:
         self._ready_timeout_s = ready_timeout_s
         self._request_timeout_s = request_timeout_s
         self._say = say
+        self._timings = timings
         self._port = port
         self._lock = threading.Lock()
         self._futures: dict[ServerSpec, Future[Started]] = {}
@@ -215,9 +218,10 @@ class ServerPool:
         began = time.monotonic()
         self._say(f"starting vLLM for {spec.label}")
         try:
-            server.start()
-            record.command, record.environment = server.command, server.environment
-            server.wait_ready()
+            with self._timings.of("start server", record.label):
+                server.start()
+                record.command, record.environment = server.command, server.environment
+                server.wait_ready()
         except BaseException:
             server.stop()
             raise
@@ -230,7 +234,8 @@ class ServerPool:
 
     def _stop(self, started: Started) -> None:
         started.client.close()
-        started.server.stop()
+        with self._timings.of("stop server", started.record.label):
+            started.server.stop()
         with self._lock:
             if isinstance(started.server, VllmServer) and started.server in self._running:
                 self._running.remove(started.server)

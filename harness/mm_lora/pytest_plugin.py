@@ -231,7 +231,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         state.progress.expect(len(state.plan.checks))
         lab.save()
         if state.plan.specs:
-            lab.look_around()
+            with lab.timings.of("look around"):
+                lab.look_around()
             if state.options.base_url:
                 lab.attach(state.plan.specs)
                 return
@@ -381,7 +382,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     lab = state.lab
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # nothing may keep a server from being stopped
-    lab.close()
+    with lab.timings.of("close"):
+        lab.close()
     run = lab.run
     code = exit_code(
         (c.outcome for c in run.checks),
