@@ -16,7 +16,7 @@ from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.lifecycle import answers_as, asked, broken_off, loaded, memory, own_copy, put, weight
 from mm_lora.served import Served
-from mm_lora.tenants import SMALL
+from mm_lora.small_server import SMALL
 
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
 PAIRS = {

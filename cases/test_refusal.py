@@ -15,7 +15,7 @@ from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
 from mm_lora.served import Served
-from mm_lora.tenants import SMALL
+from mm_lora.small_server import SMALL
 
 GOOD = "tower-attention"
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
