@@ -129,7 +129,8 @@ def judge_refused(
         offered.effect or "none",
         "harmed",
     ]
-    empty = {"title": "Bad and unusual adapters", "columns": COLUMNS, "rows": []}
+    title = "Bad and unusual adapters"
+    empty = {"title": title, "columns": COLUMNS, "rows": [], "brief": False}
     lab.run.tables.setdefault("refusal", empty)["rows"].append(row)
     row[-1] = unharmed(served, check, name)
     if not says:
