@@ -8,7 +8,7 @@ GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" harness/mm_lora/install
 
-.PHONY: help setup verify test e2e lint gpu-test lock wheel clean
+.PHONY: help setup verify test e2e bench lint gpu-test lock wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: setup ## the harness's own tests, in seconds
 
 e2e: setup ## the tests that need torch, a real vLLM or processes, in minutes
 	@"$(BIN)/python" -m pytest tests/e2e $(ARGS)
+
+bench: setup ## what a run costs: parts, ratios, memory; ARGS=--quick for less
+	@"$(BIN)/python" -m mm_lora.bench $(ARGS)
 
 lint: setup ## ruff, mypy and the layers
 	"$(BIN)/ruff" check harness cases tests requirements

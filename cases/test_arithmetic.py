@@ -6,7 +6,8 @@ import pytest
 
 from mm_lora.judging import Judge
 from mm_lora.lab import Lab
-from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches
+from mm_lora.llama4 import flow_table
+from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
 from mm_lora.llama4.compare_rows import kind_of
 from mm_lora.llama4.hook_client import (
     ONE_OF_EACH,
@@ -14,12 +15,15 @@ from mm_lora.llama4.hook_client import (
     HookQuestion,
     ask_hooks,
     count_inputs,
+    odd_inputs,
 )
-from mm_lora.llama4.processor_question import JOB, arguments, mismatches
+from mm_lora.llama4.processor_question import JOB, alone, arguments, mismatches
 from mm_lora.models import PUBLISHED, resolve
 
 MODELS = {name: resolve(name) for name in PUBLISHED}
 GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
+ODD_COLUMNS = ("model", "asked", "what vLLM's class answers")
+ODD_TITLE = "Image tokens that no picture has: what vLLM's class answers"
 
 
 def require_published(model: str) -> None:
@@ -37,7 +41,12 @@ def processor_answer(lab: Lab) -> dict[str, Any]:
 def hook_answers(lab: Lab) -> HookAnswers:
     """One question to vLLM's model class for all models, without weights."""
     questions = [
-        HookQuestion(name, model.config, ONE_OF_EACH, count_inputs(model.geometry))
+        HookQuestion(
+            name,
+            model.config,
+            ONE_OF_EACH,
+            count_inputs(model.geometry) + odd_inputs(model.geometry),
+        )
         for name, model in MODELS.items()
     ]
     return ask_hooks(lab.server_python, questions, say=lab.progress.say)
@@ -48,9 +57,14 @@ def hook_answers(lab: Lab) -> HookAnswers:
     "arithmetic/{model}/pictures/transformers",
     title="chunks, image tokens and prompt tokens of 38 prompts are the real processor's",
 )
-def test_processor(model: str, check: Judge, request: pytest.FixtureRequest) -> None:
+def test_processor(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest) -> None:
     require_published(model)
     answer = request.getfixturevalue("processor_answer")
+    flows = flow_table.table_flows(GEOMETRIES[model], lab.picture_tokens)
+    counts = alone(answer, model, GEOMETRIES[model])
+    said = [counts[flow.width, flow.height] for flow in flows]
+    cells = flow_table.transformers_cells(flows, said)
+    flow_table.note(lab.run.tables, MODELS[model], flow_table.TRANSFORMERS, cells)
     found = mismatches(answer, GEOMETRIES)[model]
     check.equal([], [str(bad) for bad in found], "our counts are not transformers'")
 
@@ -60,9 +74,19 @@ def test_processor(model: str, check: Judge, request: pytest.FixtureRequest) -> 
     "arithmetic/{model}/rows/vllm-class",
     title="encoder and connector rows and the wrapper kinds are what vLLM's class says",
 )
-def test_hook(model: str, check: Judge, request: pytest.FixtureRequest) -> None:
+def test_hook(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest) -> None:
     require_published(model)
     answers: HookAnswers = request.getfixturevalue("hook_answers")
+    flows = flow_table.table_flows(GEOMETRIES[model], lab.picture_tokens)
+    said = answers.models[model]
+    cells = flow_table.hook_cells(flows, said)
+    flow_table.note(lab.run.tables, MODELS[model], flow_table.HOOK, cells)
+    odd = [[model, *line.split(": ", 1)] for line in odd_counts(GEOMETRIES[model], said)]
+    # One model's are enough: only the size of a chunk differs.
+    lab.run.tables.setdefault(
+        "odd-counts",
+        {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd, "brief": False},
+    )
     kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     bad = [*capability_mismatches(answers)]
     bad += hook_mismatches(GEOMETRIES[model], answers.models[model], kinds)

@@ -110,12 +110,47 @@ def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> No
 @ON_SERVER
 def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
     request = Request(model=served.base, pictures=(DICE,))
+    first = served.ask(request)  # in a whole run: before any adapter was used on this server
     before = served.ask_cold(request)
+    check.unchanged(first.logprobs, before.logprobs, tolerance=1e-5)
     for adapter in (*VISION, *LANGUAGE):
-        served.ask_again(request.asking(adapter))
+        if adapter not in served.refused:  # it fails where it is the one that is judged
+            served.ask_again(request.asking(adapter))
     after = served.ask_cold(request)
     check.equal(before.text, after.text)
     check.equal(before.logprobs, after.logprobs, "the base changed after adapters were used")
+
+
+@pytest.mark.check(
+    "dice/{model}/{own}/picture", title="{own}, the user's, answers about the dice, validly"
+)
+@ON_SERVER
+def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None:
+    require_valid(check, served, Request(model=own, pictures=(DICE,)))
+
+
+@pytest.mark.check(
+    "dice/{model}/{own}/effect", title="{own}, the user's, moves the answer as transformers says"
+)
+@ON_SERVER
+def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
+    request = Request(model=own, pictures=(DICE,))
+    answer = served.ask(request)
+    language = served.lab.own[own].reaches_language
+    truth = served.forced(request, answer, predict=language)
+    check.agrees(truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted)
+
+
+@pytest.mark.check(
+    "dice/{model}/{own}/text-only", title="{own}, the user's, answers a text without a picture"
+)
+@ON_SERVER
+def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> None:
+    request = Request(model=own, text=TEXT_QUESTION)
+    require_valid(check, served, request)
+    if not served.lab.own[own].reaches_language:
+        base = served.ask_cold(request.asking(served.base))
+        check.unchanged(base.logprobs, served.ask_cold(request).logprobs, tolerance=1e-5)
 
 
 @pytest.mark.check(

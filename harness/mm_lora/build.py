@@ -30,12 +30,12 @@ _ADAPTER_SOURCES = (
 class BuiltAdapter:
     """An adapter on disk. `coverage`: rows {"group", "modules", "tensors", "parameters"}.
 
-    `bytes`: size of its tensors' file.
+    `spec` is None for an adapter of the user's. `bytes`: size of its tensors' file.
     """
 
     name: str
     path: Path
-    spec: AdapterSpec
+    spec: AdapterSpec | None
     coverage: Sequence[Mapping[str, Any]]
     bytes: int
 

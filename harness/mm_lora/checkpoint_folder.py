@@ -1,7 +1,7 @@
 """Checks a model folder that the user named, without torch: is every file there and whole?"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,7 @@ def check_folder(folder: Path) -> None:
     """Raises UsageError naming the first file that is missing or cut off."""
     if not (folder / "config.json").is_file():
         raise UsageError(f"the model folder {folder} has no config.json", _CHECK)
-    if (folder / INDEX).is_file():
-        names = _shards(folder / INDEX)
-    else:
-        names = sorted(file.name for file in folder.glob("*.safetensors"))
-    for name in names:
+    for name in _weight_files(folder):
         if not (folder / name).is_file():
             raise UsageError(
                 f"the model folder {folder} has no {name}, which {INDEX} names", _CHECK
@@ -27,6 +23,21 @@ def check_folder(folder: Path) -> None:
         check_safetensors(folder / name)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise UsageError(f"the model folder {folder} has no tokenizer.json", _CHECK)
+    processors = ("preprocessor_config.json", "processor_config.json")
+    if not any((folder / name).is_file() for name in processors):
+        raise UsageError(f"the model folder {folder} has no preprocessor_config.json", _CHECK)
+
+
+def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
+    """Tensor name → shape, of all safetensors files of a model folder that `check_folder` passed.
+
+    Empty for a folder with weights of another format.
+    """
+    shapes: dict[str, Sequence[int]] = {}
+    for name in _weight_files(folder):
+        for key, tensor in check_safetensors(folder / name).items():
+            shapes[key] = tensor["shape"]
+    return shapes
 
 
 def check_safetensors(file: Path) -> Mapping[str, Any]:
@@ -47,6 +58,12 @@ def check_safetensors(file: Path) -> Mapping[str, Any]:
     if size != 8 + length + end:
         raise UsageError(f"{file} has {size} bytes; its head says {8 + length + end}", _CHECK)
     return tensors
+
+
+def _weight_files(folder: Path) -> list[str]:
+    if (folder / INDEX).is_file():
+        return _shards(folder / INDEX)
+    return sorted(file.name for file in folder.glob("*.safetensors"))
 
 
 def _shards(index: Path) -> list[str]:

@@ -53,6 +53,9 @@ def verify(
     server_python: Annotated[
         Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
     ] = None,
+    adapter: Annotated[
+        Repeated | None, typer.Option(help="Verify this adapter too: NAME=FOLDER (PEFT).")
+    ] = None,
     reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
     with_fixes: Annotated[
         bool, typer.Option(help="Mend the known defects inside the server.")
@@ -75,6 +78,7 @@ def verify(
         only=tuple(only or ()),
         skip=tuple(skip or ()),
         server_python=server_python,
+        adapter=tuple(adapter or ()),
         reports=reports,
         strict=strict,
         dry_run=dry_run,

@@ -152,14 +152,6 @@ class Client:
                     "the server must run with VLLM_SERVER_DEV_MODE=1",
                 )
 
-    def is_healthy(self) -> bool:
-        """Whether the server says that its engine lives."""
-        try:
-            with urllib.request.urlopen(f"{self.base_url}/health", timeout=10) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
-
     def hold(self) -> bool:
         """Let requests queue up, until `release`, so that they are scheduled in one step.
 
@@ -187,6 +179,14 @@ class Client:
             return error.code, error.read().decode("utf-8", "replace")
         except OSError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+
+    def is_healthy(self) -> bool:
+        """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
+        try:
+            with urllib.request.urlopen(f"{self.base_url}/health", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Give the connections back."""

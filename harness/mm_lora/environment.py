@@ -12,7 +12,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from mm_lora.errors import InstallError
+from mm_lora.errors import InstallError, UsageError
 from mm_lora.resources import harness_dir
 
 SUPPORTED_VLLM = SpecifierSet(">=0.16,<0.33", prereleases=True)
@@ -112,8 +112,10 @@ def supported(version: str) -> bool:
 def facts(python: Path, *, deep: bool = False) -> InterpreterFacts:
     """Ask the interpreter `python`; `deep` also imports torchvision in it (seconds).
 
-    Raises InstallError when it cannot be run.
+    Raises UsageError where there is no such program, InstallError when it is no Python.
     """
+    if not python.is_file() or not os.access(python, os.X_OK):
+        raise UsageError(f"{python} is no program that can be run", "--server-python")
     try:
         asked = subprocess.run(
             [str(python), "-c", _SCRIPT], capture_output=True, text=True, timeout=60, check=True

@@ -64,13 +64,22 @@ class ServerError(TroubleError):
 
 
 class ServerDied(ServerError):
-    """The server's process ended by itself. `by_signal` is the signal's number, if one ended it."""
+    """The server's process ended by itself. `by_signal` is the signal's number, if one ended it.
+
+    `adapter` is the one that it refused to load, if that ended it.
+    """
 
     def __init__(
-        self, what: str, check: str = "", log_tail: str = "", by_signal: int | None = None
+        self,
+        what: str,
+        check: str = "",
+        log_tail: str = "",
+        by_signal: int | None = None,
+        adapter: str | None = None,
     ) -> None:
         super().__init__(what, check, log_tail)
         self.by_signal = by_signal
+        self.adapter = adapter
 
 
 class ServerTimeout(ServerError):

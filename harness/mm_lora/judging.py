@@ -11,6 +11,7 @@ from mm_lora.outcomes import (
     judge_claim,
     judge_close,
     judge_equal,
+    judge_shown,
     largest_difference,
 )
 
@@ -39,25 +40,23 @@ class Judge:
         self.same = tolerance / 100
         self.verdicts: list[Verdict] = []
 
-    def equal(self, expected: Any, observed: Any, reason: str = "") -> None:
-        """Exactly the same: counts, names, texts, bit-identical logprobs."""
-        self._take(judge_equal(expected, observed, reason))
+    def equal(
+        self, expected: Any, observed: Any, reason: str = "", predicted_by: Sequence[str] = ()
+    ) -> None:
+        """Exactly the same: counts, names, texts, bit-identical logprobs.
+
+        `predicted_by`: named predictors of a wrong value that hit what was observed.
+        """
+        verdict = judge_equal(expected, observed, reason)
+        self._take(replace(verdict, predicted_by=tuple(predicted_by)))
 
     def claim(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
         """A claim that holds or is broken."""
         self._take(judge_claim(holds, expected=expected, observed=observed, reason=reason))
 
     def proves(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
-        """What must have happened for the check to prove anything; else it is `void`."""
-        outcome = Outcome.PASS if holds else Outcome.VOID
-        self._take(
-            Verdict(
-                outcome=outcome,
-                expected=expected,
-                observed=observed,
-                reason="" if holds else reason,
-            )
-        )
+        """What must have happened for the claim to prove anything; `void` where it did not."""
+        self._take(judge_shown(holds, expected=expected, observed=observed, reason=reason))
 
     def settle(self, verdict: Verdict) -> None:
         """A verdict that was reached elsewhere."""
@@ -102,6 +101,8 @@ class Judge:
         reason = verdict.reason
         if nearest is not reference and verdict.outcome is Outcome.PASS:
             reason = "as the reference on the other side of a routing tie"
+        if hits and verdict.outcome is not Outcome.PASS:
+            reason = f"{reason}, just as {hits[0]} predicts"
         self._take(replace(verdict, predicted_by=hits, reason=reason))
 
     def acts(self, effect: float, reason: str) -> None:

@@ -5,7 +5,8 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,12 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mm_lora import adapter_table
 from mm_lora.adapter_sets import named
 from mm_lora.adapters_broken import broken_copy, parse
+from mm_lora.adapters_own import read_all
 from mm_lora.asking import Answer, Request
 from mm_lora.build import Builder, BuiltAdapter
+from mm_lora.checkpoint_folder import weight_shapes
 from mm_lora.environment import facts
-from mm_lora.errors import MmLoraError, ServerDied, ServerError
+from mm_lora.errors import MmLoraError, ServerDied, ServerError, UsageError
 from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
@@ -31,6 +35,9 @@ from mm_lora.reference import Forced, Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.server.spec import ServerSpec
 from mm_lora.worker.client import WorkerClient
+
+CRASHES = 3
+"""So many checks may crash one server spec before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +74,10 @@ class Lab:
         self._began = time.monotonic()
         self._building = threading.Lock()
         self._observing = threading.Lock()
+        self._crashes: Counter[ServerSpec] = Counter()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
+        self._models = {model.name: model for model in selected_models(options, profile)}
+        self.own = read_all(options.adapter)
         port = options.settings.get("port")
         self.pool = ServerPool(
             self._prepare,
@@ -112,18 +122,33 @@ class Lab:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
         return Reference(self.worker)
 
+    def model(self, name: str) -> Model:
+        """The model that checks call `name`: one of the run's, or a published one."""
+        return self._models.get(name) or resolve(name)
+
+    def require_files(self, models: Iterable[str]) -> None:
+        """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
+        for name in dict.fromkeys(models):
+            if self.model(name).weights is not None or self.own:
+                shapes = weight_shapes(self.checkpoint(name))
+                for adapter in self.own.values():
+                    if shapes:
+                        adapter.require_fit(name, shapes)
+
     def checkpoint(self, model: str) -> Path:
-        """The folder of the miniature that is served as `model`."""
+        """The folder of the miniature that is served as `model`, or the user's own folder."""
         with self._building:
-            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
+            return self.builder.checkpoint(self.model(model), seed=self.options.seed)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
-        """The adapters of that model, built or from the cache."""
+        """The adapters of that model: the user's own, built, or from the cache."""
         with self._building:
-            known = self._built.setdefault(model, {})
+            known = self._built.setdefault(
+                model, {name: own.built() for name, own in self.own.items()}
+            )
             missing = [named(name) for name in names if name not in known]
             if missing:
-                known.update(self.builder.adapters(resolve(model), missing))
+                known.update(self.builder.adapters(self.model(model), missing))
             return {name: known[name] for name in names}
 
     def forced(
@@ -166,6 +191,11 @@ class Lab:
 
         threading.Thread(target=work, name="foresee", daemon=True).start()
 
+    @property
+    def picture_tokens(self) -> int:
+        """The most tokens that one request's pictures may take, with room for words and answer."""
+        return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
+
     def ask(self, spec: ServerSpec, request: Request) -> Answer:
         """Put one request to the server of `spec`; the raw answer is stored before it is judged.
 
@@ -174,13 +204,12 @@ class Lab:
         ServerDied (`error`).
         """
         started = self.pool.get(spec)
-        try:
-            return self._ask(started, request)
-        except ServerError:
-            death = died_by_itself(started)
-            if death is None:
-                raise
-            return self._after_death(spec, request, death)
+        if request.model in started.refused:
+            raise _refused(request.model, started.refused[request.model])
+        answer = self._ask_or_death(started, request)
+        if isinstance(answer, ServerDied):
+            return self._after_death(spec, request, answer)
+        return answer
 
     def ask_all(
         self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
@@ -207,7 +236,7 @@ class Lab:
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death
-            self.pool.release(spec)
+            self._after_crash(spec, second)
             raise NotPassed(_crash(second, "the server dies on this batch"))
         raise _once(death)
 
@@ -219,7 +248,7 @@ class Lab:
         def one(request: Request, delay: float) -> Answer | ServerError:
             time.sleep(delay)
             try:
-                return self._ask(started, request)
+                return self._ask_or_death(started, request)
             except ServerError as error:
                 return error
 
@@ -243,16 +272,46 @@ class Lab:
             self.pool.give_up(spec, death)
             raise death
         self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
-        fresh = self.pool.again(spec)
         try:
-            self._ask(fresh, request)
+            second = self._ask_or_death(self.pool.again(spec), request)
         except ServerError:
-            second = died_by_itself(fresh)
-            if second is None or second.by_signal is not None:
-                raise death from None
+            raise death from None
+        if not isinstance(second, ServerDied):
+            raise _once(death)
+        if second.by_signal is not None:
+            raise death
+        self._after_crash(spec, second)
+        raise NotPassed(_crash(second, "the server dies on this request alone"))
+
+    def _after_crash(self, spec: ServerSpec, death: ServerDied) -> None:
+        """Each crash costs two starts: a spec that crashed on so many checks is given up."""
+        self._crashes[spec] += 1
+        if self._crashes[spec] < CRASHES:
             self.pool.release(spec)
-            raise NotPassed(_crash(second, "the server dies on this request alone")) from None
-        raise _once(death)
+            return
+        self.pool.give_up(
+            spec,
+            ServerDied(
+                f"not asked: this server died of {CRASHES} checks before; {death.what}",
+                "the first of those checks, alone: `--only ID`",
+                death.log_tail,
+                death.by_signal,
+            ),
+        )
+
+    def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
+        """The answer, or how the server died of it: the API server may still answer 500 when its
+        engine has died."""
+        try:
+            answer = self._ask(started, request)
+        except ServerError:
+            death = died_by_itself(started)
+            if death is None:
+                raise
+            return death
+        if answer.status >= 500:
+            return died_by_itself(started, patience_s=0) or answer
+        return answer
 
     def _ask(self, started: Started, request: Request) -> Answer:
         began = time.monotonic()
@@ -264,11 +323,6 @@ class Lab:
             answer=asdict(answer),
             seconds=round(time.monotonic() - began, 4),
         )
-        # An engine that dies of a request answers it with 500 before the server ends.
-        if answer.status >= 500 and not started.client.is_healthy():
-            death = died_by_itself(started)
-            if death is not None:
-                raise death
         return answer
 
     def observe(self, kind: str, **what: Any) -> None:
@@ -290,6 +344,7 @@ class Lab:
     def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
+        adapter_table.add_rows(self.run.tables, spec.model, built.values())
         paths = {name: adapter.path for name, adapter in built.items()}
         if "break" in self.options.settings:
             name, kind = parse(self.options.settings["break"])
@@ -299,6 +354,17 @@ class Lab:
                     broken_copy(paths[name], target, kind)
                 paths[name] = target
         return checkpoint, paths
+
+
+def _refused(adapter: str, end: ServerDied) -> NotPassed:
+    return NotPassed(
+        Verdict(
+            outcome=Outcome.FAIL,
+            expected="vLLM loads the adapter",
+            observed=end.log_tail[-1500:],
+            reason=f"vLLM refuses the adapter '{adapter}': {end}",
+        )
+    )
 
 
 def _crash(death: ServerDied, when: str) -> Verdict:
@@ -320,4 +386,13 @@ def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
     """The models that the user or the profile names; `all` means every published one."""
     names = options.model or (profile.model,)
     wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
-    return [resolve(name) for name in dict.fromkeys(wanted)]
+    found: dict[str, Model] = {}
+    for name in dict.fromkeys(wanted):
+        model = resolve(name)
+        if model.name in found or (model.name in PUBLISHED and model.name != name):
+            raise UsageError(
+                f"'{name}' would be called {model.name}, as another model is",
+                "rename the folder: its checks are named after it",
+            )
+        found[model.name] = model
+    return list(found.values())

@@ -7,13 +7,14 @@ from pathlib import Path
 from mm_lora import adapters_broken
 from mm_lora.errors import UsageError
 from mm_lora.inside.catalogue import PATCHES
+from mm_lora.server.spec import STARTS
 
 _LISTS = ("model", "only", "skip", "adapter")
 _SWITCHES = ("full", "strict", "dry-run", "with-fixes")
 _SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
 SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
-    "port": "a port for the (only) server instead of a free one",
+    "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
     "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
     "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
@@ -80,8 +81,12 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
             known = "; ".join(f"{name} = {text}" for name, text in SETTINGS.items())
             raise UsageError(f"--set '{word}' is not known", f"key=value with {known}")
         settings[key] = value
-    if not settings.get("port", "0").isdigit():
-        raise UsageError(f"--set port={settings['port']} is no port", "a whole number")
+    port = settings.get("port", "1")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--set port={port} is no port", "a whole number from 1 to 65535")
+    start = settings.get("start", "auto")
+    if start not in STARTS:
+        raise UsageError(f"--set start={start} is not known", f"one of {', '.join(STARTS)}")
     if "break" in settings:
         adapters_broken.parse(settings["break"])
     mutants(settings)

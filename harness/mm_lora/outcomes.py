@@ -59,6 +59,16 @@ def judge_claim(holds: bool, *, expected: Any, observed: Any, reason: str) -> Ve
     )
 
 
+def judge_shown(holds: bool, *, expected: Any, observed: Any, reason: str) -> Verdict:
+    """What must have happened for a claim to prove anything: `void` where it did not."""
+    return Verdict(
+        outcome=Outcome.PASS if holds else Outcome.VOID,
+        expected=expected,
+        observed=observed,
+        reason="" if holds else reason,
+    )
+
+
 def largest_difference(a: Sequence[float], b: Sequence[float]) -> float:
     """max |a_i - b_i|; infinity where the lengths differ or anything is not finite."""
     if len(a) != len(b) or not a:

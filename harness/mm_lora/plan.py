@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mm_lora.errors import UsageError
 from mm_lora.options import RunOptions, mutants
 from mm_lora.profiles import FlagValue, Profile
 from mm_lora.server.spec import ServerSpec
@@ -31,12 +32,14 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One check of the plan. `core`: part of `verify` without options."""
+    """One check of the plan. `core`: part of `verify` without options. `last`: judged after all
+    others of its server, whose traces are its evidence."""
 
     id: str
     title: str
     core: bool
     wish: Wish | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,13 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
         wish = replace(wishes[0], probe=any(wish.probe for wish in wishes))
         spec = server_spec(wish, adapters, profile, options)
         servers |= {check.id: spec for check in group}
+    if "port" in options.settings and len(set(servers.values())) > 1:
+        raise UsageError(
+            f"--set port is for one server, and these checks need {len(set(servers.values()))}",
+            "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
+        )
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
-    ranked = sorted(checks, key=lambda c: order[servers[c.id]] if c.id in servers else 0)
+    ranked = sorted(checks, key=lambda c: (order[servers[c.id]] if c.id in servers else 0, c.last))
     return Plan(tuple(ranked), servers)
 
 
@@ -110,6 +118,11 @@ def server_spec(
         start=options.settings.get("start", "auto"),
         probe=wish.probe,
     )
+
+
+def max_lora_rank(profile: Profile) -> int:
+    """The largest rank that a server of this profile takes; 16 is vLLM's own default."""
+    return int(str(profile.flags.get("max-lora-rank", 16)))
 
 
 def spelled(value: FlagValue | None) -> str | tuple[str, ...] | None:

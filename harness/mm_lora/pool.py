@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mm_lora.client import Client
@@ -13,16 +13,23 @@ from mm_lora.record import ServerRecord
 from mm_lora.server.process import VllmServer
 from mm_lora.server.spec import ServerSpec
 
+_END_S = 60.0
+"""How long a server with a dead engine may take to end, on a busy machine."""
+
 Prepare = Callable[[ServerSpec], tuple[Path, Mapping[str, Path]]]
 
 
 @dataclass
 class Started:
-    """One running server and the client that talks to it."""
+    """One running server and the client that talks to it.
+
+    `refused`: the adapters that vLLM would not load, each with the end of a server that was to.
+    """
 
     server: VllmServer
     client: Client
     record: ServerRecord
+    refused: Mapping[str, ServerDied]
 
 
 class ServerPool:
@@ -134,11 +141,33 @@ class ServerPool:
             future.set_exception(trouble)
 
     def _start(self, spec: ServerSpec) -> Started:
+        """Start it; where vLLM ends over an adapter, once more without that one."""
         checkpoint, adapters = self._prepare(spec)
+        refused: dict[str, ServerDied] = {}
+        while True:
+            names = tuple(name for name in spec.adapters if name not in refused)
+            try:
+                return self._start_once(
+                    replace(spec, adapters=names), checkpoint, adapters, refused
+                )
+            except ServerDied as error:
+                if error.adapter is None:
+                    raise
+                refused[error.adapter] = error
+                self._say(f"vLLM does not start with {error.adapter}; starting without it")
+
+    def _start_once(
+        self,
+        spec: ServerSpec,
+        checkpoint: Path,
+        adapters: Mapping[str, Path],
+        refused: Mapping[str, ServerDied],
+    ) -> Started:
         with self._lock:
             number = len(self.records) + 1
             record = ServerRecord(spec=spec.as_json(), label=f"{number}-{spec.label}")
             self.records.append(record)
+        record.refused_adapters = {name: error.what for name, error in refused.items()}
         folder = self._folder / "servers" / record.label
         server = VllmServer(
             spec,
@@ -156,7 +185,7 @@ class ServerPool:
                 raise ServerError("the run ended before this server was started")
             self._running.append(server)
         began = time.monotonic()
-        self._say(f"starting vLLM for {spec.label}, {len(adapters)} adapters")
+        self._say(f"starting vLLM for {spec.label}")
         try:
             server.start()
             record.command, record.environment = server.command, server.environment
@@ -168,7 +197,8 @@ class ServerPool:
         record.command, record.patches = server.command, server.patches
         record.start = server.start_mode
         self._say(f"vLLM for {spec.label} is ready after {record.ready_s:.1f} s")
-        return Started(server, Client(server.base_url, self._request_timeout_s), record)
+        client = Client(server.base_url, self._request_timeout_s)
+        return Started(server, client, record, dict(refused))
 
     def _stop(self, started: Started) -> None:
         started.client.close()
@@ -178,12 +208,19 @@ class ServerPool:
                 self._running.remove(started.server)
 
 
-def died_by_itself(started: Started) -> ServerDied | None:
-    """The server's death as an error, None while it lives; waits, since clients see it first."""
-    for _ in range(60):  # a server takes its time to end after it has refused
+def died_by_itself(started: Started, patience_s: float = 5.0) -> ServerDied | None:
+    """The server's death as an error, None while it lives; waits, since clients see it first.
+
+    `patience_s`: how long a server that says it is well may yet turn out to be dying. One whose
+    engine is dead says that it is not, and is given the time to end.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < _END_S:
         try:
             started.server.poll()
         except ServerDied as error:
             return error
+        if time.monotonic() - began >= patience_s and started.client.is_healthy():
+            return None
         time.sleep(0.25)
     return None

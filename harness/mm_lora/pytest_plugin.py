@@ -3,7 +3,8 @@
 A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
 filled from its parameters.
 `@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
-`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model.
+`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model,
+`@pytest.mark.last` puts it behind all others of its server.
 """
 
 import inspect
@@ -17,13 +18,14 @@ import pytest
 
 from mm_lora import defects
 from mm_lora import options as run_options
+from mm_lora.adapters_own import read_all
 from mm_lora.errors import ExitCode, MmLoraError
 from mm_lora.judging import Judge, NotPassed
 from mm_lora.lab import Foreseen, Lab, selected_models
 from mm_lora.models import PUBLISHED
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict, exit_code
-from mm_lora.plan import Plan, Planned, Wish, make_plan
+from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
 from mm_lora.profiles import Profile, load
 from mm_lora.progress import Progress
 from mm_lora.record import Check
@@ -31,6 +33,7 @@ from mm_lora.report import defect_entries, dotplot, junit, markdown
 from mm_lora.report.folder import RunFolder
 from mm_lora.selection import select
 from mm_lora.served import Served
+from mm_lora.server.port import PortReservation
 from mm_lora.server.spec import ServerSpec
 
 STATE = pytest.StashKey["State"]()
@@ -54,6 +57,9 @@ class State:
         self.began = 0.0
         self.defects = defects.load()
         self.last_of: dict[ServerSpec, str] = {}
+        self.own = read_all(options.adapter)
+        for own in self.own.values():
+            own.require_rank(max_lora_rank(profile))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "server(adapters, flags, env, patches, probe): what the case needs of a server",
         "full: not part of the core",
         "foresee(asks): what the reference may compute before the server is ready",
+        "last: judged after all others of its server",
         "every_model: in the core for every published model",
     ):
         config.addinivalue_line("markers", line)
@@ -85,9 +92,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`model` is every published model and whatever else the user named."""
+    """`model` is every published model and whatever else the user named; `own`: --adapter."""
+    state = metafunc.config.stash[STATE]
+    models = dict.fromkeys((*PUBLISHED, *state.models))
+    if "own" in metafunc.fixturenames:
+        metafunc.parametrize("own", list(state.own))
+        models = dict.fromkeys(state.models)
     if "model" in metafunc.fixturenames:
-        models = dict.fromkeys((*PUBLISHED, *metafunc.config.stash[STATE].models))
         metafunc.parametrize("model", list(models))
 
 
@@ -103,9 +114,10 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
     wish = None
     server = item.get_closest_marker("server")
     if server is not None:
+        own = [parameters["own"]] if "own" in parameters else []
         wish = Wish(
             model=model,
-            adapters=tuple(server.kwargs.get("adapters", ())),
+            adapters=(*server.kwargs.get("adapters", ()), *own),
             flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
             env=tuple(sorted(server.kwargs.get("env", {}).items())),
             patches=tuple(server.kwargs.get("patches", ("auto",))),
@@ -118,6 +130,7 @@ def planned_of(item: pytest.Function, state: State) -> Planned:
         title=mark.kwargs["title"].format(**texts),
         core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
         wish=wish,
+        last=item.get_closest_marker("last") is not None,
     )
 
 
@@ -140,6 +153,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     by_id: dict[str, pytest.Item] = {}
     for item in items:
         assert isinstance(item, pytest.Function)
+        if "own" in item.fixturenames and not state.own:
+            continue  # pytest's stand-in for a case without parameters
         planned = planned_of(item, state)
         if planned.id in by_id:
             raise ValueError(
@@ -161,9 +176,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))
     chosen_items = [by_id[planned.id] for planned in state.plan.checks]
-    config.hook.pytest_deselected(items=[i for k, i in by_id.items() if k not in chosen])
+    config.hook.pytest_deselected(items=[i for i in items if i not in chosen_items])
     items[:] = chosen_items
-    state.last_of = {spec: check_id for check_id, spec in state.plan.servers.items()}
+    servers = ((planned.id, state.plan.server_of(planned.id)) for planned in state.plan.checks)
+    state.last_of = {spec: check_id for check_id, spec in servers if spec is not None}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -173,11 +189,13 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.config.option.collectonly or session.testsfailed:
         return
 
-    def terminate(signum: int, frame: object) -> None:
-        state.interrupted = ExitCode.SIGTERM
-        raise KeyboardInterrupt
+    def interrupt(signum: int, frame: object) -> None:
+        if state.interrupted is None:  # a second one must not leave a server behind
+            state.interrupted = ExitCode(128 + signum)
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         folder = RunFolder.create(state.options.reports)
         state.lab = lab = Lab(state.options, state.profile, folder, state.progress)
@@ -186,6 +204,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         lab.save()
         if state.plan.specs:
             lab.look_around()
+            lab.require_files(spec.model for spec in state.plan.specs)
+            if "port" in state.options.settings:
+                PortReservation(int(state.options.settings["port"])).release()
             lab.pool.prefetch(state.plan.specs[0])
             lab.foresee([one for item in session.items for one in _foreseen(item)])
     except MmLoraError as error:
@@ -210,6 +231,8 @@ def pytest_runtest_protocol(
     """Time a check and, after the last one on a server, stop that server."""
     state = item.config.stash[STATE]
     planned = item.stash[PLANNED]
+    if state.interrupted is not None:  # where a library swallowed the exception
+        raise KeyboardInterrupt
     state.began = time.monotonic()
     state.progress.checking(planned.id)
     result = yield
@@ -256,10 +279,17 @@ def pytest_runtest_makereport(
     )
     state.lab.run.checks.append(check)
     state.progress.checked(check.id, check.outcome, check.duration_s)
-    state.lab.save()
+    try:
+        state.lab.save()
+    except MmLoraError as error:
+        state.fatal = error
+        pytest.exit(str(error), returncode=int(error.exit_code))
     if check.outcome is Outcome.ERROR and report.outcome == "passed":
         report.outcome = "failed"
         report.longrepr = check.reason
+    if check.outcome is Outcome.KNOWN_DEFECT:
+        report.outcome = "skipped"
+        report.wasxfail = f"known defect {defect}"
     return report
 
 
@@ -293,7 +323,9 @@ def _settled(state: State, check_id: str, verdict: Verdict) -> tuple[Outcome, st
 
 
 def _repeat(options: RunOptions, check_id: str) -> str:
-    kept = options.command_line(without=("only", "skip", "full", "model"))
+    told = all(model in (*PUBLISHED, "all") for model in options.model)
+    without = ("only", "skip", "full", *(["model"] if told else []))
+    kept = options.command_line(without=without)
     return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
 
 
@@ -304,7 +336,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if state is None or state.lab is None:
         return
     lab = state.lab
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not leave a server behind
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # nothing may keep a server from being stopped
     lab.close()
     run = lab.run
     code = exit_code(
@@ -334,6 +367,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         state.fatal = error
         session.exitstatus = int(ExitCode.ERROR)
     state.progress.__exit__(None, None, None)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Where the report is, for those who call pytest themselves."""
+    state = config.stash.get(STATE, None)
+    if state is not None and state.lab is not None:
+        run = state.lab.run
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in run.counts().items())
+        terminalreporter.write_line(f"mm-lora: {counts or 'none judged'}  {run.note}".rstrip())
+        terminalreporter.write_line(f"report: {state.lab.folder.path}")
 
 
 @pytest.fixture(scope="session")

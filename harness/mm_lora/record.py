@@ -43,6 +43,7 @@ class ServerRecord:
     ready_s: float | None = None
     log: str = ""
     start: str = ""
+    refused_adapters: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,7 @@ from mm_lora.environment import facts
 from mm_lora.resources import cache_dir, harness_dir
 from mm_lora.worker.client import WorkerClient
 
-_SOURCES = ("reference", "merging", "routing")
+_SOURCES = ("reference", "merging", "routing", "sparse_experts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +114,9 @@ def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[i
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.name != cache.MANIFEST and file.suffix != ".md":
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        digest.update(name.encode())
+        digest.update((folder / name).read_bytes())
     return digest.hexdigest()
 
 

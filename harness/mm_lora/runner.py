@@ -7,7 +7,10 @@ import pytest
 from rich.console import Console
 
 from mm_lora import pytest_plugin
+from mm_lora.errors import ExitCode
+from mm_lora.lab import selected_models
 from mm_lora.options import RunOptions
+from mm_lora.profiles import load
 from mm_lora.report.folder import read_report
 from mm_lora.report.terminal import render
 from mm_lora.resources import cases_dir
@@ -28,6 +31,8 @@ class _Keeper:
 
 
 def _pytest(options: RunOptions, *extra: str) -> tuple[int, pytest_plugin.State | None]:
+    profile = load(options.profile)
+    selected_models(options, profile)
     keeper = _Keeper()
     cases = cases_dir()
     words = [word for pair in options.words() for word in ("--mm", pair)]
@@ -42,11 +47,13 @@ def run_checks(options: RunOptions) -> int:
     code, state = _pytest(options)
     if state is None:
         return 2
-    if state.lab is not None:
+    if state.lab is not None and (state.lab.folder.path / "report.json").is_file():
         folder = state.lab.folder.path
         render(read_report(folder), _console(), str(folder))
-    elif state.fatal is not None:
+    if state.fatal is not None:
         print(f"mm-lora: {state.fatal}", file=sys.stderr)
+    elif state.lab is None and code == pytest.ExitCode.INTERRUPTED:
+        return ExitCode.SIGINT
     return code
 
 

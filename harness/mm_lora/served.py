@@ -1,17 +1,17 @@
 """One server as the cases see it: ask, compare with the reference, reset caches, read the log."""
 
 import weakref
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_lora.asking import Answer, Request
 from mm_lora.client import Client
+from mm_lora.errors import TroubleError
 from mm_lora.llama4.compare_rows import Sent
 from mm_lora.llama4.geometry import Geometry, token_flow
-from mm_lora.models import Model, resolve
 from mm_lora.probe import Probe
+from mm_lora.probe_records import Worker
 from mm_lora.reference import Forced
 from mm_lora.server.spec import BASE, ServerSpec
 
@@ -41,6 +41,11 @@ class Served:
     def base(self) -> str:
         """The served name of the base model."""
         return BASE
+
+    @property
+    def refused(self) -> Collection[str]:
+        """The adapters that vLLM would not load."""
+        return self.lab.pool.get(self.spec).refused
 
     def ask(self, request: Request) -> Answer:
         """The server's first answer to `request` in this run."""
@@ -108,10 +113,20 @@ class Served:
         """What the row probe in the server wrote; the case must have wished for it."""
         return Probe(self.lab.pool.get(self.spec).server.folder / "probe")
 
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers that wrapped layers; TroubleError for none, which would prove nothing."""
+        found = self.probe.workers()
+        if not found:
+            raise TroubleError(
+                f"the probe of {self.spec.label} wrote no list of layers",
+                "free disk space, and the server's log",
+            )
+        return found
+
     @property
     def geometry(self) -> Geometry:
         """The served model's."""
-        return _model(self.spec.model).geometry
+        return self.lab.model(self.spec.model).geometry
 
     def log_text(self) -> str:
         """The server's log so far."""
@@ -129,8 +144,3 @@ class Served:
                 tuple(token_flow(self.geometry, p.width, p.height) for p in request.pictures),
             )
         return answer
-
-
-@lru_cache(maxsize=16)
-def _model(name: str) -> Model:
-    return resolve(name)

@@ -44,22 +44,57 @@ def test_the_real_processor_agrees(checkpoint: Path) -> None:
         assert chunks == {1, *range(3, 18)}, name
 
 
-def test_vllms_class_agrees() -> None:
-    answers = ask_hooks(
-        PYTHON,
-        [
-            HookQuestion(
-                name,
-                model.config,
-                ONE_OF_EACH,
-                count_inputs(model.geometry) + odd_inputs(model.geometry),
-            )
-            for name, model in MODELS.items()
-        ],
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        # The ratio, not its square: twice the image tokens. A chunk lost: one tile less is cut.
+        ({"pixel_shuffle_ratio": 0.5**0.5}, "image_tokens"),
+        ({"max_chunks": 15}, "chunks"),
+    ],
+)
+def test_a_processor_with_a_seeded_mistake_is_caught(
+    checkpoint: Path, wrong: dict[str, float], what: str
+) -> None:
+    right = {"scout": MODELS["scout"].geometry}
+    question = arguments(checkpoint, right)
+    question["models"][0]["geometry"].update(wrong)
+    with WorkerClient(PYTHON) as worker:
+        found = mismatches(worker.call(JOB, **question), right)["scout"]
+    assert what in {bad.what for bad in found}
+
+
+QUESTIONS = [
+    HookQuestion(
+        name,
+        model.config,
+        ONE_OF_EACH,
+        count_inputs(model.geometry) + odd_inputs(model.geometry),
     )
+    for name, model in MODELS.items()
+]
+KINDS = {path: kind_of(path) or "" for path in ONE_OF_EACH}
+
+
+@pytest.mark.parametrize(
+    ("mutant", "what"),
+    [
+        ("mutant-forget-cls", "encoder rows"),
+        ("mutant-ratio-not-squared", "connector rows"),
+        ("mutant-adapter-under-tower", "wrapper"),
+        ("mutant-chunk-lost", "encoder rows"),
+    ],
+)
+def test_vllms_class_with_a_seeded_mistake_is_caught(mutant: str, what: str) -> None:
+    answers = ask_hooks(PYTHON, QUESTIONS, mutants=(mutant,))
+    for name, model in MODELS.items():
+        found = hook_mismatches(model.geometry, answers.models[name], KINDS)
+        assert {bad.what for bad in found} >= {what}, name
+
+
+def test_vllms_class_agrees() -> None:
+    answers = ask_hooks(PYTHON, QUESTIONS)
     assert capability_mismatches(answers) == []
-    kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     for name, model in MODELS.items():
         answer = answers.models[name]
-        assert [str(bad) for bad in hook_mismatches(model.geometry, answer, kinds)] == []
+        assert [str(bad) for bad in hook_mismatches(model.geometry, answer, KINDS)] == []
         assert len(odd_counts(model.geometry, answer)) == len(odd_inputs(model.geometry))

@@ -1,7 +1,6 @@
 """The probe on real vLLM: right rows in mixed batches, every tensor used, no answer changed."""
 
 import json
-import struct
 import sys
 import threading
 import urllib.request
@@ -12,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from mm_lora.adapter_use import tensor_use
+from mm_lora.adapter_use import tensor_names, tensor_use
 from mm_lora.adapters import STANDARD
 from mm_lora.asking import Picture
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.client import data_url
 from mm_lora.llama4.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
 from mm_lora.llama4.geometry import token_flow
+from mm_lora.llama4.row_evidence import evidence
 from mm_lora.models import resolve
 from mm_lora.plan import spelled
 from mm_lora.probe import Probe
@@ -104,12 +104,6 @@ def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: 
     )
 
 
-def tensors(adapter: BuiltAdapter) -> list[str]:
-    with (adapter.path / "adapter_model.safetensors").open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return [key for key in json.loads(file.read(length)) if key != "__metadata__"]
-
-
 def encoder_requests(steps: Iterable[Step]) -> list[Request]:
     return [request for step in steps if step.kind == "encoder" for request in step.requests]
 
@@ -152,28 +146,37 @@ def test_rows_coverage_and_unchanged_answers(
         assert encoded == sum(len(asked.flows) for asked in asker.sent.values())
         uses = {use.adapter: use for use in probe.adapters()}
         for name, adapter in built[1].items():
-            use = tensor_use(tensors(adapter), uses[name])
+            use = tensor_use(tensor_names(adapter.path), uses[name])
             assert use.is_exact, (name, use.ignored, use.unasked)
     with server(tmp_path / "without", built, probe=False) as running:
         assert solo(Asker(running.base_url, "scout")) == observed
         assert not (running.folder / "probe").exists()
 
 
-def test_a_seeded_miscount_is_seen_without_any_crash(
-    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+@pytest.mark.parametrize(
+    ("mutant", "what", "observed"),
+    [
+        ("mutant-forget-cls", "rows mapped", 4032),
+        ("mutant-ratio-not-squared", "rows mapped", 2016),
+        ("mutant-adapter-under-tower", "wrapper", "tower"),
+        ("mutant-chunk-lost", "rows mapped", 3462),
+    ],
+)
+def test_a_seeded_mistake_is_seen_without_any_crash(
+    tmp_path: Path,
+    built: tuple[Path, dict[str, BuiltAdapter]],
+    mutant: str,
+    what: str,
+    observed: object,
 ) -> None:
     """A base request runs no LoRA kernel, so that a wrong count kills nothing, and yet shows."""
     running = server(tmp_path / "mutant", built, probe=True)
-    running.spec = ServerSpec(
-        **{**vars(running.spec), "patches": ("auto", "mutant-forget-cls")},
-    )
+    running.spec = ServerSpec(**{**vars(running.spec), "patches": ("auto", mutant)})
     with running:
         asker = Asker(running.base_url, "scout")
         asker.ask(None, (SIZES[1],), 0)
         probe = Probe(running.folder / "probe")
+        seen = evidence(probe.workers(), probe.since(), asker.sent)
+        assert (what, observed) in {(bad.what, bad.observed) for bad in seen.mismatches}
         (worker,) = probe.workers()
-        steps = [step for step in probe.since().steps if step.kind == "encoder"]
-        found = [bad for step in steps for bad in step_mismatches(worker, step, asker.sent)]
-        assert {(bad.what, bad.observed) for bad in found if bad.what == "rows mapped"} == {
-            ("rows mapped", 4032)
-        }
+        assert bool(wrapper_mismatches(worker)) is (mutant == "mutant-adapter-under-tower")

@@ -2,11 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mm_lora import adapter_table
 from mm_lora.adapters import STANDARD, AdapterSpec, standard
+from mm_lora.build import BuiltAdapter
 from mm_lora.errors import UsageError
 from mm_lora.llama4.modules import group_of
 
@@ -93,3 +96,12 @@ def test_unknown_adapter() -> None:
     with pytest.raises(UsageError, match="no adapter 'tower'") as raised:
         standard("tower")
     assert "tower-mlp" in raised.value.check
+
+
+def test_the_reports_table_tells_each_adapter_once() -> None:
+    part = {"group": "projector", "modules": 1, "tensors": 2, "parameters": 2048}
+    built = BuiltAdapter("projector", Path(), STANDARD["projector"], [part], 8192)
+    tables: dict[str, Any] = {}
+    for _ in range(2):
+        adapter_table.add_rows(tables, "scout", [built])
+    assert tables["adapters"]["rows"] == [["scout", "projector", 8, 16.0, "projector", 1, 2, 2048]]

@@ -111,6 +111,7 @@ def test_own_folder_with_weights_is_used_as_it_is(tmp_path: Path) -> None:
     builder.checkpoint(resolve(str(own)))
     assert fake.asked == ["checkpoint"]  # a config alone: its miniature
     (own / "tokenizer.json").write_text("{}")
+    (own / "preprocessor_config.json").write_text("{}")
     (own / "model.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match=r"model\.safetensors"):
         builder.checkpoint(resolve(str(own)))

@@ -22,6 +22,7 @@ def folder(tmp_path: Path) -> Path:
     """A whole checkpoint in two shards."""
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "preprocessor_config.json").write_text("{}")
     shards = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": shards}))
     for shard in shards.values():
@@ -41,7 +42,10 @@ def test_header(folder: Path) -> None:
     assert set(tensors) == {"w"}
 
 
-@pytest.mark.parametrize("name", ["config.json", "model-2.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model-2.safetensors", "tokenizer.json", "preprocessor_config.json"],
+)
 def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UsageError, match=name):

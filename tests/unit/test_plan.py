@@ -2,12 +2,13 @@
 
 import pytest
 
+from mm_lora.errors import UsageError
 from mm_lora.options import RunOptions
-from mm_lora.plan import Plan, Planned, Wish, make_plan
-from mm_lora.profiles import Profile
+from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
+from mm_lora.profiles import Profile, load
 
 
-def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
+def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:
     profile = Profile(
         name="p",
         model="scout",
@@ -16,7 +17,10 @@ def plan(*wishes: Wish | None, eager: bool = True) -> Plan:
         min_effect=0.05,
         flags={"enforce-eager": eager},
     )
-    checks = [Planned(id=str(n), title="", core=True, wish=w) for n, w in enumerate(wishes)]
+    checks = [
+        Planned(id=str(n), title="", core=True, wish=w, last=str(n) in last)
+        for n, w in enumerate(wishes)
+    ]
     return make_plan(checks, profile, RunOptions())
 
 
@@ -37,6 +41,11 @@ def test_server_less_checks_come_first_then_server_by_server() -> None:
     assert made.server_of("2") is None
 
 
+def test_a_last_check_is_behind_all_others_of_its_server() -> None:
+    made = plan(wish(), wish(), wish(model="maverick"), last=("0", "2"))
+    assert [check.id for check in made.checks] == ["1", "0", "2"]
+
+
 @pytest.mark.parametrize(("eager", "servers"), [(True, 1), (False, 2)])
 def test_a_probe_is_shared_only_where_layers_run_eagerly(eager: bool, servers: int) -> None:
     made = plan(wish(), wish(probe=True), eager=eager)
@@ -49,3 +58,27 @@ def test_a_probe_is_shared_only_where_layers_run_eagerly(eager: bool, servers: i
 
 def test_another_flag_is_another_server() -> None:
     assert len(plan(wish(), wish(flag="1")).specs) == 2
+
+
+CPU = load("cpu")
+
+
+def planned(name: str, model: str, *adapters: str) -> Planned:
+    return Planned(id=name, title="", core=True, wish=Wish(model=model, adapters=adapters))
+
+
+def test_a_port_is_for_one_server() -> None:
+    options = RunOptions(settings={"port": "8000"})
+    make_plan([planned("x", "scout")], CPU, options)
+    with pytest.raises(UsageError, match="these checks need 2"):
+        make_plan([planned("x", "scout"), planned("y", "maverick")], CPU, options)
+
+
+def test_mutants_are_patches_of_every_server() -> None:
+    options = RunOptions(settings={"mutant": "mutant-forget-cls,mutant-chunk-lost"})
+    (spec,) = make_plan([planned("x", "scout")], CPU, options).specs
+    assert spec.patches == ("auto", "mutant-forget-cls", "mutant-chunk-lost")
+
+
+def test_largest_rank() -> None:
+    assert max_lora_rank(CPU) == 8

@@ -21,6 +21,7 @@ from mm_lora.inside.probe_records import (
     runs_of,
 )
 from mm_lora.probe import Probe
+from mm_lora.probe_records import Observed
 
 TOWER = Mapped("tower", 3, 1154, ((1, 577), (0, 577)))
 PREFIXES = {
@@ -154,6 +155,15 @@ def test_a_full_disk_costs_lines_not_the_worker(
     seen = Probe(tmp_path).since()
     assert [step.number for step in seen.steps] == [1, 1, 3, 3]
     assert (seen.lost, seen.torn, file.failed) == (2, 1, 2)
+
+
+def test_a_server_killed_before_its_list_of_layers_reads_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / "probe-7.modules.json.part").write_text('{"rank":', encoding="utf-8")
+    for folder in (tmp_path, tmp_path / "never-made"):
+        probe = Probe(folder)
+        assert probe.workers() == ()
+        assert probe.since(probe.mark()) == Observed(())
+        assert probe.adapters() == ()
 
 
 def test_a_folder_that_is_gone_costs_lines_not_the_worker(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What a dead server's log means: one row per cause, with lines as vLLM 0.32.0 writes them."""
 
+from pathlib import Path
+
 import pytest
 
 from mm_lora.server.causes import CAUSES
 from mm_lora.server.diagnose import describe_exit, diagnose, trouble
+from mm_lora.server.log import ServerLog
 
 ENGINE = "(EngineCore pid=7) ERROR 11-23 18:11:18 [core.py:1200] "
 WORKER = "(Worker pid=9) ERROR 11-23 18:11:18 [multiproc_executor.py:900] "
@@ -107,3 +110,22 @@ def test_symptoms_are_not_the_cause() -> None:
 )
 def test_exits_are_described(code: int, text: str) -> None:
     assert describe_exit(code) == text
+
+
+REFUSED = f"""(APIServer pid=3) INFO Loaded new LoRA adapter: name 'a', path '/a'
+{WORKER}Traceback (most recent call last):
+{WORKER}StopIteration
+  File "models/serving.py", line 139, in init_static_loras
+ValueError: Call failed: Worker failed with error '', please check the stack trace above
+"""
+
+
+def test_the_adapter_that_is_refused_is_the_first_that_was_not_loaded(tmp_path: Path) -> None:
+    log = ServerLog(tmp_path / "server.log")
+    assert log.refused_adapter(("a", "b")) is None
+    log.path.write_text(REFUSED, encoding="utf-8")
+    assert log.refused_adapter(("a", "b", "c")) == "b"
+    assert log.refused_adapter(("a",)) is None
+    assert log.diagnosis(1).cause == "StopIteration"
+    log.path.write_text(REFUSED.replace("init_static_loras", "run_server"), encoding="utf-8")
+    assert log.refused_adapter(("a", "b", "c")) is None

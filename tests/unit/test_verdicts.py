@@ -8,7 +8,7 @@ import pytest
 from mm_lora import defects
 from mm_lora.errors import ExitCode, UsageError
 from mm_lora.options import settings_of
-from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close
+from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
 from mm_lora.selection import select
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
@@ -17,6 +17,11 @@ IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/row
 def test_close_answers_pass_and_far_ones_fail() -> None:
     assert judge_close([-1.0], [-1.0005], tolerance=1e-3).outcome is Outcome.PASS
     assert judge_close([-1.0], [-1.002], tolerance=1e-3).outcome is Outcome.FAIL
+
+
+def test_what_never_happened_proves_nothing() -> None:
+    for holds, outcome in ((True, Outcome.PASS), (False, Outcome.VOID)):
+        assert judge_shown(holds, expected=1, observed=2, reason="").outcome is outcome
 
 
 @pytest.mark.parametrize("bad", [[math.nan], [math.inf], [], [-1.0, -2.0]])
@@ -63,6 +68,7 @@ def test_only_the_predicted_wrong_value_is_excused() -> None:
     check = "dice/scout/all/effect"
     assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
     assert defects.settle(miss, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert defects.settle(hit, check, "0.28.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
     assert defects.settle(hit, check, "0.31.0", "cpu", entries)[0] is Outcome.FAIL
     assert defects.settle(hit, IDS[0], "0.32.0", "cpu", entries)[0] is Outcome.FAIL
     assert defects.settle(passed, check, "0.32.0", "cpu", entries)[0] is Outcome.FIXED_UPSTREAM
@@ -92,7 +98,20 @@ def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -
 
 
 @pytest.mark.parametrize(
-    "word", ["break=nobody:alpha", "break=all:sideways", "break=all", "port=x", "typo=1"]
+    "word",
+    [
+        "break=nobody:alpha",
+        "break=all:sideways",
+        "break=all",
+        "port=x",
+        "port=0",
+        "port=65536",
+        "start=quick",
+        "mutant=",
+        "mutant=mutant-none",
+        "mutant=cpu-moe-experts",
+        "typo=1",
+    ],
 )
 def test_a_wrong_setting_is_refused(word: str) -> None:
     with pytest.raises(UsageError):

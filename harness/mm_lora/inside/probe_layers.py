@@ -4,6 +4,7 @@ Every hook reads a shape and appends a tuple; nothing of a tensor is kept.
 """
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Layers:
         self._prefixes = self._mapping()
         self._held = self._names_of_wrappers()
         self._mapped: dict[int, list[Mapped | None]] = {}
+        self._versions = count(1)
 
     def hook(self) -> None:
         """Hook every punica wrapper and every wrapped layer."""
@@ -77,16 +79,13 @@ class Layers:
             self._lost(f"{type(wrapper).__name__}.update_metadata and indices_len")
             return
         name, latest = self._held[id(wrapper)], self._mapped[id(wrapper)]
-        version = 0
 
         def update_metadata(mapping: Any, lora_index_to_id: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal version
             outcome = original(mapping, lora_index_to_id, *args, **kwargs)
-            version += 1
             rows = wrapper.indices_len[0]
             runs = _runs(wrapper, rows, mapping, lora_index_to_id)
             # Outside a step too: vLLM does not map again where the mapping stays the same.
-            latest[0] = Mapped(name, version, rows, runs)
+            latest[0] = Mapped(name, next(self._versions), rows, runs)
             return outcome
 
         wrapper.update_metadata = update_metadata
@@ -160,7 +159,8 @@ class Layers:
         kinds: dict[int, list[str]] = {}
         for prefix, wrapper in self._manager.punica_wrapper_mapping.items():
             named = kinds.setdefault(id(wrapper), [])
-            kind = kind_of.get(prefix, "language")
+            # A prefix that no field names: one that a patch put below a field's.
+            kind = kind_of.get(prefix) or longest_prefix(prefix, self._prefixes) or "language"
             if kind not in named:
                 named.append(kind)
         return {number: "+".join(named) for number, named in kinds.items()}

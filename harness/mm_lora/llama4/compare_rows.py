@@ -94,15 +94,23 @@ def _rows(request: Request, asked: Sent, kind: str, patches: bool) -> Iterator[i
             yield flow.patch_rows if patches else flow.encoder_rows
 
 
+def sent_as(request: Request, sent: Mapping[str, Sent]) -> str | None:
+    """The key of `sent` that `request` has, None if nobody here sent it."""
+    if request.id in sent:
+        return request.id
+    return next((name for name in sent if request.is_for(name)), None)
+
+
 def _find(request: Request, sent: Mapping[str, Sent]) -> Sent:
-    for name, asked in sent.items():
-        if request.is_for(name):
-            if asked.adapter != request.adapter:
-                raise LookupError(
-                    f"{request.id} asked for {asked.adapter}, was scheduled with {request.adapter}"
-                )
-            return asked
-    raise LookupError(f"{request.id} is none of {', '.join(sent)}")
+    name = sent_as(request, sent)
+    if name is None:
+        raise LookupError(f"{request.id} is none of {', '.join(sent)}")
+    asked = sent[name]
+    if asked.adapter != request.adapter:
+        raise LookupError(
+            f"{request.id} asked for {asked.adapter}, was scheduled with {request.adapter}"
+        )
+    return asked
 
 
 def _call_mismatches(where: str, call: Call, kind: str | None, runs: Runs) -> Iterator[Mismatch]:

@@ -96,10 +96,14 @@ def ask_hooks(
     python: Path,
     questions: Sequence[HookQuestion],
     *,
+    mutants: Sequence[str] = (),
     timeout_s: float = 180,
     say: Callable[[str], None] = lambda line: None,
 ) -> HookAnswers:
-    """Ask the vLLM of interpreter `python`; TroubleError with its last lines if it cannot."""
+    """Ask the vLLM of interpreter `python`; TroubleError with its last lines if it cannot.
+
+    `mutants`: seeded mistakes to put into its class first, to see that the comparison finds them.
+    """
     asked = {
         "models": [
             {
@@ -109,7 +113,8 @@ def ask_hooks(
                 "embeds": list(question.embeds),
             }
             for question in questions
-        ]
+        ],
+        "mutants": list(mutants),
     }
     say(f"asking vLLM's Llama 4 class about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:

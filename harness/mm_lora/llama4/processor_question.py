@@ -37,6 +37,18 @@ def arguments(checkpoint: Path, geometries: Mapping[str, Geometry]) -> dict[str,
     }
 
 
+def alone(
+    answer: Mapping[str, Any], name: str, geometry: Geometry
+) -> dict[tuple[int, int], Mapping[str, Any]]:
+    """The processor's counts of each picture of model `name` that was asked alone, by its size."""
+    (prompts,) = (model["prompts"] for model in answer["models"] if model["name"] == name)
+    return {
+        prompt[0].seen_size: counts[0]
+        for prompt, counts in zip(asked_prompts(geometry), prompts, strict=True)
+        if len(prompt) == 1
+    }
+
+
 def mismatches(
     answer: Mapping[str, Any], geometries: Mapping[str, Geometry]
 ) -> dict[str, list[Mismatch]]:

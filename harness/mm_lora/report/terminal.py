@@ -26,7 +26,8 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
             _print_check(check, console)
     for entry in report.get("defects", []):
         _print_defect(entry, console)
-    console.print(_by_group(report["checks"]))
+    if report["checks"]:
+        console.print(_by_group(report["checks"]))
     for name, table in report.get("tables", {}).items():
         if table.get("rows") and table.get("brief", True):
             console.print(_table(name, table))

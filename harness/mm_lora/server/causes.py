@@ -38,7 +38,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="port-taken",
         pattern=r"(?:address already in use|EADDRINUSE)",
         cause="the port is in use",
-        check="another server on it, or leave --port out to take a free one",
+        check="another server on it, or leave the port out to take a free one",
     ),
     Cause(
         kind="disk-full",

@@ -37,7 +37,9 @@ _SYMPTOMS = (
     "WorkerProc initialization failed",
     "EngineDeadError",
     "Executor failed",
+    "please check the stack trace above",
 )
+_BARE_ERROR = re.compile(r"\] (\w+(?:Error|Exception|Iteration))$", re.MULTILINE)
 _WORKER_DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -(\d+)\)")
 _ENGINE_DIED = re.compile(
     r"EngineDeadError|Engine core initialization failed|[Ee]ngine core \S* ?(?:died|exited)"
@@ -69,6 +71,7 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     if worker:
         return _by_signal("a worker", int(worker[1]))
     errors = [line for line in _LAST_ERROR.findall(text) if not any(s in line for s in _SYMPTOMS)]
+    errors = errors or _BARE_ERROR.findall(text)
     if errors:
         return Diagnosis("error", errors[-1].strip()[:300], "the log's traceback")
     if _ENGINE_DIED.search(text):

@@ -1,6 +1,8 @@
 """A server's log: its last lines, and what they say about the server's end."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora.server.diagnose import Diagnosis, diagnose, trouble
@@ -22,6 +24,17 @@ class ServerLog:
     def diagnosis(self, exit_code: int | None = None) -> Diagnosis:
         """The likely cause of the end of the server, or of its slowness while it runs."""
         return diagnose(self._end(), exit_code)
+
+    def refused_adapter(self, adapters: Sequence[str]) -> str | None:
+        """The adapter at which the server ended while it loaded `adapters`, None for another end.
+
+        vLLM loads them in their order and says each that it has loaded.
+        """
+        text = self._end()
+        if "init_static_loras" not in text:
+            return None
+        loaded = set(re.findall(r"Loaded new LoRA adapter: name '([^']+)'", text))
+        return next((name for name in adapters if name not in loaded), None)
 
     def _end(self) -> str:
         try:

@@ -34,7 +34,7 @@ def _taken(port: int | None, error: OSError) -> UsageError:
     if error.errno == errno.EADDRINUSE:
         return UsageError(
             f"port {port} on {HOST} is in use",
-            f"what listens there (`ss -ltnp | grep :{port}`), or leave --port out",
+            f"what listens there (`ss -ltnp | grep :{port}`), or leave the port out",
         )
     if error.errno == errno.EACCES:
         return UsageError(f"port {port} needs more rights", "a port above 1023")

@@ -135,12 +135,20 @@ class VllmServer:
         if exit_code is None:
             return
         found = self._server_log.diagnosis(exit_code)
-        when = "while starting" if self.ready_s is None else "while serving"
+        adapter = None
+        when = "while serving"
+        if self.ready_s is None:
+            when = "while starting"
+            if found.by_signal is None:
+                adapter = self._server_log.refused_adapter(self.spec.adapters)
+            if adapter is not None:
+                when = f"while loading the adapter '{adapter}'"
         raise ServerDied(
             f"the server ended by itself {when}, {describe_exit(exit_code)}: {found.cause}",
             f"{found.check} (log: {self.log})",
             self.log_tail(),
             found.by_signal,
+            adapter,
         )
 
     def stop(self) -> None:

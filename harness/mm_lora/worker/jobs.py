@@ -8,6 +8,7 @@ JOBS: Mapping[str, str] = {
     "versions": "mm_lora.worker.versions:run",
     "checkpoint": "mm_lora.llama4.checkpoint:run",
     "adapter": "mm_lora.worker.adapter_files:run",
+    "linear-modules": "mm_lora.worker.linear_modules:run",
     "processor-counts": "mm_lora.worker.processor_counts:run",
     "reference": "mm_lora.worker.reference:run",
 }

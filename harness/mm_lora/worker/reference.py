@@ -13,6 +13,7 @@ from typing import Any
 
 from mm_lora.worker import merging
 from mm_lora.worker.routing import with_ties
+from mm_lora.worker.sparse_experts import skip_zero_rows
 
 
 def run(
@@ -97,6 +98,7 @@ def _fresh(checkpoint: str) -> Any:
         checkpoint, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     )
     model.eval()
+    skip_zero_rows(model)
     return model
 
 

@@ -1,0 +1,215 @@
+"""Coverage: every group is wrapped by the right wrapper, every adapter tensor is used once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from mm_lora.adapter_use import tensor_names
+from mm_lora.asking import Picture, Request
+from mm_lora.judging import Judge
+from mm_lora.lab import Lab
+from mm_lora.llama4.compare_coverage import (
+    JOB,
+    LEFT_COLUMNS,
+    WRAPPED_COLUMNS,
+    adapter_mismatches,
+    group_mismatches,
+    left_out,
+    left_rows,
+    wrapped_rows,
+)
+from mm_lora.llama4.modules import GROUPS
+from mm_lora.probe_records import AdapterUse
+from mm_lora.row_claims import require_mixed, require_rows, watch
+from mm_lora.served import Served
+
+ADAPTERS = (
+    "tower-attention",
+    "tower-mlp",
+    "vision-adapter",
+    "projector",
+    "language-model",
+    "all",
+)
+ON_SERVER = pytest.mark.server(adapters=ADAPTERS, probe=True)
+EVERY_NAME = pytest.mark.server(
+    adapters=("patch-embedding", "projector"),
+    probe=True,
+    flags={
+        "lora-target-modules": [
+            *("qkv_proj", "o_proj", "fc1", "fc2", "linear_1", "linear"),
+            *("gate_up_proj", "down_proj"),
+        ]
+    },
+)
+"""Every module name that can be wrapped on a CPU, the patch embedding's `linear` among them."""
+
+PATCH_EMBEDDING = "patch-embedding"
+ONE, MANY = Picture(width=336, height=336), Picture(width=700, height=400)
+
+
+def offered(lab: Lab, model: str) -> list[str]:
+    """The modules that transformers has for an adapter, of the checkpoint that is served."""
+    config = json.loads((lab.checkpoint(model) / "config.json").read_text(encoding="utf-8"))
+    return [row["path"] for row in lab.worker.call(JOB, config=config)["modules"]]
+
+
+def require_group(check: Judge, served: Served, lab: Lab, model: str, group: str) -> None:
+    modules = offered(lab, model)
+    for worker in served.workers():
+        found = group_mismatches(GROUPS[group], modules, worker)
+        check.equal([], [str(one) for one in found], f"{group} is not wrapped as it must be")
+        add_rows(
+            lab,
+            "coverage",
+            "Coverage: wrapped layers of each module group",
+            WRAPPED_COLUMNS,
+            wrapped_rows(model, GROUPS[group], worker),
+        )
+
+
+def add_rows(
+    lab: Lab, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
+) -> None:
+    table = lab.run.tables.setdefault(name, {"title": title, "columns": list(columns), "rows": []})
+    table["rows"] += [row for row in rows if row not in table["rows"]]
+
+
+@pytest.mark.check(
+    "coverage/{model}/{group}/wrapped",
+    title="every module of {group} that transformers has is held by the right wrapper",
+)
+@ON_SERVER
+@pytest.mark.parametrize("group", [name for name in GROUPS if name != PATCH_EMBEDDING])
+def test_group(model: str, group: str, served: Served, check: Judge, lab: Lab) -> None:
+    require_group(check, served, lab, model, group)
+
+
+@pytest.mark.check(
+    "coverage/{model}/{adapter}/tensors",
+    title="each tensor of {adapter} is used by exactly one layer; counts are PEFT's own",
+)
+@ON_SERVER
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_tensors(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+    require_tensors(check, served, lab, model, adapter)
+
+
+def require_tensors(check: Judge, served: Served, lab: Lab, model: str, adapter: str) -> None:
+    request = Request(model=adapter, max_tokens=4)
+    answer = served.ask(request)
+    check.equal([], answer.problems(request, None), "the answer is not valid")
+    uses = [use for use in served.probe.adapters() if use.adapter == adapter]
+    workers = {worker.name for worker in served.workers()}
+    check.equal(workers, {use.worker for use in uses}, "a worker never activated the adapter")
+    require_uses(check, lab, model, uses)
+
+
+def require_uses(check: Judge, lab: Lab, model: str, uses: Sequence[AdapterUse]) -> None:
+    for use in uses:
+        built = lab.adapters(model, (use.adapter,))[use.adapter]
+        names = tensor_names(built.path)
+        found = [str(one) for one in adapter_mismatches(names, built.coverage, use)]
+        check.equal([], found, f"{use.adapter}: not every one of {len(names)} tensors is used once")
+
+
+@pytest.mark.check(
+    "coverage/{model}/adapters/every-tensor",
+    title="so it is for every adapter that this whole run activated on the server",
+)
+@ON_SERVER
+@pytest.mark.last
+def test_every_tensor(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    # An adapter loaded while the server runs is not the spec's: its own checks know its file.
+    uses = [use for use in served.probe.adapters() if use.adapter in served.spec.adapters]
+    check.proves(
+        bool(uses), expected="an adapter in use", observed="none", reason="no adapter was activated"
+    )
+    require_uses(check, lab, model, uses)
+
+
+@pytest.mark.check(
+    "coverage/{model}/modules/left-out",
+    title="what transformers offers and vLLM does not wrap has a reason; no vision group is in it",
+)
+@ON_SERVER
+def test_left_out(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    modules = offered(lab, model)
+    for worker in served.workers():
+        left = left_out(modules, worker)
+        add_rows(
+            lab,
+            "left-out",
+            "Modules that transformers offers and vLLM does not wrap",
+            LEFT_COLUMNS,
+            left_rows(model, left),
+        )
+        check.equal([], [one.path for one in left if not one.reason], "left out without a reason")
+        # The profile leaves `linear` out: the patch embedding's own checks have another server.
+        grouped = {one.group: one.reason for one in left if one.group}
+        check.equal({PATCH_EMBEDDING: "not among --lora-target-modules"}, grouped)
+
+
+@pytest.mark.check(
+    "coverage/{model}/patch-embedding/wrapped",
+    title="where every module name is wrapped, the patch embedding is held by the tower's wrapper",
+)
+@pytest.mark.full
+@EVERY_NAME
+def test_patch_embedding_wrapped(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    require_group(check, served, lab, model, PATCH_EMBEDDING)
+    require_tensors(check, served, lab, model, PATCH_EMBEDDING)
+
+
+@pytest.mark.check(
+    "coverage/{model}/patch-embedding/rows",
+    title="the patch embedding is mapped the rows that it sees: p² a chunk, without class token",
+)
+@pytest.mark.full
+@EVERY_NAME
+def test_patch_embedding_rows(model: str, served: Served, check: Judge) -> None:
+    # The base alone: with no adapter in the batch no LoRA kernel runs, so that nothing dies.
+    requests = [
+        Request(model=served.base, pictures=pictures, max_tokens=4)
+        for pictures in ((ONE,), (MANY,), (replace(MANY, seed=1), replace(ONE, seed=1)))
+    ]
+    require_rows(check, served, watch(served, requests))
+
+
+@pytest.mark.check(
+    "coverage/{model}/patch-embedding/effect",
+    title="an adapter on the patch embedding moves the answer as transformers says",
+)
+@pytest.mark.full
+@EVERY_NAME
+def test_patch_embedding_effect(model: str, served: Served, check: Judge) -> None:
+    for picture in (ONE, MANY):
+        require_effect(check, served, Request(model=PATCH_EMBEDDING, pictures=(picture,)))
+
+
+def require_effect(check: Judge, served: Served, request: Request) -> None:
+    answer = served.ask(request)
+    check.equal([], answer.problems(request, None), "the answer is not valid")
+    truth = served.forced(request, answer)
+    check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+
+
+@pytest.mark.check(
+    "coverage/{model}/patch-embedding/other-adapters",
+    title="where the patch embedding is wrapped, adapters elsewhere work too, mixed with it",
+)
+@pytest.mark.full
+@EVERY_NAME
+def test_patch_embedding_others(model: str, served: Served, check: Judge) -> None:
+    require_effect(check, served, Request(model="projector", pictures=(ONE,)))
+
+    def requests(turn: int) -> list[Request]:
+        return [
+            Request(model=name, pictures=(replace(picture, seed=10 + turn),), max_tokens=4)
+            for name in (PATCH_EMBEDDING, served.base, "projector")
+            for picture in (MANY, ONE)
+        ]
+
+    require_mixed(check, served, requests)

@@ -1,0 +1,1 @@
+"""What a run costs: `make bench` measures in one go and shows ratios, which outlive a machine."""

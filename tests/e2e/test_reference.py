@@ -1,0 +1,55 @@
+"""The reference's own parts against transformers' untouched ones, on the miniature."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_lora.build import Builder
+from mm_lora.models import resolve
+
+TOKENS = [20, 30, 40, 50]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> tuple[Any, Any]:
+    from mm_lora.worker import reference
+
+    with Builder(Path(sys.executable)) as builder:
+        checkpoint = builder.checkpoint(resolve("scout"))
+    model, processor, _ = reference._load(str(checkpoint))
+    return model, reference._inputs(processor, "dice?", [])
+
+
+def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[Any, Any]) -> None:
+    from mm_lora.worker import reference
+
+    model, inputs = loaded
+    ours = reference._forced(model, inputs, TOKENS)
+    experts = [m for m in model.modules() if type(m).__name__ == "Llama4TextExperts"]
+    replaced = [one.__dict__.pop("forward") for one in experts]
+    theirs = reference._forced(model, inputs, TOKENS)
+    for one, forward in zip(experts, replaced, strict=True):
+        one.forward = forward
+    assert len(experts) == 4
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_tie_has_another_side(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mm_lora.worker import reference, routing
+
+    model, inputs = loaded
+
+    def compute() -> list[float]:
+        return reference._forced(model, inputs, TOKENS)
+
+    monkeypatch.setattr(routing, "TIE", 0.0)
+    value, others = routing.with_ties(model, compute)
+    assert others == []
+    monkeypatch.setattr(routing, "TIE", 1.0)  # everything is a tie now
+    again, others = routing.with_ties(model, compute)
+    assert again == value
+    assert len(others) == routing.LARGEST
+    assert any(other != value for other in others)
+    assert compute() == value  # no hook is left
