@@ -5,7 +5,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,12 +25,14 @@ from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict
-from mm_lora.pool import ServerPool, Started, died_by_itself
+from mm_lora.plan import flag_values
+from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
 from mm_lora.record import Run
 from mm_lora.reference import Forced, Reference
 from mm_lora.report.folder import RunFolder
+from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.server.spec import ServerSpec
 from mm_lora.worker.client import WorkerClient
 
@@ -81,31 +83,40 @@ class Lab:
         self.run.servers = self.pool.records
 
     def look_around(self) -> None:
-        """Put the interpreters' versions into the report; InstallError without a usable vLLM."""
-        server = facts(self.server_python)
-        server.require_vllm()
-        own = facts(Path(sys.executable))
-        self.run.vllm = {
-            "version": server.vllm,
-            "distribution": server.distribution,
-            "python": server.python,
-        }
+        """Put the interpreters' versions into the report, and say what is patched.
+
+        InstallError without a usable vLLM, NoFeature for one that has nothing to verify.
+        """
+        self.run.vllm = self.vllm.as_json()
+        for line in self.vllm.news():
+            self.progress.say(line)
         self.run.environment = {
-            "server": server.as_json(),
-            "tool": own.as_json(),
+            "server": self.vllm.facts.as_json(),
+            "tool": facts(Path(sys.executable)).as_json(),
+            "reference": facts(self.reference_python).as_json(),
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
 
     @cached_property
+    def vllm(self) -> ServedVllm:
+        """The vLLM that is served, with what it lacks and what is patched into it."""
+        return look_at(self.options, self.server_python, self.progress.say)
+
+    @cached_property
+    def reference_python(self) -> Path:
+        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
+        return reference_choice(self.options, self.server_python, self.progress.say)
+
+    @cached_property
     def worker(self) -> WorkerClient:
         """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(Path(sys.executable), self.progress.say)
+        return WorkerClient(self.reference_python, self.progress.say)
 
     @cached_property
     def builder(self) -> Builder:
         """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(Path(sys.executable), self.progress.say, self.worker)
+        return Builder(self.reference_python, self.progress.say, self.worker)
 
     @cached_property
     def reference(self) -> Reference:
@@ -305,7 +316,10 @@ class Lab:
         if "worker" in self.__dict__:
             self.worker.close()
 
-    def _prepare(self, spec: ServerSpec) -> tuple[Path, Mapping[str, Path]]:
+    def _prepare(self, spec: ServerSpec) -> Prepared:
+        fit = self.vllm.fit(spec, flag_values(self.profile))
+        for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
+            self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
         paths = {name: adapter.path for name, adapter in built.items()}
@@ -316,7 +330,7 @@ class Lab:
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target
-        return checkpoint, paths
+        return Prepared(spec=fit, checkpoint=checkpoint, adapters=paths, search=self.vllm.search)
 
 
 def _refused(adapter: str, end: ServerDied) -> NotPassed:

@@ -16,7 +16,21 @@ from mm_lora.server.spec import ServerSpec
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
 
-Prepare = Callable[[ServerSpec], tuple[Path, Mapping[str, Path]]]
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a server is started with: its spec made to fit, and the folders that it reads.
+
+    `search`: folders in front of PYTHONPATH.
+    """
+
+    spec: ServerSpec
+    checkpoint: Path
+    adapters: Mapping[str, Path]
+    search: tuple[Path, ...] = ()
+
+
+Prepare = Callable[[ServerSpec], Prepared]
 
 
 @dataclass
@@ -35,7 +49,7 @@ class Started:
 class ServerPool:
     """Starts servers ahead of their first check and keeps the record of each for the report.
 
-    `prepare` builds the checkpoint and the adapters of a spec and returns their folders.
+    `prepare` fits a spec to this vLLM and builds its checkpoint and adapters.
     """
 
     def __init__(
@@ -142,27 +156,21 @@ class ServerPool:
 
     def _start(self, spec: ServerSpec) -> Started:
         """Start it; where vLLM ends over an adapter, once more without that one."""
-        checkpoint, adapters = self._prepare(spec)
+        prepared = self._prepare(spec)
         refused: dict[str, ServerDied] = {}
         while True:
             names = tuple(name for name in spec.adapters if name not in refused)
+            fit = replace(prepared, spec=replace(prepared.spec, adapters=names))
             try:
-                return self._start_once(
-                    replace(spec, adapters=names), checkpoint, adapters, refused
-                )
+                return self._start_once(fit, refused)
             except ServerDied as error:
                 if error.adapter is None:
                     raise
                 refused[error.adapter] = error
                 self._say(f"vLLM does not start with {error.adapter}; starting without it")
 
-    def _start_once(
-        self,
-        spec: ServerSpec,
-        checkpoint: Path,
-        adapters: Mapping[str, Path],
-        refused: Mapping[str, ServerDied],
-    ) -> Started:
+    def _start_once(self, prepared: Prepared, refused: Mapping[str, ServerDied]) -> Started:
+        spec = prepared.spec
         with self._lock:
             number = len(self.records) + 1
             record = ServerRecord(spec=spec.as_json(), label=f"{number}-{spec.label}")
@@ -172,8 +180,9 @@ class ServerPool:
         server = VllmServer(
             spec,
             python=self._python,
-            checkpoint=checkpoint,
-            adapters=adapters,
+            checkpoint=prepared.checkpoint,
+            adapters=prepared.adapters,
+            search=prepared.search,
             folder=folder,
             ready_timeout_s=self._ready_timeout_s,
             port=self._port,
