@@ -59,6 +59,9 @@ def verify(
     server_python: Annotated[
         Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
     ] = None,
+    reference_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose transformers is the reference.")
+    ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="Verify this adapter too: NAME=FOLDER (PEFT).")
     ] = None,
@@ -85,6 +88,7 @@ def verify(
         only=tuple(only or ()),
         skip=tuple(skip or ()),
         server_python=server_python,
+        reference_python=reference_python,
         adapter=tuple(adapter or ()),
         reports=reports,
         strict=strict,

@@ -39,7 +39,8 @@ if version is None and spec is not None and spec.submodule_search_locations:
         version = match and match.group(1)
     except OSError: pass
 found.update(vllm=version, distribution=names[0] if names else None, distributions=names,
-    importable=spec is not None, python=platform.python_version())
+    folder=list(spec.submodule_search_locations)[0] if spec and spec.submodule_search_locations
+    else None, importable=spec is not None, python=platform.python_version())
 print(json.dumps(found))
 """
 
@@ -56,7 +57,7 @@ class InterpreterFacts:
     """Versions in one interpreter; None for what is not installed, or was not asked (`deep`).
 
     torchvision_loads: alone, beside this torch; torchvision_loads_with_schemas: with its missing
-    operators declared first, as the harness does in each process of a server.
+    operators declared first, as the harness does in each process of a server. folder: vLLM's files.
     """
 
     executable: str
@@ -71,10 +72,12 @@ class InterpreterFacts:
     torchvision: str | None
     torchvision_loads: bool | None = None
     torchvision_loads_with_schemas: bool | None = None
+    folder: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For the report; the interpreter's place on this machine is left out."""
-        return {key: value for key, value in asdict(self).items() if key != "executable"}
+        """For the report; places on this machine are left out."""
+        places = ("executable", "folder")
+        return {key: value for key, value in asdict(self).items() if key not in places}
 
     def require_vllm(self) -> None:
         """Raise InstallError unless this interpreter has one vLLM, and one that is supported."""

@@ -29,6 +29,7 @@ from mm_lora.judging import NotPassed
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions
 from mm_lora.outcomes import Outcome, Verdict
+from mm_lora.plan import flag_values
 from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
@@ -36,6 +37,7 @@ from mm_lora.record import Run, ServerRecord
 from mm_lora.reference import Forced, Reference
 from mm_lora.remote_adapters import RemoteAdapters
 from mm_lora.report.folder import RunFolder
+from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.server.remote import RemoteServer, api_key, root_of
 from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
@@ -101,22 +103,21 @@ class Lab:
         self.run.servers = self.pool.records
 
     def look_around(self) -> None:
-        """Put the interpreters' versions into the report; InstallError without a usable vLLM."""
+        """Put the interpreters' versions into the report, and say what is patched.
+
+        InstallError without a usable vLLM, NoFeature for one that has nothing to verify.
+        """
         if self.options.base_url:
             self.remote.connect()
             self.run.vllm = {"version": self.remote.version, "distribution": None, "python": None}
             return
-        server = facts(self.server_python)
-        server.require_vllm()
-        own = facts(Path(sys.executable))
-        self.run.vllm = {
-            "version": server.vllm,
-            "distribution": server.distribution,
-            "python": server.python,
-        }
+        self.run.vllm = self.vllm.as_json()
+        for line in self.vllm.news():
+            self.progress.say(line)
         self.run.environment = {
-            "server": server.as_json(),
-            "tool": own.as_json(),
+            "server": self.vllm.facts.as_json(),
+            "tool": facts(Path(sys.executable)).as_json(),
+            "reference": facts(self.reference_python).as_json(),
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
@@ -145,14 +146,24 @@ class Lab:
             self.pool.add(spec, started)
 
     @cached_property
+    def vllm(self) -> ServedVllm:
+        """The vLLM that is served, with what it lacks and what is patched into it."""
+        return look_at(self.options, self.server_python, self.progress.say)
+
+    @cached_property
+    def reference_python(self) -> Path:
+        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
+        return reference_choice(self.options, self.server_python, self.progress.say)
+
+    @cached_property
     def worker(self) -> WorkerClient:
         """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(Path(sys.executable), self.progress.say)
+        return WorkerClient(self.reference_python, self.progress.say)
 
     @cached_property
     def builder(self) -> Builder:
         """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(Path(sys.executable), self.progress.say, self.worker)
+        return Builder(self.reference_python, self.progress.say, self.worker)
 
     @cached_property
     def reference(self) -> Reference:
@@ -430,6 +441,9 @@ class Lab:
             self.worker.close()
 
     def _prepare(self, spec: ServerSpec) -> Prepared:
+        fit = self.vllm.fit(spec, flag_values(self.profile))
+        for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
+            self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
         adapter_table.add_rows(self.run.tables, spec.model, built.values())
@@ -441,7 +455,13 @@ class Lab:
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target
-        return Prepared(checkpoint, paths, self.model(spec.model).repository)
+        return Prepared(
+            spec=fit,
+            checkpoint=checkpoint,
+            adapters=paths,
+            search=self.vllm.search,
+            repository=self.model(spec.model).repository,
+        )
 
 
 def _refused(adapter: str, end: ServerDied) -> NotPassed:

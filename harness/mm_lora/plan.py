@@ -140,6 +140,11 @@ def max_lora_rank(profile: Profile) -> int:
     return int(str(profile.flags.get("max-lora-rank", 16)))
 
 
+def flag_values(profile: Profile) -> dict[str, str | tuple[str, ...] | None]:
+    """What the profile alone gives each flag of a server."""
+    return {name: spelled(value) for name, value in profile.flags.items() if value is not False}
+
+
 def spelled(value: FlagValue | None) -> str | tuple[str, ...] | None:
     """A flag's value for a command line: None for a bare flag, a tuple for several words."""
     if value is True or value is None:

@@ -21,7 +21,7 @@ import pytest
 from mm_lora import defects, needs, skips
 from mm_lora import options as run_options
 from mm_lora.adapters_own import read_all
-from mm_lora.errors import ExitCode, MmLoraError
+from mm_lora.errors import ExitCode, MmLoraError, NotApplicable
 from mm_lora.judging import Judge, NotPassed
 from mm_lora.lab import Foreseen, Lab, selected_models
 from mm_lora.models import PUBLISHED
@@ -346,6 +346,8 @@ def _verdict(item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
         return Verdict(outcome=Outcome.SKIP, reason=str(error))
     if isinstance(error, pytest.skip.Exception):
         return Verdict(outcome=Outcome.SKIP, reason=str(error.msg))
+    if isinstance(error, NotApplicable):
+        return Verdict(outcome=Outcome.SKIP, reason=str(error))
     if isinstance(error, MmLoraError):
         return Verdict(outcome=Outcome.ERROR, reason=str(error))
     place = call.excinfo.traceback[-1]

@@ -16,16 +16,19 @@ from . import (
     resolver_config,
     resolver_root,
     silent_rows,
+    target_modules,
     tenant_mutants,
     unapplied,
 )
-from .llama4 import data_encoder, patch_rows, picture_mutants, qk_lora, unfold
+from .llama4 import data_encoder, patch_rows, picture_mutants, qk_lora, tower_lora, unfold
 from .llama4 import mutants as count_mutants
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
     unfold.PATCH,
     moe_experts.PATCH,
+    target_modules.PATCH,
+    tower_lora.PATCH,
     qk_lora.PATCH,
     unapplied.PATCH,
     adapter_tensors.PATCH,
