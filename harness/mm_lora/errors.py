@@ -51,10 +51,6 @@ class NoFeature(TroubleError):
     """This vLLM lacks what is to be verified; `what` carries the evidence."""
 
 
-class NotApplicable(MmLoraError):
-    """A check cannot be asked of this vLLM: it is skipped, with this as its reason."""
-
-
 class BuildError(TroubleError):
     """A checkpoint, adapter or reference could not be built; carries the worker's last lines."""
 

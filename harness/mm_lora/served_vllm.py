@@ -8,13 +8,14 @@ from typing import Any
 
 from mm_lora import vllm_patch
 from mm_lora.environment import InterpreterFacts, facts
-from mm_lora.errors import InstallError, NoFeature, NotApplicable
+from mm_lora.errors import InstallError, NoFeature
 from mm_lora.inside.llama4.tower_lora import PATCH as FEATURE
 from mm_lora.inside.target_modules import PATCH as TARGET_MODULES
 from mm_lora.inside.target_modules import VARIABLE
 from mm_lora.options import RunOptions, feature_choice
 from mm_lora.server.source import VllmSource
 from mm_lora.server.spec import FlagValue, ServerSpec
+from mm_lora.skips import NotApplicable, SkipReason
 
 TARGET_FLAG = "lora-target-modules"
 """Where a vLLM has no such flag, a compat patch makes the same choice."""
@@ -74,7 +75,7 @@ class ServedVllm:
             if name == TARGET_FLAG and not TARGET_MODULES.misfit(self.facts.vllm or "", "any"):
                 env[VARIABLE] = " ".join(value) if isinstance(value, tuple) else str(value)
             elif value != profile.get(name, ...):
-                raise NotApplicable(f"vLLM {self.facts.vllm} has no flag --{name}")
+                raise NotApplicable(SkipReason.NO_FLAG, f"--{name}, vLLM {self.facts.vllm}")
         return replace(
             spec,
             flags=tuple((name, value) for name, value in spec.flags if name not in missing),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from mm_lora.errors import MmLoraError
+
 
 class SkipReason(StrEnum):
     """The first word of a skipped check's `reason`."""
@@ -15,6 +17,7 @@ class SkipReason(StrEnum):
     NO_CACHE_RESET = "no-cache-reset"
     NO_ADAPTER = "no-adapter"
     NO_CONFIG = "no-config"
+    NO_FLAG = "no-flag"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -25,6 +28,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_LOG: "the log of a server that somebody else started cannot be read",
     SkipReason.NO_CACHE_RESET: "the server does not let its caches be emptied",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
+    SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",
 }
 
@@ -34,7 +38,7 @@ OF_TRUTH: Mapping[str, SkipReason] = {
 }
 
 
-class NotApplicable(Exception):
+class NotApplicable(MmLoraError):
     """Ends a case with outcome `skip`."""
 
     def __init__(self, reason: SkipReason, detail: str = "") -> None:
