@@ -16,6 +16,7 @@ from mm_lora.models import Model
 from mm_lora.resources import fixtures_dir
 from mm_lora.worker.client import WorkerClient
 
+_Order = dict[str, Any]
 _HERE = Path(__file__).resolve().parent
 _CHECKPOINT_SOURCES = ("llama4/checkpoint.py", "llama4/vocabulary.py")
 _ADAPTER_SOURCES = (
@@ -85,19 +86,25 @@ class Builder:
         if model.weights is not None:
             check_folder(model.weights)
             return model.weights
-        order: dict[str, Any] = {
-            "config": miniature_config(model),
-            "files": side_files(model),
-            "chat_template": (fixtures_dir() / "chat_template.jinja").read_text(encoding="utf-8"),
-            "seed": seed,
-        }
+        order, label, key = self._checkpoint_order(model, seed)
 
         def build(folder: Path) -> Mapping[str, Any]:
             self._say(f"building the miniature checkpoint of {model.name} (seed {seed})")
             return self._worker.call("checkpoint", folder=str(folder), **order)
 
-        key = {**order, **self._made_by(_CHECKPOINT_SOURCES)}
-        return Cache("checkpoints", self._say).get(f"{model.name}-miniature", key, build)[0]
+        return Cache("checkpoints", self._say).get(label, key, build)[0]
+
+    def checkpoint_folder(self, model: Model, seed: int = 0) -> Path:
+        """Where `checkpoint` finds or puts it; nothing is built."""
+        if model.weights is not None:
+            return model.weights
+        _, label, key = self._checkpoint_order(model, seed)
+        return Cache("checkpoints", self._say).path(label, key)
+
+    def adapter_folder(self, model: Model, spec: AdapterSpec, *, miniature: bool = True) -> Path:
+        """Where `adapters` finds or puts one; nothing is built."""
+        _, label, key = self._adapter_order(model, spec, miniature)
+        return Cache("adapters", self._say).path(label, key)
 
     def adapters(
         self, model: Model, specs: Iterable[AdapterSpec], *, miniature: bool = True
@@ -107,16 +114,15 @@ class Builder:
         A user's own folder with weights has its own widths either way.
         Raises UsageError for targets that match nothing, BuildError if building fails.
         """
-        small = miniature and model.weights is None
-        config = miniature_config(model) if small else dict(model.config)
-        label = f"{model.name}-{'miniature' if small else 'full'}"
         cache = Cache("adapters", self._say)
         built = {}
         for spec in specs:
-            order = {"config": config, "spec": spec.as_json()}
+            order, label, key = self._adapter_order(model, spec, miniature)
 
-            def build(folder: Path, order: Mapping[str, Any] = order) -> Mapping[str, Any]:
-                self._say(f"building the adapter {order['spec']['name']} for {label}")
+            def build(
+                folder: Path, order: Mapping[str, Any] = order, label: str = label
+            ) -> Mapping[str, Any]:
+                self._say(f"building the adapter {label}")
                 answer = self._worker.call("adapter", folder=str(folder), **order)
                 if not answer["coverage"]:
                     raise UsageError(
@@ -125,8 +131,7 @@ class Builder:
                     )
                 return answer
 
-            key = {**order, **self._made_by(_ADAPTER_SOURCES)}
-            path, answer = cache.get(f"{label}-{spec.name}", key, build)
+            path, answer = cache.get(label, key, build)
             built[spec.name] = BuiltAdapter(
                 spec.name, path, spec, answer["coverage"], answer["bytes"]
             )
@@ -146,6 +151,27 @@ class Builder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _checkpoint_order(self, model: Model, seed: int) -> tuple[_Order, str, _Order]:
+        """What the worker is told, the folder's label and its content key."""
+        order = {
+            "config": miniature_config(model),
+            "files": side_files(model),
+            "chat_template": (fixtures_dir() / "chat_template.jinja").read_text(encoding="utf-8"),
+            "seed": seed,
+        }
+        key = {**order, **self._made_by(_CHECKPOINT_SOURCES)}
+        return order, f"{model.name}-miniature", key
+
+    def _adapter_order(
+        self, model: Model, spec: AdapterSpec, miniature: bool
+    ) -> tuple[_Order, str, _Order]:
+        """The same of an adapter. How the weights are quantised does not change its shapes."""
+        small = miniature and model.weights is None
+        whole = {k: v for k, v in model.config.items() if k != "quantization_config"}
+        order = {"config": miniature_config(model) if small else whole, "spec": spec.as_json()}
+        label = f"{model.name}-{'miniature' if small else 'full'}-{spec.name}"
+        return order, label, {**order, **self._made_by(_ADAPTER_SOURCES)}
 
     def _made_by(self, sources: tuple[str, ...]) -> dict[str, Any]:
         return {"versions": dict(self.versions), "builder": _builder_key(sources)}

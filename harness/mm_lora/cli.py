@@ -70,7 +70,9 @@ def verify(
         bool, typer.Option(help="Mend the known defects inside the server.")
     ] = False,
     strict: Annotated[bool, typer.Option(help="Known defects count as failures.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Print checks and servers, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print servers, checks and time; run nothing.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and adapters.")] = 0,
     setting: Annotated[
         Repeated | None, typer.Option("--set", help="A rarer switch, key=value.")
@@ -78,7 +80,7 @@ def verify(
 ) -> None:
     """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
     from mm_lora.options import RunOptions, settings_of
-    from mm_lora.runner import list_checks, run_checks
+    from mm_lora.runner import run_checks, show_plan
 
     options = RunOptions(
         profile=profile or ("remote" if base_url else "cpu"),
@@ -97,7 +99,7 @@ def verify(
         with_fixes=with_fixes,
         settings=settings_of(setting or ()),
     )
-    raise typer.Exit(list_checks(options) if dry_run else run_checks(options))
+    raise typer.Exit(show_plan(options) if dry_run else run_checks(options))
 
 
 @app.command(name="list")

@@ -65,3 +65,16 @@ def image(
     from mm_lora.commands.tokens import parse_size
 
     raise typer.Exit(run(kind, file, parse_size(size), colour or (), pips or ()))
+
+
+@app.command()
+def adapters(
+    profile: Annotated[str, typer.Option(help="Whose checks: a name or a .toml file.")] = "cpu",
+    model: Annotated[list[str] | None, typer.Option(help=MODEL)] = None,
+    full: Annotated[bool, typer.Option(help="Those of all checks, not only the core.")] = False,
+) -> None:
+    """Every adapter that the profile's checks load, into the cache; needs no GPU and no weights."""
+    from mm_lora.commands.build_all import run
+    from mm_lora.options import RunOptions
+
+    raise typer.Exit(run(RunOptions(profile=profile, model=tuple(model or ()), full=full)))

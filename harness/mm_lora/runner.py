@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from mm_lora import pytest_plugin
-from mm_lora.errors import ExitCode
+from mm_lora.dry_run import DryRun
+from mm_lora.errors import ExitCode, UsageError
 from mm_lora.lab import selected_models
+from mm_lora.models import resolve
 from mm_lora.options import RunOptions
 from mm_lora.profiles import load
 from mm_lora.report.folder import read_report
@@ -67,6 +69,27 @@ def _console() -> Console:
     """A log has no width: wide enough for the tables."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
+
+
+def planned(options: RunOptions) -> pytest_plugin.State:
+    """What these options would run. Raises what is wrong with them."""
+    _, state = _pytest(options, "--collect-only")
+    if state is None:
+        raise UsageError("the cases cannot be collected", "the message above")
+    if state.fatal is not None:
+        raise state.fatal
+    return state
+
+
+def show_plan(options: RunOptions) -> int:
+    """`--dry-run`: servers, adapters, checks and the time that they took elsewhere."""
+    state = planned(options)
+    models = {model.name: model for model in selected_models(options, state.profile)}
+    for spec in state.plan.specs:
+        models.setdefault(spec.model, resolve(spec.model))
+    for line in DryRun(options, state.profile, models, state.own).lines(state.plan):
+        print(line)
+    return ExitCode.PASS
 
 
 def list_checks(options: RunOptions) -> int:

@@ -29,7 +29,7 @@ def build_command(
     python: Path,
     checkpoint: Path | str,
     adapters: Mapping[str, Path],
-    port: int,
+    port: int | str,
     fast: bool = False,
 ) -> list[str]:
     """The argv of one server. `adapters` gives the folder of every adapter of the spec."""

@@ -1,0 +1,50 @@
+"""`mm-lora build adapters`: every adapter that a profile's checks load, with sizes and time."""
+
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.build import Builder
+from mm_lora.errors import ExitCode
+from mm_lora.lab import selected_models
+from mm_lora.models import resolve
+from mm_lora.options import RunOptions
+from mm_lora.runner import planned
+
+
+def run(options: RunOptions) -> int:
+    """Build them into the cache, from the model's config alone; print one row an adapter."""
+    state = planned(options)
+    models = {model.name: model for model in selected_models(options, state.profile)}
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    for column in ("adapter", "model", "dtype"):
+        table.add_column(column)
+    wanted = dict.fromkeys(
+        (spec.model, name) for spec in state.plan.specs for name in spec.adapters
+    )
+    total, began = 0, time.monotonic()
+    rows = []
+    with Builder(Path(sys.executable), lambda line: print(line, file=sys.stderr)) as builder:
+        for model_name, name in wanted:
+            if name in state.own:
+                continue
+            model = models.get(model_name) or resolve(model_name)
+            spec = for_dtype(named(name), state.profile.dtype)
+            start = time.monotonic()
+            built = builder.adapters(model, [spec], miniature=not model.is_real)[name]
+            total += built.bytes
+            took = f"{time.monotonic() - start:.1f}"
+            rows.append(
+                [name, model_name, spec.dtype, built.modules, f"{built.bytes / 1e6:.1f}", took]
+            )
+    table.add_column("modules", justify="right", footer=f"{len(rows)} adapters")
+    table.add_column("MB", justify="right", footer=f"{total / 1e6:.1f}")
+    table.add_column("seconds", justify="right", footer=f"{time.monotonic() - began:.1f}")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
+    return ExitCode.PASS
