@@ -260,7 +260,7 @@ class Lab:
             seconds=round(time.monotonic() - began, 4),
         )
         # A dying engine answers 500 before its server ends.
-        if answer.status >= 500 and (death := died_by_itself(started)):
+        if answer.status >= 500 and (death := died_by_itself(started, patience_s=0)):
             raise death
         return answer
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from mm_lora.client import Client
 from mm_lora.errors import MmLoraError, ServerDied, ServerError, TroubleError
 from mm_lora.record import ServerRecord
+from mm_lora.server import readiness
 from mm_lora.server.process import VllmServer
 from mm_lora.server.spec import ServerSpec
 
+_ENDING_S = 60.0
 Prepare = Callable[[ServerSpec], tuple[Path, Mapping[str, Path]]]
 
 
@@ -178,12 +180,20 @@ class ServerPool:
                 self._running.remove(started.server)
 
 
-def died_by_itself(started: Started) -> ServerDied | None:
-    """The server's death as an error, None while it lives; waits, since clients see it first."""
-    for _ in range(20):
+def died_by_itself(started: Started, *, patience_s: float = 5.0) -> ServerDied | None:
+    """The server's death as an error, None while it lives; waits, since clients see it first.
+
+    A healthy server is believed after `patience_s` seconds; one that says that its engine is dead
+    is given the time to end.
+    """
+    began = time.monotonic()
+    while True:
         try:
             started.server.poll()
         except ServerDied as error:
             return error
+        waited = time.monotonic() - began
+        health = readiness.get(started.server.port, "/health")
+        if waited > _ENDING_S or (health and health[0] == 200 and waited >= patience_s):
+            return None
         time.sleep(0.25)
-    return None
