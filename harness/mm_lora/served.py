@@ -161,8 +161,9 @@ class Served:
 
     @property
     def pids(self) -> list[int]:
-        """The server's processes: API server, engine core, workers."""
-        return [int(row["pid"]) for row in self._own_server(SkipReason.OWN_SERVER).processes]
+        """API server, engine core and workers; vLLM's passing helpers (role `other`) are not."""
+        rows = self._own_server(SkipReason.OWN_SERVER).processes
+        return [int(row["pid"]) for row in rows if row["role"] != "other"]
 
     def log_text(self) -> str:
         """The server's log so far."""

@@ -7,7 +7,7 @@ import pytest
 
 from mm_lora.asking import Answer, Request
 from mm_lora.judging import Judge, NotPassed
-from mm_lora.refusal import Offered, judge_refused, witnesses
+from mm_lora.refusal import Offered, judge_refused, unharmed, witnesses
 
 
 def answer(model: str, *logprobs: float, status: int = 200) -> Answer:
@@ -27,16 +27,19 @@ class Served:
     """Answers the base with what the test says, and knows no other name."""
 
     base = "base"
-    spec = SimpleNamespace(adapters=(), model="scout")
+    spec = SimpleNamespace(adapters=("all", "vision-adapter"), model="scout")
     listed = ("base",)
 
     def __init__(self) -> None:
-        self.value = -1.0
+        self.value = self.truth = -1.0
         self.released: list[Any] = []
         self.lab = SimpleNamespace(pool=SimpleNamespace(release=self.released.append))
 
     def ask_cold(self, request: Request) -> Answer:
         return answer(request.model, *[self.value] * request.max_tokens)
+
+    def forced(self, request: Request, given: Answer) -> Any:
+        return SimpleNamespace(adapted=[self.truth] * request.max_tokens)
 
     def ask_again(self, request: Request) -> Answer:
         return answer(request.model, status=404)
@@ -74,7 +77,7 @@ def test_all_else_fails(offered: Offered, reason: str, predicted: tuple[str, ...
     served, (verdict, row) = judged(offered)
     assert reason in verdict.reason
     assert verdict.predicted_by == predicted
-    assert row[-1] == "base as before"
+    assert row[-1] == "base, vision-adapter as before"
     assert not served.released
 
 
@@ -82,4 +85,13 @@ def test_harm_to_the_others_is_judged_first_and_ends_the_server() -> None:
     served, (verdict, row) = judged(Offered(200, "Success"), harm=1e-9)
     assert verdict.reason == "base answers otherwise since"
     assert row[-1] == "harmed"
+    assert served.released == [served.spec]
+
+
+def test_others_that_were_harmed_before_are_no_witnesses() -> None:
+    served = Served()
+    served.truth += 1
+    check = Judge(tolerance=1e-3, min_effect=0.05)
+    with pytest.raises(NotPassed, match="above the tolerance"):
+        unharmed(served, check, "bad")  # type: ignore[arg-type]
     assert served.released == [served.spec]
