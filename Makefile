@@ -34,7 +34,7 @@ lint: setup ## ruff, mypy and the layers
 	"$(BIN)/mypy" harness/mm_lora
 	"$(BIN)/lint-imports" --no-cache
 
-gpu-test: ## verify on GPUs; refuses before any set-up where there is none
+gpu-test: ## verify on GPUs; refuses before any set-up where there is none (make ends with 2: docs/gpu.md)
 	@if ! { nvidia-smi -L 2>/dev/null | grep -q '^GPU' || compgen -G '/dev/nvidia[0-9]*' >/dev/null; }; then \
 	  echo "gpu-test: this machine has no NVIDIA GPU that can be seen (nvidia-smi, /dev/nvidia*)" >&2; \
 	  echo "  check: the driver, and that a container is given its GPUs; without a GPU use \`make verify\`" >&2; \

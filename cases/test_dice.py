@@ -1,12 +1,15 @@
 """Dice: the scenarios that a porter pastes into a pull request, each with an independent truth."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.images import DEFAULT_COLOURS
 from mm_lora.judging import Judge
 from mm_lora.served import Served
+from mm_lora.skips import NotApplicable, SkipReason
 
 LANGUAGE = ("language-model", "all")
 VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
@@ -67,6 +70,24 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
     truth = served.forced(request, answer)
     check.equal(truth.prompt_tokens, answer.prompt_tokens)
     check.agrees(truth.adapted, answer.logprobs, base=None, ties=truth.ties)
+
+
+@pytest.mark.check(
+    "dice/{model}/base/names-the-dice", title="the base model's answer names the dice it sees"
+)
+@ON_SERVER
+def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
+    if not served.lab.model(model).speaks:
+        raise NotApplicable(SkipReason.NO_MEANING)
+    answer = served.ask(Request(model=served.base, pictures=(DICE,), max_tokens=128))
+    said = answer.text.lower()
+    check.claim(
+        re.search(r"\b(dice|die)\b", said) is not None
+        and sum(colour in said for colour in DEFAULT_COLOURS) >= 2,
+        expected=f"dice, and at least two of {', '.join(DEFAULT_COLOURS)}",
+        observed=answer.text,
+        reason="the base model does not see the dice",
+    )
 
 
 @pytest.mark.check(

@@ -3,6 +3,8 @@
 Exact claims compare first answers after the caches were emptied: in the same cache state.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from mm_lora.adapters import STANDARD
@@ -16,6 +18,7 @@ GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
 VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
 ON_SERVER = pytest.mark.server(adapters=(*GROUPS, *RELATIVES))
 WIDE = Picture(width=400, height=300)
+MANY = Picture(width=700, height=400)
 
 
 def about_picture(name: str) -> Request:
@@ -69,3 +72,51 @@ def test_text_untouched(model: str, adapter: str, served: Served, check: Judge) 
     answer = served.ask_cold(Request(model=adapter, text=TEXT_QUESTION))
     check.equal(base.token_ids, answer.token_ids)
     check.equal(base.logprobs, answer.logprobs, "a vision adapter moves text")
+
+
+@pytest.mark.check(
+    "relations/{model}/{adapter}/same-after-others",
+    title="{adapter} answers bit-identically whoever was served before it",
+)
+@ON_SERVER
+@pytest.mark.parametrize("adapter", VISION)
+def test_after_others(model: str, adapter: str, served: Served, check: Judge) -> None:
+    # A GPU kernel reads as many adapter indices as the layer has rows: where too few were mapped,
+    # the last ones are left over from a larger picture that somebody sent before.
+    other = VISION[(VISION.index(adapter) + 1) % len(VISION)]
+    answers = []
+    for before in (adapter, other):
+        served.ask_cold(Request(model=before, pictures=(MANY,), max_tokens=1))
+        answers.append(served.ask_cold(about_picture(adapter)))
+    one, two = answers
+    check.equal([], one.problems(about_picture(adapter), None), "the answer is not valid")
+    check.equal(one.token_ids, two.token_ids, f"another answer after {other}")
+    check.equal(one.logprobs, two.logprobs, f"{other}, served before, moves the answer")
+
+
+@pytest.mark.check(
+    "relations/{model}/sent-together/as-alone",
+    title="base and every adapter sent at once: the first token of each is as when alone",
+)
+@ON_SERVER
+def test_together(model: str, served: Served, check: Judge) -> None:
+    pictures = (WIDE, MANY, Picture(width=336, height=336))
+    requests = [
+        replace(about_picture(name), pictures=(replace(pictures[at % 3], seed=at),))
+        for at, name in enumerate((served.base, *GROUPS))
+    ]
+    alone = [served.ask_cold(request) for request in requests]
+    base = [served.ask_cold(request.asking(served.base)) for request in requests]
+    for one, own, request in zip(alone[1:], base[1:], requests[1:], strict=True):
+        check.equal([], one.problems(request, own.prompt_tokens), "the answer is not valid")
+        check.acts(moved(one.first_logprobs(), own.first_logprobs()), f"{request.model} is void")
+    for _ in range(3):
+        served.client.reset_caches()
+        for request, one, now in zip(requests, alone, served.ask_all(requests), strict=True):
+            error = moved(one.first_logprobs(), now.first_logprobs())
+            check.claim(
+                error <= check.same,
+                expected=f"at most {check.same:.3g} from the answer alone",
+                observed=error,
+                reason=f"{request.model} answers otherwise in company",
+            )

@@ -9,7 +9,6 @@ from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.llama4 import flow_table
 from mm_lora.llama4.row_evidence import evidence, measured
-from mm_lora.models import resolve
 from mm_lora.row_claims import SHOWN, require_mixed, require_rows, watch
 from mm_lora.served import Served
 
@@ -38,7 +37,7 @@ def test_one_picture(model: str, chunks: str, served: Served, check: Judge, lab:
         [ask(model=name, pictures=pictures) for name in (served.base, ADAPTERS[place])],
     )
     cells = {(width, height): measured(watched.evidence.steps)}
-    flow_table.note(lab.run.tables, resolve(model), flow_table.MEASURED, cells)
+    flow_table.note(lab.run.tables, lab.model(model), flow_table.MEASURED, cells)
     require_rows(check, served, watched)
 
 

@@ -46,6 +46,11 @@ class Model:
         return bool(self.repository) or self.weights is not None
 
     @property
+    def speaks(self) -> bool:
+        """Whether its words have a meaning: real weights of a full model, not a miniature's."""
+        return self.is_real and self.config.get("text_config", {}).get("hidden_size", 0) >= 1024
+
+    @property
     def weights(self) -> Path | None:
         """The user's folder if it holds a checkpoint, None if there is only a config."""
         path = self.path

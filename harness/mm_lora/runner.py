@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mm_lora import pytest_plugin
 from mm_lora.dry_run import DryRun
-from mm_lora.errors import ExitCode, UsageError
+from mm_lora.errors import ExitCode
 from mm_lora.lab import selected_models
 from mm_lora.models import resolve
 from mm_lora.options import RunOptions
@@ -71,12 +71,10 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=120)
 
 
-def planned(options: RunOptions) -> pytest_plugin.State:
-    """What these options would run. Raises what is wrong with them."""
+def planned(options: RunOptions) -> pytest_plugin.State | None:
+    """What these options would run; None where pytest has already said what is wrong with them."""
     _, state = _pytest(options, "--collect-only")
-    if state is None:
-        raise UsageError("the cases cannot be collected", "the message above")
-    if state.fatal is not None:
+    if state is not None and state.fatal is not None:
         raise state.fatal
     return state
 
@@ -84,9 +82,12 @@ def planned(options: RunOptions) -> pytest_plugin.State:
 def show_plan(options: RunOptions) -> int:
     """`--dry-run`: servers, adapters, checks and the time that they took elsewhere."""
     state = planned(options)
+    if state is None:
+        return ExitCode.USAGE
     models = {model.name: model for model in selected_models(options, state.profile)}
     for spec in state.plan.specs:
-        models.setdefault(spec.model, resolve(spec.model))
+        if spec.model not in models:
+            models[spec.model] = resolve(spec.model)
     for line in DryRun(options, state.profile, models, state.own).lines(state.plan):
         print(line)
     return ExitCode.PASS

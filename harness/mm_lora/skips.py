@@ -18,6 +18,7 @@ class SkipReason(StrEnum):
     NO_ADAPTER = "no-adapter"
     NO_CONFIG = "no-config"
     NO_FLAG = "no-flag"
+    NO_MEANING = "no-meaning"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -27,6 +28,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.OWN_SERVER: "the check needs a server with flags of its own",
     SkipReason.NO_LOG: "the log of a server that somebody else started cannot be read",
     SkipReason.NO_CACHE_RESET: "the server does not let its caches be emptied",
+    SkipReason.NO_MEANING: "the weights of a miniature are random, and so are its words",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",

@@ -19,6 +19,8 @@ from mm_lora.runner import planned
 def run(options: RunOptions) -> int:
     """Build them into the cache, from the model's config alone; print one row an adapter."""
     state = planned(options)
+    if state is None:
+        return ExitCode.USAGE
     models = {model.name: model for model in selected_models(options, state.profile)}
     table = Table(box=None, pad_edge=False, show_footer=True)
     for column in ("adapter", "model", "dtype"):

@@ -1,0 +1,60 @@
+"""In 16 bits two right answers may part at a tie: compared is what comes before, and that place."""
+
+import math
+
+import pytest
+
+from mm_lora.asking import Answer
+from mm_lora.judging import Judge, NotPassed
+from mm_lora.outcomes import apart
+from mm_lora.profiles import load
+from mm_lora.skips import NotApplicable, SkipReason
+
+
+def answer(ids: tuple[int, ...], *logprobs: float, text: str = "t") -> Answer:
+    return Answer(
+        model="m",
+        text=text,
+        token_ids=ids,
+        logprobs=logprobs,
+        prompt_tokens=1,
+        completion_tokens=len(ids),
+        finish_reason="length",
+    )
+
+
+ONE = answer((1, 2, 3), -1.0, -2.0, -3.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        (ONE, 0.0),
+        (answer((1, 2, 3), -1.0, -2.0, -3.5), 0.5),
+        (answer((1, 9, 8), -1.0, -2.01, -7.0, text="u"), 0.01),
+        (answer((9, 2, 3), -1.5, -2.0, -3.0), 0.5),
+        (answer((1, 2), -1.0, -2.0), math.inf),
+        (answer((1, 2, 3), -1.0, -2.0, math.nan), math.inf),
+        (answer((1, 2, 3), -1.0, -2.0, -3.0, text="u"), math.inf),
+    ],
+    ids=["same", "number", "tie", "first", "shorter", "nan", "text"],
+)
+def test_how_far_two_answers_are_apart(other: Answer, error: float) -> None:
+    assert apart(ONE, other) == pytest.approx(error)
+
+
+def test_the_profile_says_how_far_they_may_be() -> None:
+    for name, passes in (("rehearsal", True), ("cpu", False)):
+        place = load(name)
+        judge = Judge(tolerance=place.tolerance, min_effect=place.min_effect, same=place.same)
+        near = answer((1, 2, 3), -1.0, -2.0, -3.01)
+        if passes:
+            judge.same_answer(ONE, near)
+        else:
+            with pytest.raises(NotPassed, match=r"0\.01 is above 1e-05"):
+                judge.same_answer(ONE, near)
+
+
+def test_a_skip_begins_with_its_type() -> None:
+    assert str(NotApplicable(SkipReason.NO_ROWS)).startswith("no-rows: ")
+    assert str(NotApplicable(SkipReason.NO_ADAPTER, "HTTP 404")).endswith("(HTTP 404)")
