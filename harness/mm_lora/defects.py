@@ -72,6 +72,17 @@ def load(path: Path | None = None) -> list[Defect]:
         ) from error
 
 
+def signatures(version: str, platform: str) -> list[str]:
+    """What the defects of this vLLM are known by: those that predictors may foresee among them."""
+    return [
+        defect.signature
+        for defect in load()
+        if version
+        and version in SpecifierSet(defect.versions, prereleases=True)
+        and defect.platform in ("any", platform)
+    ]
+
+
 def settle(
     verdict: Verdict, check_id: str, version: str, platform: str, defects: Sequence[Defect]
 ) -> tuple[Outcome, str | None]:

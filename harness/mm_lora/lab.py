@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mm_lora import defects
 from mm_lora.adapter_sets import named
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
@@ -30,7 +31,7 @@ from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
 from mm_lora.record import Run
-from mm_lora.reference import Forced, Reference
+from mm_lora.reference import QK_ROWS, Forced, Reference
 from mm_lora.report.folder import RunFolder
 from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.server.spec import ServerSpec
@@ -121,7 +122,8 @@ class Lab:
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        return Reference(self.worker)
+        known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
+        return Reference(self.worker, tuple(dict.fromkeys((QK_ROWS, *known))))
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""

@@ -43,6 +43,11 @@ class Profile:
     env: Mapping[str, str] = field(default_factory=dict)
     needs: Needs = Needs()
 
+    @property
+    def platform(self) -> str:
+        """gpu or cpu, as known_defects.toml says it."""
+        return "gpu" if self.needs.gpus else "cpu"
+
 
 def names() -> list[str]:
     """The profiles that ship with the project."""

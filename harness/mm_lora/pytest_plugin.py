@@ -320,8 +320,7 @@ def _settled(state: State, check_id: str, verdict: Verdict) -> tuple[Outcome, st
     version = state.lab.run.vllm.get("version")
     if not version or state.options.with_fixes:
         return verdict.outcome, None
-    platform = "gpu" if state.profile.needs.gpus else "cpu"
-    return defects.settle(verdict, check_id, version, platform, state.defects)
+    return defects.settle(verdict, check_id, version, state.profile.platform, state.defects)
 
 
 def _repeat(options: RunOptions, check_id: str) -> str:

@@ -5,20 +5,23 @@ from . import (
     base_rows,
     moe_experts,
     mutants,
+    one_layer_one_name,
     target_modules,
     tenant_mutants,
     unapplied,
 )
 from .llama4 import mutants as count_mutants
-from .llama4 import patch_rows, picture_mutants, qk_lora, tower_lora, unfold
+from .llama4 import patch_rows, picture_mutants, qk_lora, router_weight, tower_lora, unfold
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
     unfold.PATCH,
     moe_experts.PATCH,
+    router_weight.PATCH,
     target_modules.PATCH,
     tower_lora.PATCH,
     qk_lora.PATCH,
+    one_layer_one_name.PATCH,
     unapplied.PATCH,
     bad_adapter_status.PATCH,
     base_rows.PATCH,
