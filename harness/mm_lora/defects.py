@@ -16,8 +16,9 @@ from mm_lora.selection import matches
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One entry of known_defects.toml. `versions`: PEP 440 ranges, `||` between. `signature`: a predictor's name, or a failure's pattern.
+    """One entry of known_defects.toml. `versions`: PEP 440 ranges with `||` between.
 
+    `signature`: a predictor's name, or a failure's pattern.
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
     name. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
     """
