@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from mm_lora import adapter_table, hub
+from mm_lora import adapter_table, defects, hub
 from mm_lora.adapter_sets import for_dtype, named
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
@@ -30,7 +30,7 @@ from mm_lora.pool import Prepared, ServerPool, Started
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
 from mm_lora.record import Run, ServerRecord
-from mm_lora.reference import Forced, Reference
+from mm_lora.reference import QK_ROWS, Forced, Reference
 from mm_lora.remote_adapters import RemoteAdapters
 from mm_lora.report.folder import RunFolder
 from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
@@ -155,7 +155,8 @@ class Lab:
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        return Reference(self.worker)
+        known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
+        return Reference(self.worker, tuple(dict.fromkeys((QK_ROWS, *known))))
 
     @property
     def has_reference(self) -> bool:

@@ -240,9 +240,8 @@ def pytest_runtest_makereport(
     verdict = verdict_of(item.stash.get(JUDGE, None), call)
     planned = item.stash[PLANNED]
     spec = state.plan.server_of(planned.id)
-    platform = "gpu" if state.profile.needs.gpus else "cpu"
     outcome, defect = settled(
-        state.defects, state.lab.run, state.options, platform, planned.id, verdict
+        state.defects, state.lab.run, state.options, state.profile.platform, planned.id, verdict
     )
     check = Check(
         id=planned.id,
@@ -293,7 +292,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run = lab.run
     code = exit_code(
         (c.outcome for c in run.checks),
-        stale=any(c.outcome is Outcome.FIXED_UPSTREAM for c in run.checks),
+        # With somebody's diff in, a defect that is gone is their good news, not our stale entry.
+        stale="diff" not in run.vllm
+        and any(c.outcome is Outcome.FIXED_UPSTREAM for c in run.checks),
         strict=state.options.strict,
     )
     if state.fatal is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -101,8 +102,12 @@ def set_up_version(version: str, root: Path, say: Say) -> Path:
         say(f"making an environment for vLLM {version} with Python {sys.version.split()[0]}")
         make_bare(folder)
         environment = Environment(folder, say)
-        environment.install_uv()
-        recipe = _fill(environment, folder, version, say)
+        try:
+            environment.install_uv()
+            recipe = _fill(environment, folder, version, say)
+        except InstallError:
+            shutil.rmtree(folder, ignore_errors=True)  # the package client's cache keeps the rest
+            raise
         stamp.write(folder, stamp.Stamp(state="ready", key=key, recipe=recipe))
     return python
 
