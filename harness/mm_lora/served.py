@@ -138,7 +138,7 @@ class Served:
 
     @property
     def pids(self) -> list[int]:
-        """API server, engine core and workers; vLLM's passing helpers (role `other`) are not."""
+        """API server, engine core and workers; vLLM's passing processes (role `other`) are not."""
         rows = self.lab.pool.get(self.spec).server.processes
         return [int(row["pid"]) for row in rows if row["role"] != "other"]
 
