@@ -161,7 +161,7 @@ class Served:
 
     @property
     def pids(self) -> list[int]:
-        """API server, engine core and workers; vLLM's passing helpers (role `other`) are not."""
+        """API server, engine core and workers; vLLM's passing processes (role `other`) are not."""
         rows = self._own_server(SkipReason.OWN_SERVER).processes
         return [int(row["pid"]) for row in rows if row["role"] != "other"]
 
