@@ -5,6 +5,7 @@ from . import (
     base_rows,
     moe_experts,
     mutants,
+    rpc_replies,
     tenant_mutants,
     unapplied,
 )
@@ -19,6 +20,7 @@ PATCHES: tuple[Patch, ...] = (
     unapplied.PATCH,
     bad_adapter_status.PATCH,
     base_rows.PATCH,
+    rpc_replies.PATCH,
     patch_rows.PATCH,
     *data_encoder.PATCHES,
     *mutants.PATCHES,
