@@ -18,8 +18,12 @@ def named(name: str) -> AdapterSpec:
     return KNOWN[name]
 
 
-def for_dtype(spec: AdapterSpec, dtype: str) -> AdapterSpec:
-    """The adapter for a server of that dtype: in 16 bits as its own, unless it has another one."""
+def settled(spec: AdapterSpec, dtype: str, factor: float = 1.0) -> AdapterSpec:
+    """The adapter for a server of that dtype, in 16 bits as its own unless it has another one.
+
+    `factor`: so many times stronger. Adapters of one stream stay each other's relatives.
+    """
+    stronger = spec if factor == 1 else replace(spec, strength=spec.strength * factor)
     if spec.dtype != "float32" or dtype not in ("bfloat16", "float16"):
-        return spec
-    return replace(spec, dtype=dtype)
+        return stronger
+    return replace(stronger, dtype=dtype)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mm_lora import hub
-from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters_own import OwnAdapter
 from mm_lora.build import Builder
 from mm_lora.models import Model
-from mm_lora.options import RunOptions
+from mm_lora.options import RunOptions, strength
 from mm_lora.plan import Plan, Planned
 from mm_lora.profiles import Profile
 from mm_lora.resources import fixtures_dir
@@ -70,9 +70,12 @@ class DryRun:
 
     def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
         model = self.models[spec.model]
+        factor = strength(self.options.settings)
         folder = RUN / "servers" / f"{number}-{spec.label}"
         specs = [
-            for_dtype(named(n), self.profile.dtype) for n in spec.adapters if n not in self.own
+            settled(named(n), self.profile.dtype, factor)
+            for n in spec.adapters
+            if n not in self.own
         ]
         paths = {name: own.path for name, own in self.own.items() if name in spec.adapters}
         for one in specs:

@@ -132,10 +132,18 @@ class Judge:
         self._take(replace(verdict, predicted_by=hits, reason=reason))
 
     def acts(self, effect: float, reason: str) -> None:
-        """An adapter moves the answer by at least the profile's least effect, in logprob."""
-        holds = effect >= self.min_effect
-        verdict = judge_claim(
-            holds, expected=f"at least {self.min_effect:.3g}", observed=effect, reason=reason
+        """An adapter moves the answer by at least the profile's least effect, in logprob.
+
+        Less than two answers to one question may differ is none: `fail`. What is more, but too
+        little to tell right from wrong, is `void`: a stronger adapter is needed.
+        """
+        judge = judge_claim if effect < self.same else judge_shown
+        why = reason if effect < self.same else f"too weak to prove anything ({effect:.3g})"
+        verdict = judge(
+            effect >= self.min_effect,
+            expected=f"at least {self.min_effect:.3g}",
+            observed=effect,
+            reason=why,
         )
         self._take(replace(verdict, effect=effect))
 

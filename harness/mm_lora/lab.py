@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from mm_lora import adapter_table, defects, hub
-from mm_lora.adapter_sets import for_dtype, named
+from mm_lora import adapter_table, defects, hub, limits
+from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
@@ -24,7 +24,7 @@ from mm_lora.client import Client
 from mm_lora.environment import facts
 from mm_lora.errors import MmLoraError, UsageError
 from mm_lora.models import PUBLISHED, Model, resolve
-from mm_lora.options import RunOptions
+from mm_lora.options import RunOptions, strength
 from mm_lora.plan import flag_values
 from mm_lora.pool import Prepared, ServerPool, Started
 from mm_lora.profiles import Profile
@@ -66,6 +66,7 @@ class Lab:
             profile=profile.name,
             argv=["mm-lora", "verify", *options.command_line()],
             seed=options.seed,
+            limits=limits.of(profile),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.timings = Timings()
@@ -206,7 +207,7 @@ class Lab:
 
     def spec_of(self, name: str) -> AdapterSpec:
         """The known adapter of that name, in 16 bits where the server computes in 16 bits."""
-        return for_dtype(named(name), self.profile.dtype)
+        return settled(named(name), self.profile.dtype, strength(self.options.settings))
 
     def forced(
         self,

@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "patch": "auto | none | feature: bring Llama 4's tower/connector LoRA where vLLM lacks it, "
     "never, or in any case",
     "vllm-patch": "FILE.diff: serve a copy of the installed vLLM with this diff in it",
+    "strength": "FACTOR: synthetic adapters so many times stronger, where a check is void",
     "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
     "replay": "FILE that a failed soak check left in its run folder: the same traffic again",
 }
@@ -111,6 +112,7 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     if "vllm-patch" in settings and not Path(settings["vllm-patch"]).is_file():
         raise UsageError(f"--set vllm-patch={settings['vllm-patch']}: no such file")
     soak_minutes(settings)
+    strength(settings)
     if "replay" in settings and not Path(settings["replay"]).is_file():
         raise UsageError(f"--set replay={settings['replay']}: no such file", "the run's folder")
     return settings
@@ -149,6 +151,18 @@ def feature_choice(settings: Mapping[str, str]) -> str:
             f"--set patch={choice} is not known", f"one of {', '.join(FEATURE_CHOICES)}"
         )
     return choice
+
+
+def strength(settings: Mapping[str, str]) -> float:
+    """What the strength of each synthetic adapter is multiplied with. Raises UsageError."""
+    text = settings.get("strength", "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e4:
+        raise UsageError(f"--set strength={text} is no factor", "a number above 0, for example 4")
+    return factor
 
 
 def soak_minutes(settings: Mapping[str, str]) -> float:

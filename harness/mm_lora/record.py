@@ -64,6 +64,7 @@ class Run:
     duration_s: float = 0.0
     exit: ExitCode | None = None
     note: str = ""
+    limits: list[str] = field(default_factory=list)
     shard: dict[str, Any] | None = None
 
     def counts(self) -> dict[str, int]:
@@ -97,6 +98,7 @@ class Run:
             "checks": [asdict(check) for check in self.checks],
             "tables": self.tables,
             "defects": self.defects,
+            "limits": self.limits,
             **({"shard": self.shard} if self.shard else {}),
             "timings": self.timings,
         }

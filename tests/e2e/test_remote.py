@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cli_run import Verify
 
-from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters_broken import broken_copy
 from mm_lora.build import Builder
 from mm_lora.client import Client
@@ -31,7 +31,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VllmServ
     """A miniature with one adapter; it asks for a key, so that only /health tells it is ready."""
     with Builder(Path(sys.executable)) as builder:
         checkpoint = builder.checkpoint(resolve("scout"))
-        one = for_dtype(named(LOADED), "bfloat16")
+        one = settled(named(LOADED), "bfloat16")
         adapters = builder.adapters(resolve("scout"), [one])
     flags = (("api-key", KEY), ("max-loras", 16), ("root-path", PREFIX))
     wish = Wish(model="scout", adapters=(LOADED,), flags=flags)
@@ -101,7 +101,7 @@ def test_judged_by_its_answers_alone(started: Any, tmp_path: Path) -> None:
 
 def test_an_adapter_without_effect_fails(started: Any, client: Client, tmp_path: Path) -> None:
     with Builder(Path(sys.executable)) as builder:
-        one = for_dtype(named(LOADED), "bfloat16")
+        one = settled(named(LOADED), "bfloat16")
         good = builder.adapters(resolve("scout"), [one])[LOADED].path
     broken = broken_copy(good, tmp_path / "broken", "zero-b")
 

@@ -4,8 +4,11 @@ import math
 
 import pytest
 
+from mm_lora.adapter_sets import named, settled
 from mm_lora.asking import Answer
+from mm_lora.errors import UsageError
 from mm_lora.judging import Judge, NotPassed
+from mm_lora.options import settings_of
 from mm_lora.outcomes import apart
 from mm_lora.profiles import load
 from mm_lora.skips import NotApplicable, SkipReason
@@ -58,3 +61,25 @@ def test_the_profile_says_how_far_they_may_be() -> None:
 def test_a_skip_begins_with_its_type() -> None:
     assert str(NotApplicable(SkipReason.NO_ROWS)).startswith("no-rows: ")
     assert str(NotApplicable(SkipReason.NO_ADAPTER, "HTTP 404")).endswith("(HTTP 404)")
+
+
+@pytest.mark.parametrize(("effect", "outcome"), [(0.01, "fail"), (0.1, "void"), (0.3, None)])
+def test_no_effect_fails_and_a_weak_one_proves_nothing(effect: float, outcome: str | None) -> None:
+    place = load("rehearsal")
+    judge = Judge(tolerance=place.tolerance, min_effect=place.min_effect, same=place.same)
+    if outcome is None:
+        judge.acts(effect, "none")
+        assert judge.verdict().outcome == "pass"
+        return
+    with pytest.raises(NotPassed) as caught:
+        judge.acts(effect, "none")
+    assert caught.value.verdict.outcome == outcome
+
+
+def test_a_factor_keeps_relatives_relatives() -> None:
+    one, two = (settled(named(n), "bfloat16", 4) for n in ("relative", "relative-b-doubled"))
+    assert (one.dtype, one.strength, two.strength) == ("bfloat16", 2.0, 4.0)
+    assert settled(named("peft-float16"), "bfloat16").dtype == "float16"
+    assert settled(named("projector"), "float32") == named("projector")
+    with pytest.raises(UsageError, match="strength=0"):
+        settings_of(["strength=0"])

@@ -109,7 +109,9 @@ def test_a_predictor_may_foresee_several_values() -> None:
 
 def test_an_adapter_without_effect_does_not_act() -> None:
     judge().acts(0.06, "")
-    with pytest.raises(NotPassed, match="nothing"):
+    with pytest.raises(NotPassed, match="does nothing"):
+        judge().acts(0.0, "does nothing")
+    with pytest.raises(NotPassed, match="too weak"):
         judge().acts(0.01, "does nothing")
 
 

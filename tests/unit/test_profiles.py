@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from mm_lora import limits
 from mm_lora.errors import UsageError
 from mm_lora.models import resolve
 from mm_lora.options import RunOptions, require_place
 from mm_lora.profiles import load, names, parse
+from mm_lora.record import Run
+from mm_lora.report import markdown
 
 REAL = ("gpu", "gpu-maverick", "gpu-multinode")
 PLACE = ("tensor-parallel-size", "pipeline-parallel-size", "distributed-executor-backend")
@@ -89,3 +92,21 @@ def test_a_remote_server_has_the_truths_of_its_answers_only() -> None:
     for wrong in ("host:8000", "ftp://h", "http://user:word@h"):
         with pytest.raises(UsageError, match="--base-url"):
             require_place(replace(url, base_url=wrong), remote.truths)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cpu", ()),
+        ("gpu", ("no fp32 reference", "0.05 in logprob", "inside the LoRA kernel")),
+        ("remote", ("no fp32 reference", "rows inside the layers")),
+    ],
+)
+def test_a_report_says_what_its_profile_cannot_see(name: str, words: tuple[str, ...]) -> None:
+    said = " ".join(limits.of(load(name)))
+    assert bool(said) == bool(words)
+    assert all(word in said for word in words)
+    report = {
+        **Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name))).as_json()
+    }
+    assert ("What this run cannot see" in markdown.render(report)) == bool(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mm_lora.adapter_sets import for_dtype, named
+from mm_lora.adapter_sets import named, settled
 from mm_lora.build import Builder
 from mm_lora.errors import ExitCode
 from mm_lora.lab import selected_models
@@ -35,7 +35,7 @@ def run(options: RunOptions) -> int:
             if name in state.own:
                 continue
             model = models.get(model_name) or resolve(model_name)
-            spec = for_dtype(named(name), state.profile.dtype)
+            spec = settled(named(name), state.profile.dtype)
             start = time.monotonic()
             built = builder.adapters(model, [spec], miniature=not model.is_real)[name]
             total += built.bytes

@@ -1,6 +1,7 @@
 """The probe: notes in the worker which rows every LoRA-wrapped layer sees and what was mapped.
 
-Changes no answer: hooks that read shapes, no tensor kept. On disk, per worker process `<pid>`:
+Changes no answer: hooks that read shapes, and the size of what an activated adapter left in each
+layer. On disk, per worker process `<pid>`:
 `probe-<pid>.modules.json` once, `probe-<pid>.adapters.<n>.jsonl` and `probe-<pid>.steps.<n>.jsonl`.
 Only steps of real requests are noted: warm-up, profile and dummy runs do not pass `execute_model`.
 """

@@ -24,6 +24,9 @@ def render(report: dict[str, Any]) -> str:
         lines += ["## Known defects", ""]
     for entry in report.get("defects", []):
         lines += defect_entries.lines(entry)
+    if report.get("limits"):
+        lines += ["## What this run cannot see", ""]
+        lines += [*(f"- {limit}" for limit in report["limits"]), ""]
     for outcome in ("fail", "error", "void", "fixed-upstream"):
         mine = [check for check in report["checks"] if check["outcome"] == outcome]
         if mine:

@@ -44,6 +44,8 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
     )
     for line in vllm_lines.lines(vllm):
         console.print(escape(line), highlight=False, soft_wrap=True)
+    for limit in report.get("limits", ()):
+        console.print(f"cannot see: {escape(limit)}", highlight=False, style="dim", soft_wrap=True)
     if report.get("note"):
         console.print(escape(report["note"]), highlight=False, style="yellow")
     if folder:

@@ -1,0 +1,30 @@
+"""What a run cannot see, by its profile: said in every report, so that a pass is not over-read."""
+
+from mm_lora.profiles import Profile
+
+
+def of(profile: Profile) -> list[str]:
+    """One sentence for each thing that this profile's checks would let pass."""
+    said = []
+    if "reference" not in profile.truths:
+        said.append(
+            "no fp32 reference: no check compares these answers with transformers and PEFT; checks "
+            "that need it are skipped (no-reference)"
+        )
+        said.append(
+            "an error that is the same in every answer with an adapter, such as a factor inside "
+            "the LoRA kernel: all relations hold between equally wrong answers"
+        )
+    if profile.dtype != "float32":
+        said.append(
+            f"a wrong answer less than {profile.tolerance:g} in logprob from the right one: "
+            f"the tolerance of {profile.dtype}; and what comes after a tie between two tokens"
+        )
+    if "rows" not in profile.truths:
+        said.append(
+            "rows inside the layers: a wrong row count shows only where it changes an answer, and "
+            "whether requests met in one batch is not known"
+        )
+    if profile.dtype != "float32":
+        said.append("adapters on experts and on the patch embedding: the flags wrap neither")
+    return said
