@@ -1,4 +1,4 @@
-"""A diff against the installed vLLM is served: a wrong line fails named checks, an empty one none."""
+"""A diff against the installed vLLM is served: a wrong line fails named checks, none fails none."""
 
 import difflib
 from collections.abc import Iterator
