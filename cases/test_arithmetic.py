@@ -53,7 +53,13 @@ def hook_answers(lab: Lab) -> HookAnswers:
         )
         for name, model in MODELS.items()
     ]
-    return ask_hooks(lab.server_python, questions, say=lab.progress.say)
+    return ask_hooks(
+        lab.server_python,
+        questions,
+        patches=lab.vllm.feature,
+        search=lab.vllm.search,
+        say=lab.progress.say,
+    )
 
 
 @pytest.mark.every_model

@@ -16,6 +16,7 @@ from mm_lora.llama4.compare_coverage import (
     LEFT_COLUMNS,
     WRAPPED_COLUMNS,
     adapter_mismatches,
+    foreseen,
     group_mismatches,
     left_out,
     left_rows,
@@ -112,8 +113,13 @@ def require_uses(check: Judge, lab: Lab, model: str, uses: Sequence[AdapterUse])
     for use in uses:
         built = lab.adapters(model, (use.adapter,))[use.adapter]
         names = tensor_names(built.path)
-        found = [str(one) for one in adapter_mismatches(names, built.coverage, use)]
-        check.equal([], found, f"{use.adapter}: not every one of {len(names)} tensors is used once")
+        found = adapter_mismatches(names, built.coverage, use)
+        check.equal(
+            [],
+            [str(one) for one in found],
+            f"{use.adapter}: not every one of {len(names)} tensors is used once",
+            predicted_by=foreseen(found),
+        )
 
 
 @pytest.mark.check(

@@ -4,6 +4,8 @@ One adapter for every kind of sharded layer against transformers, and a mixed ba
 `data-encoder`: the ranks share the pictures out instead of the encoder's layers.
 """
 
+from pathlib import Path
+
 import pytest
 
 from mm_lora.asking import DICE_QUESTION, Picture, Request
@@ -50,20 +52,6 @@ def test_layer(model: str, mode: str, adapter: str, served: Served, check: Judge
     require_reference(served, check, adapter)
 
 
-@pytest.mark.check(
-    f"parallel/{{model}}/data-encoder/{LATER}",
-    title=f"{LATER} on two ranks (data-encoder): loaded, and the logprobs are transformers' own",
-)
-@pytest.mark.full
-@MARKS["data-encoder"]
-def test_loaded_later(model: str, served: Served, check: Judge) -> None:
-    status, said = served.load(LATER)
-    check.claim(
-        status == 200, expected=200, observed=f"{status}: {said}", reason="the adapter is refused"
-    )
-    require_reference(served, check, LATER)
-
-
 def require_reference(served: Served, check: Judge, adapter: str) -> None:
     request = Request(model=adapter, text=DICE_QUESTION, pictures=PICTURES)
     answer = served.ask(request)
@@ -89,3 +77,41 @@ def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, lab: L
     burst = (everyone(tenants, text=("base", "tower-mlp", "language-model")), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3)
     settle(check, lab, f"{model}/parallel/{mode}", seen, MET)
+
+
+# The last ones on their servers, since what a refusal leaves behind would disturb others.
+
+
+@pytest.mark.check(
+    f"parallel/{{model}}/data-encoder/{LATER}",
+    title=f"{LATER} on two ranks (data-encoder): loaded, and the logprobs are transformers' own",
+)
+@pytest.mark.full
+@MARKS["data-encoder"]
+def test_loaded_later(model: str, served: Served, check: Judge) -> None:
+    status, said = served.load(LATER)
+    check.claim(
+        status == 200, expected=200, observed=f"{status}: {said}", reason="the adapter is refused"
+    )
+    require_reference(served, check, LATER)
+
+
+@pytest.mark.check(
+    "parallel/{model}/tensor/after-a-refusal",
+    title="an adapter that two ranks refuse does no harm to the next one",
+)
+@pytest.mark.full
+@MARKS["tensor"]
+def test_after_a_refusal(
+    model: str, served: Served, check: Judge, lab: Lab, tmp_path: Path
+) -> None:
+    status, said = served.load("nobody", tmp_path / "nowhere")
+    check.claim(status >= 400, expected="a refusal", observed=f"{status}: {said}", reason="taken")
+    folder = lab.adapters(model, ("projector",))["projector"].path
+    status, said = served.load("projector-again", folder)
+    check.claim(
+        status == 200,
+        expected=200,
+        observed=f"{status}: {said}",
+        reason="a good adapter is refused after a bad one",
+    )

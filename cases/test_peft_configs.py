@@ -49,14 +49,14 @@ def test_config(model: str, adapter: str, served: Served, check: Judge, lab: Lab
         request = Request(model=adapter, pictures=(Picture(width=336, height=336),))
         answer = served.ask(request)
         check.equal([], answer.problems(request, None), "the answer is not valid")
-        truth = served.forced(request, answer, truth=TWINS.get(adapter, ""))
+        truth = served.forced(request, answer, predict=True, truth=TWINS.get(adapter, ""))
         add_row(lab, model, adapter, "1-chunk", answer, truth)
         check.agrees(
             truth.adapted,
             answer.logprobs,
             base=truth.base,
             ties=truth.ties,
-            predictors={"as-the-base": [truth.base]},
+            predictors={"as-the-base": [truth.base], **truth.predicted},
         )
     finally:
         served.unload(adapter)

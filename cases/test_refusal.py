@@ -15,20 +15,25 @@ from mm_lora.judging import Judge
 from mm_lora.lab import Lab
 from mm_lora.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
 from mm_lora.served import Served
-from mm_lora.tenants import SMALL
+from mm_lora.small_server import SMALL
 
 GOOD = "tower-attention"
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
 TOWER_OFF = pytest.mark.server(
     adapters=("language-v_proj",), flags={"enable-tower-connector-lora": False}
 )
+POISON = ("nan", "infinity")
 NOT_APPLIED = r"not be applied|no module of that name|target"
+
+
+def on_its_server(kind: str) -> object:
+    """What may poison a server for good stays off the one that others share."""
+    return pytest.param(kind, marks=SMALL if kind in POISON else ON_SERVER)
 
 
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/{kind}", title="{kind}: applied or refused, never ignored")
-@ON_SERVER
-@pytest.mark.parametrize("kind", [kind for kind in BAD if kind != "overflow"])
+@pytest.mark.parametrize("kind", [on_its_server(kind) for kind in BAD if kind != "overflow"])
 def test_bad(model: str, kind: str, served: Served, check: Judge, lab: Lab) -> None:
     witnesses(served)
     name = f"bad-{kind}"
@@ -46,7 +51,7 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, lab: Lab) -> N
 
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/overflow", title="an adapter whose answers are not finite")
-@ON_SERVER
+@SMALL
 def test_overflow(model: str, served: Served, check: Judge, lab: Lab) -> None:
     """Nothing is wrong with its values: it may be applied, and then only its own users may see."""
     witnesses(served)

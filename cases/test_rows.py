@@ -96,7 +96,7 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 def test_every_step(model: str, served: Served, check: Judge, lab: Lab) -> None:
     seen = evidence(served.workers(), served.probe.since(), served.sent)
     lines = [str(one) for one in seen.mismatches]
-    lab.observe(
+    lab.asker.observe(
         "every-step",
         model=model,
         steps=len(seen.steps),

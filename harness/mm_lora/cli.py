@@ -59,6 +59,9 @@ def verify(
     server_python: Annotated[
         Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
     ] = None,
+    reference_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose transformers is the reference.")
+    ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="Verify this adapter too: NAME=FOLDER (PEFT).")
     ] = None,
@@ -87,6 +90,7 @@ def verify(
         only=tuple(only or ()),
         skip=tuple(skip or ()),
         server_python=server_python,
+        reference_python=reference_python,
         adapter=tuple(adapter or ()),
         reports=reports,
         strict=strict,
@@ -96,6 +100,43 @@ def verify(
         settings=settings_of(setting or ()),
     )
     raise typer.Exit(show_plan(options) if dry_run else run_checks(options))
+
+
+@app.command()
+def matrix(
+    versions: Annotated[
+        Repeated | None, typer.Argument(help="Versions as 0.17.0, or interpreters' paths.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    model: Annotated[Repeated | None, typer.Option(help="As for verify.")] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs.")] = None,
+    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
+    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    clean: Annotated[bool, typer.Option(help="Remove environments, run nothing.")] = False,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="patch=…, vllm-patch=FILE, as for verify.")
+    ] = None,
+) -> None:
+    """Verify over several vLLM versions, each in a cached environment of its own."""
+    from mm_lora.commands import matrix as command
+    from mm_lora.errors import UsageError
+    from mm_lora.options import RunOptions, settings_of
+
+    if clean:
+        raise typer.Exit(command.clean(versions or ()))
+    if not versions:
+        raise UsageError("matrix needs at least one version")
+    options = RunOptions(
+        profile=profile,
+        model=tuple(model or ()),
+        full=full,
+        only=tuple(only or ()),
+        skip=tuple(skip or ()),
+        reports=reports,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(command.run(versions, options))
 
 
 @app.command(name="list")

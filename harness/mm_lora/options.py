@@ -13,17 +13,23 @@ from mm_lora.shards import Shard
 
 _LISTS = ("model", "only", "skip", "adapter")
 _SWITCHES = ("full", "strict", "dry-run", "with-fixes")
-_SINGLE = ("profile", "server-python", "base-url", "reports", "seed")
+_SINGLE = ("profile", "server-python", "reference-python", "base-url", "reports", "seed")
+_PATHS = ("server-python", "reference-python")
 SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
     "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
     "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
     "shard": "I/N: this part of the checks, whole servers at a time (`mm-lora report merge`)",
+    "patch": "auto | none | feature: bring Llama 4's tower/connector LoRA where vLLM lacks it, "
+    "never, or in any case",
+    "vllm-patch": "FILE.diff: serve a copy of the installed vLLM with this diff in it",
     "strength": "FACTOR: synthetic adapters so many times stronger, where a check is void",
     "soak": "MINUTES of random traffic over all soak checks (1 with --full)",
     "replay": "FILE that a failed soak check left in its run folder: the same traffic again",
 }
+
+FEATURE_CHOICES = ("auto", "none", "feature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,7 @@ class RunOptions:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     server_python: Path | None = None
+    reference_python: Path | None = None
     base_url: str = ""
     reports: Path = Path("reports")
     strict: bool = False
@@ -101,6 +108,9 @@ def settings_of(words: Iterable[str]) -> dict[str, str]:
     mutants(settings)
     if "shard" in settings:
         shards.parse(settings["shard"])
+    feature_choice(settings)
+    if "vllm-patch" in settings and not Path(settings["vllm-patch"]).is_file():
+        raise UsageError(f"--set vllm-patch={settings['vllm-patch']}: no such file")
     soak_minutes(settings)
     strength(settings)
     if "replay" in settings and not Path(settings["replay"]).is_file():
@@ -131,6 +141,16 @@ def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:
     if "mutant" in settings and not wanted:
         raise UsageError("--set mutant= names no mutant", f"one of {', '.join(known)}")
     return wanted
+
+
+def feature_choice(settings: Mapping[str, str]) -> str:
+    """`--set patch=…`: auto, none or feature. Raises UsageError for anything else."""
+    choice = settings.get("patch", "auto")
+    if choice not in FEATURE_CHOICES:
+        raise UsageError(
+            f"--set patch={choice} is not known", f"one of {', '.join(FEATURE_CHOICES)}"
+        )
+    return choice
 
 
 def strength(settings: Mapping[str, str]) -> float:
@@ -180,10 +200,11 @@ def from_words(words: Iterable[str]) -> RunOptions:
         seed = int(single.get("seed", "0"))
     except ValueError:
         raise UsageError(f"seed '{single['seed']}' is not a whole number") from None
-    python = single.get("server-python")
+    server, reference = (Path(single[key]) if single.get(key) else None for key in _PATHS)
     return RunOptions(
         profile=single.get("profile", "cpu"),
-        server_python=Path(python) if python else None,
+        server_python=server,
+        reference_python=reference,
         base_url=single.get("base-url", ""),
         reports=Path(single.get("reports", "reports")),
         seed=seed,

@@ -113,10 +113,15 @@ def _server_key(wish: Wish, profile: Profile) -> tuple[object, ...]:
 def server_spec(
     wish: Wish, adapters: Iterable[str], profile: Profile, options: RunOptions
 ) -> ServerSpec:
-    """The profile's flags, then the wish's; one LoRA slot for each adapter and one free."""
+    """The profile's flags, then the wish's; one LoRA slot for each adapter and two free.
+
+    One is for an adapter that is loaded while the server runs. The last stays empty: on a CPU the
+    base would take what was ever in it (known defect cpu-base-rows-last-slot), which is for the
+    isolation checks with every slot in use to find, and not for all others to run into.
+    """
     names = tuple(adapters)
     flags: dict[str, FlagValue | None] = {"dtype": profile.dtype, **profile.flags}
-    flags.setdefault("max-loras", len(names) + 1)
+    flags.setdefault("max-loras", len(names) + 2)
     flags.update(dict(wish.flags))
     if wish.probe:
         flags["enforce-eager"] = True
@@ -138,6 +143,11 @@ def server_spec(
 def max_lora_rank(profile: Profile) -> int:
     """The largest rank that a server of this profile takes; 16 is vLLM's own default."""
     return int(str(profile.flags.get("max-lora-rank", 16)))
+
+
+def flag_values(profile: Profile) -> dict[str, str | tuple[str, ...] | None]:
+    """What the profile alone gives each flag of a server."""
+    return {name: spelled(value) for name, value in profile.flags.items() if value is not False}
 
 
 def spelled(value: FlagValue | None) -> str | tuple[str, ...] | None:

@@ -13,17 +13,23 @@ from mm_lora.record import ServerRecord
 from mm_lora.server.process import VllmServer
 from mm_lora.server.remote import RemoteServer
 from mm_lora.server.spec import BASE, ServerSpec
+from mm_lora.timings import Timings
 
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a spec's server is started with; `repository`: named in place of the folder."""
+    """What a server is started with: its spec made to fit, and the folders that it reads.
 
+    `search`: folders in front of PYTHONPATH. `repository`: named in place of the checkpoint.
+    """
+
+    spec: ServerSpec
     checkpoint: Path
     adapters: Mapping[str, Path]
+    search: tuple[Path, ...] = ()
     repository: str = ""
 
 
@@ -49,8 +55,8 @@ class Started:
 class ServerPool:
     """Starts servers ahead of their first check and keeps the record of each for the report.
 
-    `prepare` builds the checkpoint and the adapters of a spec. `alone`: one server fills the GPUs,
-    so that the next one is started when the last one has ended.
+    `prepare` fits a spec to this vLLM and builds its checkpoint and adapters. `alone`: one server
+    fills the GPUs, so that the next one is started when the last one has ended.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class ServerPool:
         ready_timeout_s: float,
         request_timeout_s: float,
         say: Callable[[str], None],
+        timings: Timings,
         port: int | None = None,
         alone: bool = False,
     ) -> None:
@@ -72,6 +79,7 @@ class ServerPool:
         self._ready_timeout_s = ready_timeout_s
         self._request_timeout_s = request_timeout_s
         self._say = say
+        self._timings = timings
         self._port = port
         self._lock = threading.Lock()
         self._futures: dict[ServerSpec, Future[Started]] = {}
@@ -176,20 +184,17 @@ class ServerPool:
         refused: dict[str, ServerDied] = {}
         while True:
             names = tuple(name for name in spec.adapters if name not in refused)
+            fit = replace(prepared, spec=replace(prepared.spec, adapters=names))
             try:
-                return self._start_once(replace(spec, adapters=names), prepared, refused)
+                return self._start_once(fit, refused)
             except ServerDied as error:
                 if error.adapter is None:
                     raise
                 refused[error.adapter] = error
                 self._say(f"vLLM does not start with {error.adapter}; starting without it")
 
-    def _start_once(
-        self,
-        spec: ServerSpec,
-        prepared: Prepared,
-        refused: Mapping[str, ServerDied],
-    ) -> Started:
+    def _start_once(self, prepared: Prepared, refused: Mapping[str, ServerDied]) -> Started:
+        spec = prepared.spec
         with self._lock:
             number = len(self.records) + 1
             record = ServerRecord(spec=spec.as_json(), label=f"{number}-{spec.label}")
@@ -202,6 +207,7 @@ class ServerPool:
             checkpoint=prepared.checkpoint,
             adapters=prepared.adapters,
             repository=prepared.repository,
+            search=prepared.search,
             folder=folder,
             ready_timeout_s=self._ready_timeout_s,
             port=self._port,
@@ -215,9 +221,10 @@ class ServerPool:
         began = time.monotonic()
         self._say(f"starting vLLM for {spec.label}")
         try:
-            server.start()
-            record.command, record.environment = server.command, server.environment
-            server.wait_ready()
+            with self._timings.of("start server", record.label):
+                server.start()
+                record.command, record.environment = server.command, server.environment
+                server.wait_ready()
         except BaseException:
             server.stop()
             raise
@@ -230,7 +237,8 @@ class ServerPool:
 
     def _stop(self, started: Started) -> None:
         started.client.close()
-        started.server.stop()
+        with self._timings.of("stop server", started.record.label):
+            started.server.stop()
         with self._lock:
             if isinstance(started.server, VllmServer) and started.server in self._running:
                 self._running.remove(started.server)

@@ -50,6 +50,11 @@ class Profile:
         state or batch moves the last bits of every layer, in fp32 next to nothing."""
         return self.tolerance / 100 if self.dtype == "float32" else self.tolerance
 
+    @property
+    def platform(self) -> str:
+        """gpu or cpu, as known_defects.toml says it."""
+        return "gpu" if self.needs.gpus else "cpu"
+
 
 def names() -> list[str]:
     """The profiles that ship with the project."""

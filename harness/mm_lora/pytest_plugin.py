@@ -7,8 +7,6 @@ filled from its parameters.
 `@pytest.mark.last` puts it behind all others of its server.
 """
 
-import inspect
-import shlex
 import signal
 import sys
 import time
@@ -18,16 +16,18 @@ from typing import Any
 
 import pytest
 
-from mm_lora import defects, needs, skips
+from mm_lora import defects, needs
 from mm_lora import options as run_options
 from mm_lora.adapters_own import read_all
+from mm_lora.case_end import repeat_line, settled, verdict_of
+from mm_lora.case_marks import foreseen, planned_of
 from mm_lora.errors import ExitCode, MmLoraError
-from mm_lora.judging import Judge, NotPassed
-from mm_lora.lab import Foreseen, Lab, selected_models
+from mm_lora.judging import Judge
+from mm_lora.lab import Lab, selected_models
 from mm_lora.models import PUBLISHED
 from mm_lora.options import RunOptions
-from mm_lora.outcomes import Outcome, Verdict, exit_code
-from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank, part_of
+from mm_lora.outcomes import Outcome, exit_code
+from mm_lora.plan import Plan, Planned, make_plan, max_lora_rank, part_of
 from mm_lora.profiles import Profile, load
 from mm_lora.progress import Progress
 from mm_lora.record import Check
@@ -108,56 +108,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("model", list(models))
 
 
-def planned_of(item: pytest.Function, state: State) -> Planned:
-    """The check that a collected case will judge. Raises ValueError for a case without an id."""
-    mark = item.get_closest_marker("check")
-    if mark is None:
-        raise ValueError(f"{item.nodeid} has no @pytest.mark.check")
-    parameters: dict[str, Any] = dict(item.callspec.params) if hasattr(item, "callspec") else {}
-    texts = {name: getattr(value, "label", value) for name, value in parameters.items()}
-    model = str(parameters.get("model", ""))
-    wanted = not model or model in state.models or item.get_closest_marker("every_model")
-    wish = None
-    server = item.get_closest_marker("server")
-    if server is not None:
-        own = [parameters["own"]] if "own" in parameters else []
-        wish = Wish(
-            model=model,
-            adapters=(*server.kwargs.get("adapters", ()), *own),
-            flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
-            env=tuple(sorted(server.kwargs.get("env", {}).items())),
-            patches=tuple(server.kwargs.get("patches", ("auto",))),
-            probe=bool(server.kwargs.get("probe", False)),
-        )
-    check_id = mark.args[0].format(**texts)
-    skip = inapplicable(item, wish, state)
-    asked_for = state.options.full or asks_for(state.options, check_id)
-    return Planned(
-        id=check_id,
-        title=mark.kwargs["title"].format(**texts),
-        core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
-        wish=None if skip else wish,
-        skip=skip,
-        last=item.get_closest_marker("last") is not None,
-    )
-
-
-def inapplicable(item: pytest.Function, wish: Wish | None, state: State) -> str:
-    """Why a check cannot be judged with this profile, empty where it can."""
-    truths = [mark.args[0] for mark in item.iter_markers("truth")]
-    if wish is not None and wish.probe:
-        truths.append("rows")
-    if state.options.base_url and wish is not None and (wish.flags or wish.env):
-        return skips.text(skips.SkipReason.OWN_SERVER)
-    missing = [truth for truth in truths if truth not in state.profile.truths]
-    return skips.text(skips.OF_TRUTH[missing[0]]) if missing else ""
-
-
-def asks_for(options: RunOptions, check_id: str) -> bool:
-    """Whether a setting asks for a check that is not in the core: `--set soak=5` for the soak."""
-    return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
-
-
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """A case that cannot be imported would otherwise be missing without a word."""
     if report.failed:
@@ -174,7 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         assert isinstance(item, pytest.Function)
         if "own" in item.fixturenames and not state.own:
             continue  # pytest's stand-in for a case without parameters
-        planned = planned_of(item, state)
+        planned = planned_of(item, state.options, state.profile, state.models)
         if planned.id in by_id:
             raise ValueError(
                 f"two cases judge {planned.id}: {by_id[planned.id].nodeid}, {item.nodeid}"
@@ -231,7 +181,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         state.progress.expect(len(state.plan.checks))
         lab.save()
         if state.plan.specs:
-            lab.look_around()
+            with lab.timings.of("look around"):
+                lab.look_around()
             if state.options.base_url:
                 lab.attach(state.plan.specs)
                 return
@@ -239,20 +190,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             if "port" in state.options.settings:
                 PortReservation(int(state.options.settings["port"])).release()
             lab.pool.prefetch(state.plan.specs[0])
-            lab.foresee([one for item in session.items for one in _foreseen(item)])
+            asked = [item for item in session.items if not item.stash[PLANNED].skip]
+            lab.foresee([one for item in asked for one in foreseen(item)])
     except MmLoraError as error:
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))
-
-
-def _foreseen(item: pytest.Item) -> list[Foreseen]:
-    """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
-    mark = item.get_closest_marker("foresee")
-    if mark is None or item.stash[PLANNED].skip or not isinstance(item, pytest.Function):
-        return []
-    parameters = dict(item.callspec.params)
-    asks = mark.kwargs["asks"]
-    return list(asks(**{key: parameters[key] for key in inspect.signature(asks).parameters}))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -295,17 +237,19 @@ def pytest_runtest_makereport(
     ended_early = call.when == "setup" and call.excinfo is not None
     if state.lab is None or not (call.when == "call" or ended_early):
         return report
-    verdict = _verdict(item, call)
+    verdict = verdict_of(item.stash.get(JUDGE, None), call)
     planned = item.stash[PLANNED]
     spec = state.plan.server_of(planned.id)
-    outcome, defect = _settled(state, planned.id, verdict)
+    outcome, defect = settled(
+        state.defects, state.lab.run, state.options, state.profile.platform, planned.id, verdict
+    )
     check = Check(
         id=planned.id,
         title=planned.title,
         group=planned.id.partition("/")[0],
         server=spec.label if spec else None,
         duration_s=round(time.monotonic() - state.began, 3),
-        repeat=_repeat(state.options, planned.id),
+        repeat=repeat_line(state.options, planned.id),
         outcome=outcome,
         defect=defect,
         expected=verdict.expected,
@@ -334,44 +278,6 @@ def pytest_runtest_makereport(
     return report
 
 
-def _verdict(item: pytest.Item, call: pytest.CallInfo[None]) -> Verdict:
-    judge = item.stash.get(JUDGE, None)
-    if call.excinfo is None:
-        return judge.verdict() if judge else Verdict(outcome=Outcome.ERROR, reason="judged nothing")
-    error = call.excinfo.value
-    if isinstance(error, NotPassed):
-        return error.verdict
-    if isinstance(error, skips.NotApplicable):
-        return Verdict(outcome=Outcome.SKIP, reason=str(error))
-    if isinstance(error, pytest.skip.Exception):
-        return Verdict(outcome=Outcome.SKIP, reason=str(error.msg))
-    if isinstance(error, MmLoraError):
-        return Verdict(outcome=Outcome.ERROR, reason=str(error))
-    place = call.excinfo.traceback[-1]
-    file = str(place.path).rpartition("/")[2]
-    return Verdict(
-        outcome=Outcome.ERROR,
-        reason=f"{type(error).__name__}: {error} ({file}:{place.lineno + 1})",
-    )
-
-
-def _settled(state: State, check_id: str, verdict: Verdict) -> tuple[Outcome, str | None]:
-    """The outcome with the known defects in mind; with the fixes in, none is expected."""
-    assert state.lab is not None
-    version = state.lab.run.vllm.get("version")
-    if not version or state.options.with_fixes:
-        return verdict.outcome, None
-    platform = "gpu" if state.profile.needs.gpus else "cpu"
-    return defects.settle(verdict, check_id, version, platform, state.defects)
-
-
-def _repeat(options: RunOptions, check_id: str) -> str:
-    told = all(model in (*PUBLISHED, "all") for model in options.model)
-    without = ("only", "skip", "full", "set:shard", *(["model"] if told else []))
-    kept = options.command_line(without=without)
-    return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Stop what runs, settle the exit code and write every report."""
@@ -381,11 +287,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     lab = state.lab
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # nothing may keep a server from being stopped
-    lab.close()
+    with lab.timings.of("close"):
+        lab.close()
     run = lab.run
     code = exit_code(
         (c.outcome for c in run.checks),
-        stale=any(c.outcome is Outcome.FIXED_UPSTREAM for c in run.checks),
+        # With somebody's diff in, a defect that is gone is their good news, not our stale entry.
+        stale="diff" not in run.vllm
+        and any(c.outcome is Outcome.FIXED_UPSTREAM for c in run.checks),
         strict=state.options.strict,
     )
     if state.fatal is not None:

@@ -60,6 +60,7 @@ class Run:
     checks: list[Check] = field(default_factory=list)
     tables: dict[str, Any] = field(default_factory=dict)
     defects: list[dict[str, Any]] = field(default_factory=list)
+    timings: list[dict[str, Any]] = field(default_factory=list)
     duration_s: float = 0.0
     exit: ExitCode | None = None
     note: str = ""
@@ -99,4 +100,5 @@ class Run:
             "defects": self.defects,
             "limits": self.limits,
             **({"shard": self.shard} if self.shard else {}),
+            "timings": self.timings,
         }

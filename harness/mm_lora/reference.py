@@ -17,7 +17,10 @@ from mm_lora.environment import facts
 from mm_lora.resources import cache_dir, harness_dir
 from mm_lora.worker.client import WorkerClient
 
-_SOURCES = ("reference", "merging", "routing", "sparse_experts")
+_SOURCES = ("reference", "merging", "mistakes", "routing", "sparse_experts")
+
+QK_ROWS = "language-qk-rows-not-permuted"
+"""Foreseen for every vLLM: known from before this tool, and not yet mended anywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +43,14 @@ class Forced:
 
 
 class Reference:
-    """transformers in the worker's process. Asks it only when the cache has no answer."""
+    """transformers in the worker's process. Asks it only when the cache has no answer.
 
-    def __init__(self, worker: WorkerClient) -> None:
+    `predictors`: names of the known mistakes whose wrong values a check may ask for.
+    """
+
+    def __init__(self, worker: WorkerClient, predictors: Sequence[str] = (QK_ROWS,)) -> None:
         self._worker = worker
+        self._predictors = list(predictors)
         self._versions: list[Any] | None = None
 
     def forced(
@@ -70,7 +77,7 @@ class Reference:
                 for picture in request.pictures
             ],
             "count": request.max_tokens,
-            "predict": predict,
+            "predict": self._predictors if predict else [],
             "peft": peft,
         }
         subject = [checkpoint.name, _digest(adapter) if adapter else None, self._made_by()]

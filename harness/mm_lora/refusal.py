@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mm_lora.lab import Lab
 
 PICTURE = Picture(width=336, height=336)
+WITNESSES = ("vision-adapter", "language-v_proj")
 COLUMNS = ["model", "adapter", "a user should get", "HTTP", "vLLM says", "effect", "others"]
 _before: "WeakKeyDictionary[Served, dict[str, Answer]]" = WeakKeyDictionary()
 
@@ -76,10 +77,11 @@ def effect_of(served: Served, check: "Judge", answer: Answer) -> str:
 
 
 def witnesses(served: Served, *, afresh: bool = False) -> dict[str, Answer]:
-    """The base and the server's own adapters, each asked from empty caches; the first are kept."""
+    """The base and one good adapter, each asked from empty caches; the first answers are kept."""
     known = _before.get(served)
     if known is None or afresh:
-        names = (served.base, *served.spec.adapters[:1])
+        good = next(name for name in WITNESSES if name in served.spec.adapters)
+        names = (served.base, good)
         now = {name: served.ask_cold(asked(name)) for name in names}
         if known is None:
             _before[served] = now
@@ -96,6 +98,8 @@ def unharmed(served: Served, check: "Judge", name: str) -> str:
     try:
         for other, answer in before.items():
             check.equal([], answer.problems(asked(other), None), f"{other} did not answer before")
+            truth = served.forced(asked(other), answer)
+            check.unchanged(truth.adapted, answer.logprobs, tolerance=check.tolerance)
             same = (answer.token_ids, answer.logprobs) == (
                 now[other].token_ids,
                 now[other].logprobs,
@@ -129,7 +133,8 @@ def judge_refused(
         offered.effect or "none",
         "harmed",
     ]
-    empty = {"title": "Bad and unusual adapters", "columns": COLUMNS, "rows": []}
+    title = "Bad and unusual adapters"
+    empty = {"title": title, "columns": COLUMNS, "rows": [], "brief": False}
     lab.run.tables.setdefault("refusal", empty)["rows"].append(row)
     row[-1] = unharmed(served, check, name)
     if not says:

@@ -58,11 +58,11 @@ class Served:
 
     def ask_again(self, request: Request) -> Answer:
         """A fresh answer, not kept."""
-        return self._noted(request, self.lab.ask(self.spec, request))
+        return self._noted(request, self.lab.asker.ask(self.spec, request))
 
     def ask_after(self, request: Request, prepare: Callable[[], None]) -> Answer:
         """As `ask_again`; a fresh server in place of a dead one is prepared before it is asked."""
-        return self._noted(request, self.lab.ask(self.spec, request, prepare))
+        return self._noted(request, self.lab.asker.ask(self.spec, request, prepare))
 
     def ask_cold(self, request: Request) -> Answer:
         """A fresh answer from empty caches: such answers may be compared exactly."""
@@ -85,7 +85,7 @@ class Served:
 
         `delays`: seconds that each of them waits before it is sent.
         """
-        answers = self.lab.ask_all(self.spec, requests, delays)
+        answers = self.lab.asker.ask_all(self.spec, requests, delays)
         return [self._noted(*pair) for pair in zip(requests, answers, strict=True)]
 
     def forced(
@@ -167,8 +167,9 @@ class Served:
 
     @property
     def pids(self) -> list[int]:
-        """The server's processes: API server, engine core, workers."""
-        return [int(row["pid"]) for row in self._own_server(SkipReason.OWN_SERVER).processes]
+        """API server, engine core and workers; vLLM's passing processes (role `other`) are not."""
+        rows = self._own_server(SkipReason.OWN_SERVER).processes
+        return [int(row["pid"]) for row in rows if row["role"] != "other"]
 
     def log_text(self) -> str:
         """The server's log so far."""

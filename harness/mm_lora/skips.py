@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from mm_lora.errors import MmLoraError
+
 
 class SkipReason(StrEnum):
     """The first word of a skipped check's `reason`."""
@@ -15,6 +17,7 @@ class SkipReason(StrEnum):
     NO_CACHE_RESET = "no-cache-reset"
     NO_ADAPTER = "no-adapter"
     NO_CONFIG = "no-config"
+    NO_FLAG = "no-flag"
     NO_MEANING = "no-meaning"
 
 
@@ -27,6 +30,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_CACHE_RESET: "the server does not let its caches be emptied",
     SkipReason.NO_MEANING: "the weights of a miniature are random, and so are its words",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
+    SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",
 }
 
@@ -36,7 +40,7 @@ OF_TRUTH: Mapping[str, SkipReason] = {
 }
 
 
-class NotApplicable(Exception):
+class NotApplicable(MmLoraError):
     """Ends a case with outcome `skip`."""
 
     def __init__(self, reason: SkipReason, detail: str = "") -> None:

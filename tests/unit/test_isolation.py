@@ -215,7 +215,9 @@ class Scripted(Traffic):
     def burst(self, requests: Sequence[Request], **_: Any) -> Seen:
         self.bursts += 1
         wrong = Wrong(request=requests[0], error=1.0, like=None)
-        return Seen(requests=len(requests), wrong=(wrong,) if self.bursts == self.bad else ())
+        met = Batches(language=int(self.bursts > 2))
+        found = (wrong,) if self.bursts == self.bad else ()
+        return Seen(requests=len(requests), wrong=found, batches=met)
 
 
 def test_a_failure_is_stored_and_read_back(tmp_path: Path) -> None:
@@ -234,9 +236,10 @@ def test_a_failure_is_stored_and_read_back(tmp_path: Path) -> None:
 
 
 def test_a_soak_ends_with_its_time() -> None:
-    seen, _ = soak.run(Scripted(bad=0), soak.waves("0", ("base",)), seconds=0.05)
-    assert seen.requests
-    assert not seen.wrong
+    for seconds in (0.05, 0.0):  # without any time left it still waits for a batch
+        seen, _ = soak.run(Scripted(bad=0), soak.waves("0", ("base",)), seconds=seconds)
+        assert seen.batches.language
+        assert not seen.wrong
 
 
 def test_a_file_that_is_no_traffic_is_refused(tmp_path: Path) -> None:

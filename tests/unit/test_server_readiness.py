@@ -67,6 +67,13 @@ def test_every_rank_must_report() -> None:
     check_reports(TWO, [API, ENGINE, WORKER, report("worker", 2)])
 
 
+def test_a_fast_engine_core_must_have_made_its_worker() -> None:
+    fast = report("api-server", start="fast")
+    with pytest.raises(PatchError, match="1 of 1 workers"):
+        check_reports(SPEC, [fast, report("engine-core", holds_worker=True)])
+    check_reports(SPEC, [fast, report("engine-core", holds_worker=True, made_worker=True)])
+
+
 def test_one_gpu_has_its_worker_in_the_engine_core() -> None:
     check_reports(SPEC, [API, report("engine-core", holds_worker=True, platform="cuda")])
 

@@ -19,6 +19,7 @@ class Peak:
 
     own: int = 0
     tree: int = 0
+    samples: int = 0
 
 
 def run_sampled(command: Sequence[str]) -> tuple[int, str, Peak]:
@@ -30,6 +31,7 @@ def run_sampled(command: Sequence[str]) -> tuple[int, str, Peak]:
     def sample() -> None:
         while not ended.wait(_EVERY_S):
             peak.own = max(peak.own, high_water(process.pid))
+            peak.samples += 1
             peak.tree = max(peak.tree, sum(map(proportional, descendants(process.pid))))
 
     thread = threading.Thread(target=sample, daemon=True)

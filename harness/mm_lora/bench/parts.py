@@ -5,14 +5,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mm_lora import adapter_sets, profiles
 from mm_lora.adapters import STANDARD
-from mm_lora.asking import DICE_QUESTION, Picture, Request
-from mm_lora.bench.memory import run_sampled
-from mm_lora.bench.rows import Row, from_report, median_ratio
+from mm_lora.asking import DICE_QUESTION, Answer, Picture, Request
+from mm_lora.bench.memory import Peak, run_sampled
+from mm_lora.bench.rows import Row, median_ratio, middle_half
 from mm_lora.build import Builder
 from mm_lora.client import Client
 from mm_lora.errors import TroubleError
@@ -46,7 +51,7 @@ def command_line() -> list[Row]:
     tool = [str(PYTHON), "-m", "mm_lora.cli"]
     bare = best([str(PYTHON), "-c", BARE])
     shown = best([*tool, "--help"]) / bare
-    listed = best([*tool, "list"], 3) / bare
+    listed = best([*tool, "list"]) / bare
     return [
         Row(name="importing typer and rich", value=bare, unit="s"),
         Row(name="`--help` / that import", value=shown, unit="×", aim=3),
@@ -60,7 +65,7 @@ def set_up() -> list[Row]:
     if not (harness_dir().parent / "Makefile").exists():
         return []
     seconds = best([str(PYTHON), str(install), "--venv", sys.prefix], 3)
-    return [Row(name="set-up, second call", value=seconds, unit="s")]
+    return [Row(name="second call of `make setup`, which does nothing", value=seconds, unit="s")]
 
 
 def building(say: Callable[[str], None]) -> list[Row]:
@@ -80,20 +85,26 @@ def building(say: Callable[[str], None]) -> list[Row]:
     ]
 
 
+@cache
+def built(say: Callable[[str], None]) -> tuple[Path, Mapping[str, Path]]:
+    """Checkpoint and adapters from the cache; asked once, since the worker's imports take long."""
+    with Builder(PYTHON, say) as builder:
+        scout = resolve("scout")
+        found = builder.adapters(scout, [adapter_sets.named(name) for name in ADAPTERS])
+        return builder.checkpoint(scout), {name: one.path for name, one in found.items()}
+
+
 def server(start: str, *, probe: bool = False, say: Callable[[str], None]) -> VllmServer:
     """The dice checks' server, not started."""
     profile = profiles.load("cpu")
     options = RunOptions(settings={"start": start})
     spec = server_spec(Wish(model="scout", probe=probe), ADAPTERS, profile, options)
-    with Builder(PYTHON, say) as builder:
-        scout = resolve("scout")
-        built = builder.adapters(scout, [adapter_sets.named(name) for name in ADAPTERS])
-        checkpoint = builder.checkpoint(scout)
+    checkpoint, adapters = built(say)
     return VllmServer(
         spec,
         python=PYTHON,
         checkpoint=checkpoint,
-        adapters={name: adapter.path for name, adapter in built.items()},
+        adapters=adapters,
         folder=Path(tempfile.mkdtemp(prefix="server-", dir=cache_dir())),
         ready_timeout_s=profile.ready_timeout_s,
     )
@@ -105,8 +116,8 @@ def one_server(start: str, say: Callable[[str], None]) -> tuple[list[Row], float
     began = time.monotonic()
     with running:
         ready = time.monotonic() - began
-        client = Client(running.base_url, 120)
-        client.ask(Request(model=BASE, text=DICE_QUESTION, pictures=(DICE,)))
+        with closing(Client(running.base_url, 120)) as client:
+            client.ask(Request(model=BASE, text=DICE_QUESTION, pictures=(DICE,)))
         answered = time.monotonic() - began
         ended = time.monotonic()
     stopped = time.monotonic() - ended
@@ -120,63 +131,121 @@ def one_server(start: str, say: Callable[[str], None]) -> tuple[list[Row], float
     return rows, ready, answered
 
 
-def verify(
-    arguments: Iterable[str], plain_s: float, *, aim: float | None = None, note: str = ""
-) -> list[Row]:
-    """A real `mm-lora verify`: its parts, its time beside a plain start, its memory."""
-    words = list(arguments)
-    with tempfile.TemporaryDirectory(prefix="mm-lora-bench-") as reports:
-        command = [str(PYTHON), "-m", "mm_lora.cli", "verify", "--reports", reports, *words]
-        began = time.monotonic()
-        code, output, peak = run_sampled(command)
-        seconds = time.monotonic() - began
-        if code:
-            raise TroubleError(f"verify ended with {code}", output[-2000:])
-        report = json.loads(Path(reports, "latest", "report.json").read_text(encoding="utf-8"))
-    name = " ".join(["verify", *words])
+@dataclass(frozen=True)
+class Verified:
+    """A real `mm-lora verify` that ended: its words, wall seconds, peak of memory, report."""
+
+    name: str
+    seconds: float
+    peak: Peak
+    report: dict[str, Any]
+
+
+def verify(arguments: Sequence[str], runs: Path) -> Verified:
+    """Run it as a user would. Its outcome is noted, not judged; TroubleError without a report."""
+    command = [str(PYTHON), "-m", "mm_lora.cli", "verify", "--reports", str(runs), *arguments]
+    began_at = datetime.now(UTC)
+    began = time.monotonic()
+    code, output, peak = run_sampled(command)
+    seconds = time.monotonic() - began
+    file = runs / "latest" / "report.json"
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        report = {}
+    fresh = report and datetime.fromisoformat(report["started"]) >= began_at.replace(microsecond=0)
+    if not fresh or not report["finished"] or not report["checks"]:
+        raise TroubleError(f"verify ended with {code} and no report: {output[-2000:]}")
+    return Verified(" ".join(["verify", *arguments]), seconds, peak, report)
+
+
+def beside(run: Verified, plain_s: float, note: str = "", *, aim: float | None = None) -> list[Row]:
+    """The whole command's time, and what it is of a plain start with one answer."""
+    servers = len(run.report["servers"])
+    notes = [f"{len(run.report['checks'])} checks, {servers} server{'s' * (servers != 1)}", note]
+    if run.report["exit_code"]:
+        notes.append(f"ended with {run.report['exit_code']}")
+    told = ", ".join(filter(None, notes))
+    ratio = run.seconds / plain_s
+    inside = run.report["duration_s"]
     return [
-        *from_report(report),
-        Row(name=f"`{name}`", value=seconds, unit="s", note=note),
+        Row(name=f"`{run.name}`", value=run.seconds, unit="s", note=told),
+        Row(name="of it before and after the run itself", value=run.seconds - inside, unit="s"),
         Row(
-            name=f"`{name}` / one plain start with one answer",
-            value=seconds / plain_s,
+            name=f"`{run.name}` / one plain start with one answer",
+            value=ratio,
             unit="×",
             aim=aim,
             note=note,
         ),
-        Row(name="harness process, most", value=peak.own / 1e6, unit="MB", aim=150),
-        Row(name="whole run, most", value=peak.tree / 1e6, unit="MB", aim=4000),
+    ]
+
+
+def memory(run: Verified) -> list[Row]:
+    """The most memory of a run with one server."""
+    return [
+        Row(name="harness process, peak RSS", value=run.peak.own / 1e6, unit="MB", aim=150),
+        Row(
+            name="whole run with one server, peak PSS",
+            value=run.peak.tree / 1e6,
+            unit="MB",
+            aim=4000,
+            note=f"{run.peak.samples} samples of the process tree",
+        ),
     ]
 
 
 def probe_cost(say: Callable[[str], None], rounds: int = 20) -> list[Row]:
-    """The same requests in turn with and without the row probe; the answers must be the same."""
+    """The same requests in turn with and without the row probe; the answers must be the same.
+
+    Every other pair begins with the other server: the threads of the one that has just answered
+    spin for a while and slow the next.
+    """
     requests = [
         Request(model=name, text=f"{DICE_QUESTION} {n}", pictures=(DICE,))
         for n in range(rounds)
         for name in (BASE, "all")
     ]
-    pairs = []
-    with server("auto", probe=True, say=say) as probed, server("auto", say=say) as bare:
-        clients = [Client(one.base_url, 120) for one in (probed, bare)]
-        for client in clients:
-            client.ask(requests[0])
-        for request in requests:
-            seconds, answers = [], []
+    with ExitStack() as stack:
+        clients = []
+        for probe in (True, False):
+            running = stack.enter_context(server("auto", probe=probe, say=say))
+            clients.append(stack.enter_context(closing(Client(running.base_url, 120))))
+        for request in requests[:2]:  # the first picture of each model takes seconds
             for client in clients:
+                client.ask(request)
+        pairs, differing = [], 0
+        for number, request in enumerate(requests[2:]):
+            took: dict[int, tuple[float, Answer]] = {}
+            for side in (0, 1) if number // 2 % 2 else (1, 0):
                 began = time.monotonic()
-                answers.append(client.ask(request))
-                seconds.append(time.monotonic() - began)
-            if answers[0].logprobs != answers[1].logprobs:
-                raise TroubleError(f"the probe changes an answer of '{request.model}'")
-            pairs.append((seconds[0], seconds[1]))
-    note = f"{len(requests)} requests, answers bit-identical"
+                answer = clients[side].ask(request)
+                took[side] = (time.monotonic() - began, answer)
+            differing += not same(took[0][1], took[1][1])
+            pairs.append((took[0][0], took[1][0]))
+    low, high = middle_half(pairs)
     return [
         Row(
             name="answer with probe / without, median",
             value=median_ratio(pairs),
             unit="×",
             aim=1.03,
-            note=note,
-        )
+            note=f"{len(pairs)} pairs of requests, the middle half {low:.2f} – {high:.2f}",
+        ),
+        Row(
+            name="answers that the probe changes",
+            value=differing,
+            unit=f"of {len(pairs)}",
+            aim=0,
+            note="tokens and logprobs, to the last bit",
+        ),
     ]
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Both are good answers with the same tokens and logprobs, bit for bit."""
+    return (
+        one.status == other.status == 200
+        and bool(one.token_ids)
+        and (one.token_ids, one.logprobs) == (other.token_ids, other.logprobs)
+    )

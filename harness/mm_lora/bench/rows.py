@@ -1,8 +1,12 @@
 """The rows of a bench as values: what was measured and what was aimed at, as table and JSON."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +31,28 @@ class Row:
         verdict = {None: "", True: "met", False: "not met"}[self.met]
         return (
             self.name,
-            f"{self.value:.3g} {self.unit}",
+            f"{short(self.value)} {self.unit}",
             f"{aim} {verdict}".strip(),
             self.note,
         )
 
 
+def short(value: float) -> str:
+    """Three digits, never with an exponent: 2840, 12.3, 0.0123; counts as they are."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
 def from_report(report: dict[str, Any]) -> list[Row]:
-    """Server starts and each group's seconds, from a run's report.json."""
-    rows = [
-        Row(name=f"server ready: {server['label']}", value=server["ready_s"], unit="s")
-        for server in report["servers"]
-        if server["ready_s"] is not None
-    ]
+    """The run's timed parts, servers among them, and each group's seconds, from report.json."""
+    rows = []
+    for part in report["timings"]:
+        name = " ".join(filter(None, (part["part"], part["what"])))
+        note = f"{part['began_s']:.1f} – {part['ended_s']:.1f} s of the run"
+        if part["times"] > 1:
+            note += f", {part['times']} times"
+        rows.append(Row(name=name, value=part["seconds"], unit="s", note=note))
     for group in dict.fromkeys(check["group"] for check in report["checks"]):
         mine = [check for check in report["checks"] if check["group"] == group]
         seconds = sum(check["duration_s"] for check in mine)
@@ -49,9 +62,25 @@ def from_report(report: dict[str, Any]) -> list[Row]:
 
 def median_ratio(pairs: Sequence[tuple[float, float]]) -> float:
     """The median of a/b; each pair was measured side by side, so that other load falls on both."""
-    ratios = sorted(a / b for a, b in pairs)
-    middle = len(ratios) // 2
-    return ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
+    return statistics.median(a / b for a, b in pairs)
+
+
+def middle_half(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The quartiles of a/b: how far the median can be trusted."""
+    low, _, high = statistics.quantiles(a / b for a, b in pairs)
+    return low, high
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """For a terminal."""
+    shown = Table(box=None, pad_edge=False)
+    sides: tuple[Literal["left", "right"], ...] = ("left", "right", "left", "left")
+    for title, justify in zip(("", "measured", "aim", ""), sides, strict=True):
+        shown.add_column(title, justify=justify, overflow="fold")
+    for row in rows:
+        style = "yellow" if row.met is False else None
+        shown.add_row(*map(escape, row.cells), style=style)
+    return shown
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -12,21 +12,38 @@ from . import (
     load_in_place,
     moe_experts,
     mutants,
+    one_layer_one_name,
+    peft_patterns,
     peft_type,
     resolver_config,
     resolver_root,
+    rpc_replies,
     silent_rows,
+    target_modules,
     tenant_mutants,
     unapplied,
 )
-from .llama4 import data_encoder, patch_rows, picture_mutants, qk_lora, unfold
+from .llama4 import (
+    data_encoder,
+    patch_rows,
+    picture_mutants,
+    qk_lora,
+    router_weight,
+    tower_lora,
+    unfold,
+)
 from .llama4 import mutants as count_mutants
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
     unfold.PATCH,
     moe_experts.PATCH,
+    router_weight.PATCH,
+    target_modules.PATCH,
+    tower_lora.PATCH,
     qk_lora.PATCH,
+    one_layer_one_name.PATCH,
+    peft_patterns.PATCH,
     unapplied.PATCH,
     adapter_tensors.PATCH,
     peft_type.PATCH,
@@ -39,6 +56,7 @@ PATCHES: tuple[Patch, ...] = (
     resolver_config.PATCH,
     kv_zeroing.PATCH,
     base_rows.PATCH,
+    rpc_replies.PATCH,
     patch_rows.PATCH,
     *data_encoder.PATCHES,
     *mutants.PATCHES,

@@ -21,7 +21,7 @@ PATCH = Patch(
     versions=">=0.28",
     modules=(MODULE,),
     apply=_apply,
-    reason="attention reads the rest of a last block and weighs it with 0; where an adapter has "
-    "left NaN there, 0 · NaN makes every later answer from that block NaN, the base's too",
+    reason="a block that is given to another request keeps the old values behind that one's end; "
+    "where an adapter left NaN there, every later answer is NaN, the base's too",
     upstream=("50002", "50283"),
 )

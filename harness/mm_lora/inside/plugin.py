@@ -1,5 +1,6 @@
 """vLLM's way in: entry points that every vLLM process loads; reads the config, applies, reports."""
 
+import contextlib
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from . import fast_start, hooks, torchvision_schemas, watchdog
 from .registry import Patch, select
-from .report import API_SERVER, WORKER_MODULES, Report
+from .report import API_SERVER, ONE_PROCESS, WORKER_MODULES, Report
 
 CONFIG_VARIABLE = "MM_LORA_INSIDE"
 _registered_in = 0
@@ -51,7 +52,23 @@ def register() -> None:
         report.error(f"{type(error).__name__}: {error}")
     for name in WORKER_MODULES:
         hooks.when_imported(name, lambda _: report.write())
+    hooks.when_imported(ONE_PROCESS, lambda module: _note_worker(module, report))
     report.write()
+
+
+def _note_worker(module: ModuleType, report: Report) -> None:
+    """Note when this process makes the worker in itself: a fast start has its modules anyway."""
+
+    def make(original: Any) -> Any:
+        def _init_executor(self: Any) -> Any:
+            report.notes["made_worker"] = True
+            report.write()
+            return original(self)
+
+        return _init_executor
+
+    with contextlib.suppress(hooks.HookGone):  # then the worker is missed, and that is an error
+        hooks.replace(module, "UniProcExecutor._init_executor", make)
 
 
 def apply_patches(wanted: list[str], report: Report, version: str, platform: str) -> None:

@@ -4,6 +4,7 @@ Every hook on the way of a request reads a shape and appends a tuple. Nothing of
 but, once an adapter is activated, the size of what each layer then holds of it.
 """
 
+import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from .probe_file import write_once
 from .probe_records import Call, Mapped, longest_prefix, runs_of
+from .target_modules import VARIABLE as TARGETS_VARIABLE
 
 KINDS = {"language_model": "language", "connector": "connector", "tower_model": "tower"}
 
@@ -188,7 +190,9 @@ class Layers:
     def _why_not(self, path: str) -> str:
         if self._manager._get_punica_wrapper(path) is None:
             return "no punica wrapper fits its path"
-        targets = getattr(self._manager.lora_config, "target_modules", None)
+        # Before vLLM 0.20 there is no such flag, and a compat patch stands for it.
+        own = os.environ.get(TARGETS_VARIABLE)
+        targets = own or getattr(self._manager.lora_config, "target_modules", None)
         matches: Callable[[str], bool] | None = getattr(
             self._manager, "_match_target_modules", None
         )

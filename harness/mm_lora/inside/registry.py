@@ -7,7 +7,7 @@ from types import ModuleType
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-GROUPS = {"auto": "compat", "fixes": "fix"}
+GROUPS = {"auto": "compat", "feature": "feature", "fixes": "fix"}
 """What stands for all patches of a kind that fit."""
 
 KINDS = ("compat", "feature", "fix", "mutant")
@@ -60,7 +60,7 @@ def select(
     wanted: Sequence[str], patches: Iterable[Patch], version: str, platform: str
 ) -> list[Patch]:
     """The patches of a server spec, in the catalogue's order; "auto" is every compat one that fits,
-    "fixes" every fix.
+    "feature" every feature, "fixes" every fix.
 
     Raises UnknownPatch for an id that nobody has, or one named by id that does not fit.
     """

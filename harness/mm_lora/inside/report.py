@@ -13,6 +13,8 @@ _API_MODULES = ("vllm.entrypoints.openai.api_server", "fast_start")
 # A worker lives in the engine core's process where one GPU is enough (UniProcExecutor).
 WORKER_MODULES = ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.cpu_worker")
 
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor"
+
 
 def role() -> str:
     """What this process is to vLLM, from multiprocessing's name of it or from its command line."""

@@ -28,4 +28,5 @@ PATCH = Patch(
     apply=_apply,
     reason="filesystem_resolver.py::_get_lora_req_from_path takes keys of adapter_config.json for "
     "granted",
+    upstream=("53461",),
 )

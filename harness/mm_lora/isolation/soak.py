@@ -47,7 +47,7 @@ def waves(seed: str, tenants: Sequence[str]) -> Iterator[Wave]:
 
 def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen, list[Wave]]:
     """Send wave after wave until the time is over, `planned` ends, or an answer is wrong
-    for a reason that no known defect gives.
+    for a reason that no known defect gives; in any case until requests have met.
 
     Returns what was seen, and the last waves: KEPT requests of them or a few more.
     """
@@ -62,7 +62,8 @@ def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen
         traffic.learn(wave.requests)
         end += time.monotonic() - began  # what answers are compared with is no traffic
         seen += traffic.burst(wave.requests, delays=wave.delays, resets=wave.resets)
-        if seen.unforeseen or time.monotonic() >= end:
+        over = time.monotonic() >= end and seen.batches.language > 0
+        if seen.unforeseen or over:
             break
     return seen, list(last)
 

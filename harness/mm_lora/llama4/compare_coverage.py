@@ -16,6 +16,8 @@ from mm_lora.llama4.modules import ModuleGroup, group_of
 from mm_lora.probe_records import AdapterUse, Worker
 
 JOB = "linear-modules"
+UNASKED = "tensors in the file"
+SECOND_NAME, TWO_NAMES = ".experts._shared_experts.", "shared-expert-has-two-names"
 WRAPPED_COLUMNS = ("model", "group", "wrapped layers of vLLM", "layers", "wrapper", "PEFT modules")
 LEFT_COLUMNS = ("model", "module of transformers", "modules", "group", "reason in vLLM")
 _PACKED = {
@@ -71,12 +73,19 @@ def adapter_mismatches(
         if len(layers) != 1
     ]
     found += [Mismatch(tensor, "layers that use it", 1, "none") for tensor in used.ignored]
-    found += [Mismatch(path, "tensors in the file", "some", "none") for path in used.unasked]
+    found += [Mismatch(path, UNASKED, "some", "none") for path in used.unasked]
     expected = {row["group"]: (row["modules"], row["tensors"]) for row in coverage}
     observed = used_by_group(used.used)
     if expected != observed:
         found.append(Mismatch(use.adapter, "modules and tensors per group", expected, observed))
     return found
+
+
+def foreseen(found: Sequence[Mismatch]) -> tuple[str, ...]:
+    """The predictor that explains all of `found`: layers with a second name, under which no
+    adapter has a tensor. Empty for anything else."""
+    second = (one.what == UNASKED and SECOND_NAME in one.where for one in found)
+    return (TWO_NAMES,) if found and all(second) else ()
 
 
 def used_by_group(used: Iterable[str]) -> dict[str, tuple[int, int]]:

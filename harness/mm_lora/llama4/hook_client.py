@@ -96,13 +96,15 @@ def ask_hooks(
     python: Path,
     questions: Sequence[HookQuestion],
     *,
-    mutants: Sequence[str] = (),
+    patches: Sequence[str] = (),
+    search: Sequence[Path] = (),
     timeout_s: float = 180,
     say: Callable[[str], None] = lambda line: None,
 ) -> HookAnswers:
     """Ask the vLLM of interpreter `python`; TroubleError with its last lines if it cannot.
 
-    `mutants`: seeded mistakes to put into its class first, to see that the comparison finds them.
+    `patches`: what to put into its class first: the feature, or a seeded mistake that the
+    comparison must find. `search`: folders in front of PYTHONPATH.
     """
     asked = {
         "models": [
@@ -114,7 +116,7 @@ def ask_hooks(
             }
             for question in questions
         ],
-        "mutants": list(mutants),
+        "patches": list(patches),
     }
     say(f"asking vLLM's Llama 4 class about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
@@ -124,7 +126,7 @@ def ask_hooks(
             Path(folder) / PACKAGE,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        out = _run(python, json.dumps(asked), folder, timeout_s)
+        out = _run(python, json.dumps(asked), [folder, *map(str, search)], timeout_s)
     return parse(json.loads(out))
 
 
@@ -148,8 +150,8 @@ def parse(answer: Mapping[str, Any]) -> HookAnswers:
     )
 
 
-def _run(python: Path, question: str, folder: str, timeout_s: float) -> str:
-    search = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) -> str:
+    search = os.pathsep.join(filter(None, (*folders, os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [str(python), "-m", MODULE],
         stdin=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mm_lora.report import defect_entries, dotplot
+from mm_lora.report import defect_entries, dotplot, vllm_lines
 from mm_lora.report.terminal import short
 
 
@@ -18,6 +18,8 @@ def render(report: dict[str, Any]) -> str:
         f"mm-lora {report['tool']['version']} · started {report['started']}",
         "",
     ]
+    said = vllm_lines.lines(vllm)
+    lines += [*(f"- {line}" for line in said), ""] if said else []
     if report.get("defects"):
         lines += ["## Known defects", ""]
     for entry in report.get("defects", []):

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mm_lora.report import vllm_lines
+
 STYLES = {
     "pass": "green",
     "fail": "bold red",
@@ -40,6 +42,8 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
         f" {vllm.get('version') or 'unknown'}, exit code {report['exit_code']})",
         highlight=False,
     )
+    for line in vllm_lines.lines(vllm):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     for limit in report.get("limits", ()):
         console.print(f"cannot see: {escape(limit)}", highlight=False, style="dim", soft_wrap=True)
     if report.get("note"):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mm_lora.server.spec import BASE, ServerSpec
@@ -51,18 +51,19 @@ def build_environment(
     config: Path,
     working_folder: Path,
     temporary: Path,
+    search: Sequence[Path] = (),
 ) -> dict[str, str]:
     """The variables that the harness sets on top of the caller's environment.
 
-    The plugin's folder goes in front of the caller's PYTHONPATH, whose relative entries are made
-    absolute since the server runs in a folder of its own. The plugin's name is appended to
+    The plugin's folder and `search` go in front of the caller's PYTHONPATH, whose relative entries
+    are made absolute since the server runs in a folder of its own. The plugin's name is appended to
     VLLM_PLUGINS where the caller set it; setting it otherwise would switch off all other plugins.
     `temporary` is removed with the server: killed processes leave sockets and files there.
     """
     environment = dict(DEFAULT_ENVIRONMENT)
     environment["TMPDIR"] = str(temporary)
     environment.update(spec.env)
-    paths = [str(plugin_folder)]
+    paths = [str(plugin_folder), *map(str, search)]
     theirs = environment.get("PYTHONPATH") or caller.get("PYTHONPATH", "")
     paths += [str(working_folder / entry) for entry in theirs.split(os.pathsep) if entry]
     environment["PYTHONPATH"] = os.pathsep.join(paths)

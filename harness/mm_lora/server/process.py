@@ -4,7 +4,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,8 @@ class VllmServer:
 
     `adapters` names the folder of each adapter of the spec. `repository`: the name of a downloaded
     model, which vLLM is told in place of its folder `checkpoint`. `port` None takes a free one.
-    Times are in seconds. `keep` leaves the server running when the harness ends, for a post-mortem.
+    Times are in seconds. `search`: folders in front of PYTHONPATH. `keep` leaves the server running
+    when the harness ends, for a post-mortem.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class VllmServer:
         port: int | None = None,
         say: Callable[[str], None] | None = None,
         keep: bool = False,
+        search: Sequence[Path] = (),
     ) -> None:
         self.spec = spec
         self.folder = folder.absolute()
@@ -63,6 +65,7 @@ class VllmServer:
         self._grace_s = grace_s
         self._say = say or (lambda _: None)
         self._keep = keep
+        self._search = tuple(search)
         self._config = self.folder / "inside.json"
         self._group: ProcessGroup | None = None
         self._reservation: PortReservation | None = None
@@ -218,6 +221,7 @@ class VllmServer:
             config=self._config,
             working_folder=Path.cwd(),
             temporary=self._group.temporary,
+            search=self._search,
         )
         changes = " ".join(f"{key}={shlex.quote(v)}" for key, v in self.environment.items())
         self._say(f"{changes} {shlex.join(self.command)}")

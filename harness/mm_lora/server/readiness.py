@@ -73,12 +73,12 @@ def check_reports(spec: ServerSpec, reports: list[dict[str, Any]]) -> None:
         if not any(report["role"] == role for report in reports):
             raise _silent(f"the {role}")
     workers = [report for report in reports if report["role"] == "worker"]
-    if not workers and start_mode(reports) != "fast":
-        # One GPU needs no process of its own. (A fast start has the worker's modules everywhere.)
+    if not workers:
+        # One GPU needs no process of its own, nor does a CPU before vLLM 0.20. A fast start has the
+        # worker's modules everywhere: there the engine core must have made one.
+        proof = "made_worker" if start_mode(reports) == "fast" else "holds_worker"
         workers = [
-            report
-            for report in reports
-            if report["role"] == "engine-core" and report["holds_worker"]
+            report for report in reports if report["role"] == "engine-core" and report.get(proof)
         ]
     wanted = workers_wanted(spec)
     if len(workers) < wanted:

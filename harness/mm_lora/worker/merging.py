@@ -7,7 +7,7 @@ taken from PEFT, whose unloading does not restore a base exactly.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ def scale_of(config: Mapping[str, Any], path: str) -> float:
     rank = _pattern(config.get("rank_pattern") or {}, path, config["r"])
     alpha = _pattern(config.get("alpha_pattern") or {}, path, config["lora_alpha"])
     return float(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def pattern_error(folder: Path, paths: Iterable[str]) -> dict[str, float]:
+    """By module path: its scale by the adapter's own r and lora_alpha, over its true scale."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    plain = {**config, "rank_pattern": {}, "alpha_pattern": {}}
+    return {path: scale_of(plain, path) / scale_of(config, path) for path in paths}
 
 
 def _pattern(patterns: Mapping[str, float], path: str, default: float) -> float:

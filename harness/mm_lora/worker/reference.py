@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mm_lora.worker import merging
+from mm_lora.worker import merging, mistakes
 from mm_lora.worker.routing import with_ties
 from mm_lora.worker.sparse_experts import skip_zero_rows
 
@@ -24,13 +24,14 @@ def run(
     pictures: Sequence[str],
     token_ids: Sequence[int] | None,
     count: int = 16,
-    predict: bool = False,
+    predict: Sequence[str] = (),
     peft: bool = False,
 ) -> dict[str, Any]:
     """Logprobs of `token_ids` after a chat prompt of base64 PNG `pictures` and `text`.
 
     `token_ids` None: of the `count` tokens that the model with the adapter answers, greedily.
-    `peft`: what PEFT's own forward gives, adapter not merged, too.
+    `predict`: names of mistakes (`mistakes`) whose wrong values are wanted too. `peft`: what PEFT's
+    own forward gives, adapter not merged, too.
     Returns {"adapted", "ties", "base", "predicted", "peft", "prompt_tokens", "token_ids"}: one
     logprob a token; "ties" are what else is right (see `routing`), and each predictor's name has a
     list of the values that it foresees. Raises RuntimeError if the base is not the same after the
@@ -47,10 +48,10 @@ def run(
     if adapter is not None:
         added = merging.deltas(Path(adapter))
         adapted, ties = _merged(model, added, inputs, token_ids)
-        if predict:
-            wrong = merging.qk_rows_not_permuted(model, added)
+        for names, wrong in mistakes.wrong(predict, model, Path(adapter), added):
             value, others = _merged(model, wrong, inputs, token_ids)
-            predicted["language-qk-rows-not-permuted"] = [value, *others]
+            for name in names:
+                predicted.setdefault(name, []).extend([value, *others])
         if _canary(model, processor) != as_loaded:
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
     else:

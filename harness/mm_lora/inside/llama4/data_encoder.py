@@ -1,5 +1,6 @@
 """Fixes for `--mm-encoder-tp-mode data`, where each rank encodes a part of the pictures."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -58,12 +59,10 @@ def _rows_of_this_rank(module: ModuleType) -> None:
 
 @contextmanager
 def _cut(vision_model: Any, chunks: int) -> Iterator[None]:
-    from vllm.distributed import (
-        get_tensor_model_parallel_rank,
-        get_tensor_model_parallel_world_size,
-    )
-
-    ranks, rank = get_tensor_model_parallel_world_size(), get_tensor_model_parallel_rank()
+    # By name: the harness reads the catalogue too, and has no vLLM.
+    distributed = importlib.import_module("vllm.distributed")
+    ranks = distributed.get_tensor_model_parallel_world_size()
+    rank = distributed.get_tensor_model_parallel_rank()
     mine = (chunks + ranks - 1) // ranks
     held = (getattr(layer, "punica_wrapper", None) for layer in vision_model.modules())
     whole = {wrapper: wrapper.token_lora_indices.clone() for wrapper in held if wrapper is not None}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import torchvision_schemas
-from . import mutants
+from . import mutants, tower_lora
 
 CLASS_MODULE = "vllm.model_executor.models.mllama4"
 CLASS_NAME = "Llama4ForConditionalGeneration"
@@ -35,11 +35,11 @@ def main() -> int:
 
 
 def ask(question: Mapping[str, Any]) -> dict[str, Any]:
-    """`question`: {"models": [{"name", "config", "paths": [...], "embeds": [...]}], "mutants"?}.
+    """`question`: {"models": [{"name", "config", "paths": [...], "embeds": [...]}], "patches"?}.
 
-    `embeds` are the numbers of image tokens to ask the count hook for; `mutants` the ids of seeded
-    mistakes to put into the class first. The answer names in "missing" every hook point that this
-    vLLM does not have.
+    `embeds` are the numbers of image tokens to ask the count hook for; `patches` the ids of what
+    to put into the class first: the feature, seeded mistakes. The answer names in "missing" every
+    hook point that this vLLM does not have.
     """
     import importlib
 
@@ -58,9 +58,9 @@ def ask(question: Mapping[str, Any]) -> dict[str, Any]:
             missing.append(f"{module}.{name} ({error})")
             continue
         if name == CLASS_NAME:
-            for mutant in mutants.PATCHES:
-                if mutant.id in question.get("mutants", ()):
-                    mutant.apply(sys.modules[module])
+            for patch in (tower_lora.PATCH, *mutants.PATCHES):
+                if patch.id in question.get("patches", ()):
+                    patch.apply(sys.modules[module])
             model_class = found
         else:
             manager_class = found

@@ -33,7 +33,7 @@ def _permuted(lora_b: Any, heads: int) -> Any:
 PATCH = Patch(
     id="llama4-qk-lora-rows",
     kind="fix",
-    versions=">=0.20",
+    versions=">=0.16",
     modules=("vllm.lora.model_manager",),
     apply=_apply,
     reason="llama4.py permutes the rows of q_proj and k_proj on load, but not those of an "

@@ -1,0 +1,167 @@
+"""Life cycle: adapters come and go while others answer, and make room for each other."""
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mm_lora.asking import Picture
+from mm_lora.judging import Judge
+from mm_lora.lab import Lab
+from mm_lora.lifecycle import answers_as, asked, loaded, memory, own_copy, put, weight
+from mm_lora.served import Served
+from mm_lora.small_server import SMALL
+
+ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
+LARGE = "peft-plain"
+ROUNDS, WARM_UP = 200, 40
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "lifecycle/{model}/meanwhile/{what}",
+    title="while an adapter is answering: {what}",
+)
+@ON_SERVER
+@pytest.mark.parametrize("what", ["others-come-and-go", "it-is-unloaded"])
+def test_meanwhile(model: str, what: str, served: Served, check: Judge) -> None:
+    """Long answers on several pictures; the loads must have happened between two of its tokens."""
+    pictures = [Picture(width=336, height=336, seed=seed) for seed in range(1, 4)]
+    requests = [asked("host", picture=picture, tokens=256) for picture in pictures]
+    loaded(check, served.load("host", served.built("tower-attention")), "the host")
+    alone = [served.ask_cold(request) for request in requests]
+    served.client.reset_caches()
+    began = time.monotonic()
+    with ThreadPoolExecutor(max_workers=len(requests)) as threads:
+        futures = [threads.submit(served.ask_again, request) for request in requests]
+        time.sleep(0.5)
+        before = all(not future.done() for future in futures)
+        if what == "it-is-unloaded":
+            loaded(check, served.unload("host"), "unloading")
+            loaded(check, served.load("other", served.built("tower-mlp")), "another")
+            served.unload("other")
+        else:
+            for name in ("tower-mlp", "projector", "language-v_proj"):
+                loaded(check, served.load(f"beside-{name}", served.built(name)), name)
+                served.unload(f"beside-{name}")
+        after = all(not future.done() for future in futures)
+        answers = [future.result() for future in futures]
+    served.unload("host")
+    check.proves(
+        before and after,
+        expected="loading while all of them were answering",
+        observed=f"in flight before: {before}, after: {after}; {time.monotonic() - began:.2f} s",
+        reason="the answers had ended before the others were loaded",
+    )
+    for request, lonely, answer in zip(requests, alone, answers, strict=True):
+        check.equal([], answer.problems(request, lonely.prompt_tokens))
+        check.equal(lonely.token_ids, answer.token_ids, "another answer than alone")
+        check.unchanged(lonely.logprobs, answer.logprobs, tolerance=check.tolerance)
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "lifecycle/{model}/rounds/memory", title=f"{ROUNDS} rounds of load, use and unload: no growth"
+)
+@ON_SERVER
+def test_rounds(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    """Growth is half of what the tensors would take if each adapter stayed; noise is far less."""
+    path = served.built(LARGE)
+    seen = []
+    for number in range(WARM_UP + ROUNDS):
+        name = f"round-{number}"
+        loaded(check, served.load(name, path), name)
+        if number % 20 == 0:
+            answer = served.ask_again(asked(name, tokens=1))
+            check.equal(200, answer.status, f"round {number} gets no answer")
+        loaded(check, served.unload(name), name)
+        if number >= WARM_UP - 1:
+            seen.append(memory(served))
+    grown, allowed = seen[-1] - seen[0], ROUNDS * weight(path) // 2
+    table = {
+        "title": f"Memory of the server after {ROUNDS} rounds of load, use and unload",
+        "columns": ["model", "grown, MiB", "allowed, MiB", "one adapter, KiB"],
+        "rows": [],
+    }
+    lab.run.tables.setdefault("memory", table)["rows"].append(
+        [model, f"{grown / 2**20:.1f}", f"{allowed / 2**20:.1f}", f"{weight(path) / 2**10:.0f}"]
+    )
+    check.claim(
+        grown < allowed,
+        expected=f"less than {allowed / 2**20:.0f} MiB more after {ROUNDS} rounds",
+        observed=f"{grown / 2**20:.1f} MiB more",
+        reason="memory grows with each load",
+    )
+    answers_as(served, check, "vision-adapter", "vision-adapter")
+
+
+@pytest.mark.full
+@pytest.mark.check("lifecycle/{model}/evicted/{what}", title="evicted and brought back: {what}")
+@SMALL
+@pytest.mark.parametrize("what", ["in-turn", "same-slot"])
+def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
+    """One slot, two in memory: with three adapters in turn each is read again from its files.
+
+    `same-slot`: the small ones come right after the large one, into the slot that it leaves.
+    """
+    order = ("projector", "tower-mlp", "language-v_proj", "projector", "tower-mlp")
+    if what == "same-slot":
+        order = (LARGE, "projector", LARGE, "language-v_proj", LARGE, "tower-mlp")
+    names = dict.fromkeys(order)
+    try:
+        for name in names:
+            loaded(check, served.load(f"e-{name}", served.built(name)), name)
+        for name in order:
+            answers_as(served, check, f"e-{name}", name, cold=True)
+    finally:
+        for name in names:
+            served.unload(f"e-{name}")
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "lifecycle/{model}/evicted/files-changed",
+    title="evicted while its files change: it comes back as it was loaded",
+)
+@SMALL
+def test_files_changed(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    path = own_copy(lab, served, "tower-attention", "files-changed")
+    try:
+        loaded(check, served.load("changed", path), "the adapter")
+        put(served.built("tower-mlp"), path)
+        push_out(served, check)
+        answers_as(served, check, "changed", "tower-attention", not_as="tower-mlp", cold=True)
+    finally:
+        served.unload("changed")
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "lifecycle/{model}/evicted/folder-removed",
+    title="evicted and its folder removed: it answers, or its users get an error, no more",
+)
+@SMALL
+def test_folder_removed(model: str, served: Served, check: Judge, lab: Lab) -> None:
+    def prepare() -> None:
+        path = own_copy(lab, served, "projector", "removed")
+        loaded(check, served.load("removed", path), "the adapter")
+        shutil.rmtree(path)
+        push_out(served, check)
+
+    prepare()
+    request = asked("removed")
+    answer = served.ask_after(request, prepare)
+    if answer.status == 200:
+        truth = served.forced(request, answer, truth="projector")
+        check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+    served.unload("removed")
+    answers_as(served, check, "vision-adapter", "vision-adapter")
+
+
+def push_out(served: Served, check: Judge) -> None:
+    """Two others take the two places in memory."""
+    for other in ("projector", "language-v_proj"):
+        loaded(check, served.load(f"pushes-{other}", served.built(other)), other)
+        check.equal(200, served.ask_again(asked(f"pushes-{other}")).status)
+        served.unload(f"pushes-{other}")

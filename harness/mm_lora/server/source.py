@@ -1,0 +1,64 @@
+"""What a vLLM can do, read in its own source: its flags and its hooks for Llama 4."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ARGUMENTS = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
+MODEL_FILE, MODEL_CLASS = "model_executor/models/mllama4.py", "Llama4ForConditionalGeneration"
+COUNTS = "get_mm_lora_token_counts"
+PAIR = ("get_num_mm_encoder_tokens", "get_num_mm_connector_tokens")
+
+_FLAG = re.compile(r"[\"']--([a-z0-9-]+)[\"']")
+_FIELD = re.compile(r"^\s+([a-z0-9_]+)\s*:", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class VllmSource:
+    """A vLLM package's folder, as text. A file that is not there leaves its questions open."""
+
+    folder: Path
+
+    def lacks_flags(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of `names` (without dashes) that this vLLM does not have; none if nobody can say.
+
+        vLLM spells its engine's flags out; those of its API server are fields of a class.
+        """
+        texts = [text for text in map(self._text, ARGUMENTS) if text is not None]
+        if self._text(ARGUMENTS[0]) is None:
+            return ()
+        known = {found for text in texts for found in _FLAG.findall(text)}
+        known |= {found.replace("_", "-") for text in texts for found in _FIELD.findall(text)}
+        return tuple(name for name in names if not {name, name.removeprefix("no-")} & known)
+
+    def lacks_tower_lora(self) -> str:
+        """Why Llama 4's class has no tower/connector LoRA, by file and hook; empty if it has.
+
+        Only what the class itself defines counts: vLLM's interface defines the hooks for all
+        models, as refusals.
+        """
+        text = self._text(MODEL_FILE)
+        if text is None:
+            return f"vllm/{MODEL_FILE} is not there"
+        body = re.search(rf"^class {MODEL_CLASS}\b.*?(?=^\S|\Z)", _closed(text), re.M | re.S)
+        if body is None:
+            return f"vllm/{MODEL_FILE} has no class {MODEL_CLASS}"
+        defined = set(re.findall(r"^    def (\w+)\(", body[0], re.MULTILINE))
+        if COUNTS in defined or set(PAIR) <= defined:
+            return ""
+        return (
+            f"vllm/{MODEL_FILE}::{MODEL_CLASS} defines neither {COUNTS} (vLLM ≥ 0.30) nor "
+            f"{' and '.join(PAIR)} (0.17 to 0.28)"
+        )
+
+    def _text(self, name: str) -> str | None:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+
+def _closed(text: str) -> str:
+    """The text with the closing parenthesis of a class's head indented: it ends no class."""
+    return re.sub(r"^\):", " ):", text, flags=re.MULTILINE)

