@@ -113,15 +113,10 @@ def _server_key(wish: Wish, profile: Profile) -> tuple[object, ...]:
 def server_spec(
     wish: Wish, adapters: Iterable[str], profile: Profile, options: RunOptions
 ) -> ServerSpec:
-    """The profile's flags, then the wish's; one LoRA slot for each adapter and two free.
-
-    One is for an adapter that is loaded while the server runs. The last stays empty: on a CPU the
-    base would take what was ever in it (known defect cpu-base-rows-last-slot), which is for the
-    isolation checks with every slot in use to find, and not for all others to run into.
-    """
+    """The profile's flags, then the wish's; one LoRA slot for each adapter and one free."""
     names = tuple(adapters)
     flags: dict[str, FlagValue | None] = {"dtype": profile.dtype, **profile.flags}
-    flags.setdefault("max-loras", len(names) + 2)
+    flags.setdefault("max-loras", len(names) + 1)
     flags.update(dict(wish.flags))
     if wish.probe:
         flags["enforce-eager"] = True

@@ -32,7 +32,7 @@ def test_equal_wishes_share_one_server_with_all_their_adapters() -> None:
     made = plan(wish("a", "b"), wish("b", "c"))
     (spec,) = made.specs
     assert spec.adapters == ("a", "b", "c")
-    assert spec.flag("max-loras") == "5"
+    assert spec.flag("max-loras") == "4"
 
 
 def test_server_less_checks_come_first_then_server_by_server() -> None:
