@@ -17,7 +17,8 @@ NOT_INSTALLED, NO_FEATURE, NO_PATCH = "not-installed", "no-feature", "diff-does-
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One vLLM with one patch. `groups`: check group → outcome → how many; `checks`: id → outcome.
+    """One vLLM with one patch. `groups`: check group → outcome → how many; `checks`: id → outcome;
+    `defects`: known defect → how many checks met it.
 
     `report`: the run's folder, relative to the matrix's. `reason`: why it was not run, or the
     run's own note.
@@ -35,6 +36,7 @@ class Row:
     report: str = ""
     groups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     checks: Mapping[str, str] = field(default_factory=dict)
+    defects: Mapping[str, int] = field(default_factory=dict)
     patches: tuple[str, ...] = ()
     diff: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,6 +84,7 @@ def ran(version: str, patch: str, exit_code: int, report: Mapping[str, Any], whe
         report=where,
         groups={group: dict(counts) for group, counts in groups.items()},
         checks={check["id"]: check["outcome"] for check in report["checks"]},
+        defects=dict(Counter(c["defect"] for c in report["checks"] if c.get("defect"))),
         patches=tuple(dict.fromkeys(p["id"] for s in report["servers"] for p in s["patches"])),
         diff=vllm.get("diff", {}),
     )

@@ -48,7 +48,8 @@ def run(
     from mm_lora import profiles
     from mm_lora.models import resolve
     from mm_lora.options import RunOptions
-    from mm_lora.plan import Wish, server_spec
+    from mm_lora.plan import Wish, flag_values, server_spec
+    from mm_lora.served_vllm import look_at, reference_choice
     from mm_lora.server.process import VllmServer
 
     console = Console(highlight=False)
@@ -58,19 +59,27 @@ def run(
     resolved = resolve(model)
     place = profiles.load(profile)
     options = RunOptions(settings=settings or {})
-    spec = server_spec(Wish(model=resolved.name), [*built, *own], place, options)
+    python = server_python or Path(sys.executable)
+    vllm = look_at(options, python, say)
+    for line in vllm.news():
+        say(line)
+    wished = server_spec(Wish(model=resolved.name), [*built, *own], place, options)
+    spec = vllm.fit(wished, flag_values(place))
     with _terminates() as ended:
         folder = Path(tempfile.mkdtemp(prefix="mm-lora-serve-"))
         try:
-            checkpoint, folders = _build(resolved, built, say)
+            checkpoint, folders = _build(
+                resolved, built, reference_choice(options, python, say), say
+            )
             server = VllmServer(
                 spec,
-                python=server_python or Path(sys.executable),
+                python=python,
                 checkpoint=checkpoint,
                 adapters={**folders, **own},
                 folder=folder,
                 ready_timeout_s=place.ready_timeout_s,
                 port=port,
+                search=vllm.search,
                 say=say,
             )
             say(f"starting vLLM for {spec.label}; log: {server.log}")
@@ -132,13 +141,13 @@ def _names(server: "VllmServer") -> list[str]:
 
 
 def _build(
-    model: "Model", names: Sequence[str], say: Callable[[str], None]
+    model: "Model", names: Sequence[str], python: Path, say: Callable[[str], None]
 ) -> tuple[Path, dict[str, Path]]:
     """The checkpoint and the known adapters, from the cache or built."""
     specs = [named(name) for name in names]
     from mm_lora.build import Builder
 
-    with Builder(Path(sys.executable), say) as builder:
+    with Builder(python, say) as builder:
         checkpoint = builder.checkpoint(model)
         folders = {name: one.path for name, one in builder.adapters(model, specs).items()}
     return checkpoint, folders

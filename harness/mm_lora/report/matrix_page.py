@@ -47,6 +47,9 @@ def markdown(rows: Sequence[Row]) -> str:
                 f"- {row.label}: diff `{row.diff['name']}`, sha256 `{row.diff['sha256']}`, "
                 f"{len(row.diff['files'])} files"
             )
+        if row.defects:
+            met = ", ".join(f"{defect} ({count} checks)" for defect, count in row.defects.items())
+            lines.append(f"- {row.label}: known defects: {met}")
         if row.patches:
             lines.append(f"- {row.label}: in the server: {', '.join(row.patches)}")
     for above, row in neighbours(rows):

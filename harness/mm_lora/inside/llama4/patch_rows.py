@@ -61,7 +61,7 @@ def without_class_tokens(index_mapping: Sequence[int], patches: int) -> tuple[in
 PATCH = Patch(
     id="llama4-patch-embedding-rows",
     kind="fix",
-    versions=">=0.20",
+    versions=">=0.16",
     modules=("vllm.lora.model_manager",),
     apply=_apply,
     reason="the patch embedding is held by the tower's wrapper, which maps p² + 1 rows a chunk, "
