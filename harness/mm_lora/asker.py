@@ -22,7 +22,7 @@ from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
 from mm_lora.timings import Timings
 
-CRASHES = 3
+CRASHES = 5
 """So many checks may crash one server spec before it is given up."""
 
 HELD_S = 0.05
