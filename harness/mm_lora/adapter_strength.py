@@ -4,13 +4,13 @@ An absolute truth that needs no reference and no precision: a wrong scale moves 
 of squares, whatever the model. What a kernel does with the tensors afterwards it does not see.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mm_lora import adapter_bytes
 from mm_lora.adapter_use import parted
 from mm_lora.probe_records import AdapterUse
 from mm_lora.worker.merging import scale_of
@@ -26,18 +26,14 @@ _KINDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 def file_norms(folder: Path) -> dict[tuple[str, str], float]:
     """What the layers must hold, from a PEFT folder with one safetensors file."""
-    raw = (folder / "adapter_model.safetensors").read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + size])
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = adapter_bytes.read_config(folder)
     norms = {}
-    for key, tensor in header.items():
+    for key, tensor in adapter_bytes.read(folder).items():
         path, side = parted(key)
         if not side:
             continue
-        start, end = tensor["data_offsets"]
-        values = np.frombuffer(raw[8 + size + start : 8 + size + end], _KINDS[tensor["dtype"]])
-        if tensor["dtype"] == "BF16":
+        values = np.frombuffer(tensor.data, _KINDS[tensor.dtype])
+        if tensor.dtype == "BF16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         norm = float(np.sqrt(np.square(values.astype(np.float64)).sum()))
         norms[path, side] = norm * (scale_of(config, path) if side == "lora_B" else 1.0)

@@ -1,11 +1,10 @@
 """Which wrapped layer used which tensor of an adapter: every tensor must be used by exactly one."""
 
-import json
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_lora.checkpoint_folder import check_safetensors
 from mm_lora.probe_records import AdapterUse
 
 PEFT_PREFIX = "base_model.model."
@@ -60,6 +59,4 @@ def parted(tensor: str) -> tuple[str, str]:
 
 def tensor_names(adapter: Path) -> list[str]:
     """The tensors in the file of a PEFT adapter's folder, from its header alone."""
-    with (adapter / "adapter_model.safetensors").open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return [key for key in json.loads(file.read(length)) if key != "__metadata__"]
+    return list(check_safetensors(adapter / "adapter_model.safetensors"))

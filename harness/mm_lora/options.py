@@ -155,26 +155,26 @@ def feature_choice(settings: Mapping[str, str]) -> str:
 
 def strength(settings: Mapping[str, str]) -> float:
     """What the strength of each synthetic adapter is multiplied with. Raises UsageError."""
-    text = settings.get("strength", "1")
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < 1e4:
-        raise UsageError(f"--set strength={text} is no factor", "a number above 0, for example 4")
-    return factor
+    return _above_zero(settings, "strength", 1e4, "factor", "a number above 0, for example 4")
 
 
 def soak_minutes(settings: Mapping[str, str]) -> float:
     """How long all soak checks together send traffic. Raises UsageError for no number above 0."""
-    text = settings.get("soak", "1")
+    return _above_zero(settings, "soak", 1e6, "time", "minutes, a number above 0")
+
+
+def _above_zero(
+    settings: Mapping[str, str], key: str, below: float, what: str, check: str
+) -> float:
+    """The setting as a number above 0 and under `below`; 1 where it is not given."""
+    text = settings.get(key, "1")
     try:
-        minutes = float(text)
+        number = float(text)
     except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < 1e6:
-        raise UsageError(f"--set soak={text} is no time", "minutes, a number above 0")
-    return minutes
+        number = 0.0
+    if not 0 < number < below:
+        raise UsageError(f"--set {key}={text} is no {what}", check)
+    return number
 
 
 def from_words(words: Iterable[str]) -> RunOptions:

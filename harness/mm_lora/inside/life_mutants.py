@@ -1,11 +1,11 @@
 """Mutants: seeded mistakes in loading, unloading and replacing adapters."""
 
-from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from .hooks import replace
-from .registry import Patch
+from .registry import mutant
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
 _WORKER = "vllm.lora.worker_manager"
@@ -92,16 +92,7 @@ def loading_wipes_the_others(module: ModuleType) -> None:
     replace(module, "LRUCacheWorkerLoRAManager.add_adapter", make)
 
 
-def _mutant(name: str, module: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
-    return Patch(
-        id=f"mutant-{name}",
-        kind="mutant",
-        versions=">=0.28",
-        modules=(module,),
-        apply=apply,
-        reason=reason,
-    )
-
+_mutant = partial(mutant, versions=">=0.28")
 
 PATCHES = (
     _mutant("old-weights", _WORKER, keep_old_weights, "a name keeps the weights it had first"),

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from .hooks import replace
-from .registry import Patch
+from .registry import mutant
 
 _MANAGER = "vllm.lora.model_manager"
 _CHAT = "vllm.entrypoints.openai.chat_completion.serving"
@@ -69,32 +69,21 @@ def _drop_token(module: ModuleType) -> None:
     replace(module, "OpenAIServingChat.chat_completion_stream_generator", make)
 
 
-def _mutant(name: str, module: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
-    return Patch(
-        id=f"mutant-{name}",
-        kind="mutant",
-        versions=">=0.17",
-        modules=(module,),
-        apply=apply,
-        reason=reason,
-    )
-
-
 PATCHES = (
-    _mutant(
+    mutant(
         "language-rows-newest",
         _MANAGER,
         _mapped_by(_newest),
         "the language model's rows of any adapter get the newest one that has weights there: "
         "those of a slot that is not cleared",
     ),
-    _mutant(
+    mutant(
         "base-rows-stale",
         _MANAGER,
         _mapped_by(_last_used),
         "rows without an adapter keep the one used last: an index buffer that is not cleared",
     ),
-    _mutant(
+    mutant(
         "stream-drops-token",
         _CHAT,
         _drop_token,

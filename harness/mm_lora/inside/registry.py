@@ -52,6 +52,24 @@ class Patch:
         return ""
 
 
+def mutant(
+    name: str,
+    module: str,
+    apply: Callable[[ModuleType], None],
+    reason: str,
+    versions: str = ">=0.17",
+) -> Patch:
+    """A seeded defect; by default for every version that serves tower and connector LoRA."""
+    return Patch(
+        id=f"mutant-{name}",
+        kind="mutant",
+        versions=versions,
+        modules=(module,),
+        apply=apply,
+        reason=reason,
+    )
+
+
 class UnknownPatch(Exception):
     """No patch has that id, or it does not fit; the message says which and why."""
 

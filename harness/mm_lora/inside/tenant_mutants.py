@@ -3,12 +3,11 @@
 Each is silent where requests come one at a time from empty caches.
 """
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from .hooks import replace
-from .registry import Patch
+from .registry import mutant
 
 _MANAGER = "vllm.lora.model_manager"
 _INPUT = "vllm.v1.engine.input_processor"
@@ -63,31 +62,20 @@ def leave_mapping_behind(module: ModuleType) -> None:
     replace(module, "InputBatch.condense", make)
 
 
-def _mutant(name: str, module: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
-    return Patch(
-        id=f"mutant-{name}",
-        kind="mutant",
-        versions=">=0.17",
-        modules=(module,),
-        apply=apply,
-        reason=reason,
-    )
-
-
 PATCHES = (
-    _mutant(
+    mutant(
         "adapters-swapped",
         _MANAGER,
         swap_when_they_meet,
         "two adapters' weights change places behind the server's back",
     ),
-    _mutant(
+    mutant(
         "encoder-key",
         _INPUT,
         forget_adapter_in_key,
         "the key of the encoder cache does not name the adapter",
     ),
-    _mutant(
+    mutant(
         "mapping-left-behind",
         _BATCH,
         leave_mapping_behind,

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..hooks import HookGone, replace
-from ..registry import Patch
+from ..registry import mutant
 
 MODULE = "vllm.model_executor.models.mllama4"
 CLASS = "Llama4ForConditionalGeneration"
@@ -116,22 +116,14 @@ def adapter_under_tower(module: ModuleType) -> None:
     replace(module, f"{CLASS}.get_mm_mapping", make)
 
 
-def _mutant(name: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
-    return Patch(
-        id=f"mutant-{name}",
-        kind="mutant",
-        versions=">=0.17",
-        modules=(MODULE,),
-        apply=apply,
-        reason=reason,
-    )
-
-
 PATCHES = (
-    _mutant("forget-cls", miscount(forget_cls), "tower rows without the class token"),
-    _mutant(
-        "ratio-not-squared", miscount(ratio_not_squared), "connector rows by ratio, not ratio²"
+    mutant("forget-cls", MODULE, miscount(forget_cls), "tower rows without the class token"),
+    mutant(
+        "ratio-not-squared",
+        MODULE,
+        miscount(ratio_not_squared),
+        "connector rows by ratio, not ratio²",
     ),
-    _mutant("adapter-under-tower", adapter_under_tower, "vision adapter held by the tower"),
-    _mutant("chunk-lost", miscount(chunk_lost), "the global tile is not counted"),
+    mutant("adapter-under-tower", MODULE, adapter_under_tower, "vision adapter held by the tower"),
+    mutant("chunk-lost", MODULE, miscount(chunk_lost), "the global tile is not counted"),
 )

@@ -1,11 +1,10 @@
 """Mutants: seeded mistakes in Llama 4's vision path, with adapters and without."""
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from ..hooks import replace
-from ..registry import Patch
+from ..registry import mutant
 from .mutants import CLASS, MODULE
 
 
@@ -55,30 +54,22 @@ def _cached_positions(module: ModuleType) -> None:
     replace(module, f"{CLASS}.forward", make)
 
 
-def _mutant(name: str, apply: Callable[[ModuleType], None], reason: str) -> Patch:
-    return Patch(
-        id=f"mutant-{name}",
-        kind="mutant",
-        versions=">=0.17",
-        modules=(MODULE,),
-        apply=apply,
-        reason=reason,
-    )
-
-
 PATCHES = (
-    _mutant(
+    mutant(
         "pixels-shifted",
+        MODULE,
         _shift_pixels,
         "the picture is one pixel off: a resize or crop other than the reference's",
     ),
-    _mutant(
+    mutant(
         "chunks-shifted",
+        MODULE,
         _shift_chunks,
         "features go to the chunk after theirs: a wrong offset where pictures are split",
     ),
-    _mutant(
+    mutant(
         "cached-positions",
+        MODULE,
         _cached_positions,
         "after a prefix-cache hit the positions are off by one: asked again, another answer",
     ),
