@@ -13,6 +13,32 @@ def root() -> None:
     """Stored runs."""
 
 
+Reports = Annotated[Path, typer.Option(help="Where run folders are.")]
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `latest`.")],
+    reports: Reports = Path("reports"),
+) -> None:
+    """Print the summary of a stored run again."""
+    from mm_lora.commands import report_show
+
+    raise typer.Exit(report_show.show(run, reports))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The newer run, or `latest`.")],
+    reports: Reports = Path("reports"),
+) -> None:
+    """Compare two runs; exit code 1 when a check ended well only in the first."""
+    from mm_lora.commands import report_show
+
+    raise typer.Exit(report_show.diff(first, second, reports))
+
+
 @app.command()
 def merge(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="A folder of each shard.")],

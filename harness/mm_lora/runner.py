@@ -4,7 +4,6 @@ import os
 import sys
 
 import pytest
-from rich.console import Console
 
 from mm_lora import pytest_plugin
 from mm_lora.dry_run import DryRun
@@ -14,7 +13,7 @@ from mm_lora.models import resolve
 from mm_lora.options import RunOptions
 from mm_lora.profiles import load
 from mm_lora.report.folder import read_report
-from mm_lora.report.terminal import render
+from mm_lora.report.terminal import render, wide_console
 from mm_lora.resources import cases_dir
 
 # Our progress and report take the place of pytest's; a user's pytest configuration is not ours.
@@ -56,19 +55,13 @@ def run_checks(options: RunOptions) -> int:
     if state.lab is not None and (state.lab.folder.path / "report.json").is_file():
         folder = state.lab.folder.path
         report = read_report(folder)
-        render(report, _console(), str(folder))
+        render(report, wide_console(), str(folder))
         told = report["note"] == str(state.fatal)
     if state.fatal is not None and not told:
         print(f"mm-lora: {state.fatal}", file=sys.stderr)
     elif state.lab is None and code == pytest.ExitCode.INTERRUPTED:
         return ExitCode.SIGINT
     return code
-
-
-def _console() -> Console:
-    """A log has no width: wide enough for the tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
 
 
 def planned(options: RunOptions) -> pytest_plugin.State | None:

@@ -7,7 +7,7 @@ from mm_lora import defects
 from mm_lora.report import dotplot, junit, markdown
 from mm_lora.report.folder import RunFolder, find_run, read_report
 from mm_lora.report.merge import exit_of, merge
-from mm_lora.report.terminal import render
+from mm_lora.report.terminal import render, wide_console
 
 
 def run(names: Sequence[str], reports: Path) -> int:
@@ -15,8 +15,6 @@ def run(names: Sequence[str], reports: Path) -> int:
 
     Raises UsageError for what is no complete set of shards.
     """
-    from rich.console import Console
-
     folders = [find_run(name, reports) for name in names]
     shards = {folder.resolve().name: read_report(folder) for folder in folders}
     whole = merge(shards, defects.load())
@@ -26,5 +24,5 @@ def run(names: Sequence[str], reports: Path) -> int:
     folder.write("report.md", markdown.render(whole))
     if picture := dotplot.render(whole):
         folder.write("numerics.svg", picture)
-    render(whole, Console(), str(folder.path))
+    render(whole, wide_console(), str(folder.path))
     return int(exit_of(whole))

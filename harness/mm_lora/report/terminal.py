@@ -20,6 +20,12 @@ STYLES = {
 }
 
 
+def wide_console() -> Console:
+    """A log has no width: wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
     """Print the summary of `report` (the schema of report.json)."""
     console.print()
