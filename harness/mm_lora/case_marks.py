@@ -11,6 +11,7 @@ from mm_lora.lab import Foreseen
 from mm_lora.options import RunOptions
 from mm_lora.plan import Planned, Wish
 from mm_lora.profiles import Profile
+from mm_lora.selection import MEASURED
 
 
 def planned_of(
@@ -23,7 +24,6 @@ def planned_of(
     parameters: dict[str, Any] = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     texts = {name: getattr(value, "label", value) for name, value in parameters.items()}
     model = str(parameters.get("model", ""))
-    wanted = not model or model in models or item.get_closest_marker("every_model")
     wish = None
     server = item.get_closest_marker("server")
     if server is not None:
@@ -38,15 +38,31 @@ def planned_of(
         )
     check_id = mark.args[0].format(**texts)
     skip = inapplicable(item, wish, options, profile)
+    wanted = (
+        not model
+        or model in models
+        or item.get_closest_marker("every_model") is not None
+        or measures_every_model(check_id, options, profile)
+    )
     asked_for = options.full or asks_for(options, check_id)
     return Planned(
         id=check_id,
         title=mark.kwargs["title"].format(**texts),
-        core=bool(wanted and (asked_for or not item.get_closest_marker("full"))),
+        core=wanted and (asked_for or item.get_closest_marker("full") is None),
         wish=None if skip else wish,
         skip=skip,
         last=item.get_closest_marker("last") is not None,
     )
+
+
+def measures_every_model(check_id: str, options: RunOptions, profile: Profile) -> bool:
+    """Whether `--full` without `--model` runs the check on each published miniature.
+
+    Tower and connector differ from geometry to geometry, so what measures them does; how requests
+    and adapters are managed does not. Real weights are one model's.
+    """
+    measured = check_id.partition("/")[0] in MEASURED
+    return options.full and not options.model and "reference" in profile.truths and measured
 
 
 def inapplicable(

@@ -6,12 +6,11 @@ from fnmatch import fnmatchcase
 
 from mm_lora.errors import UsageError
 
+MEASURED = ("dice", "arithmetic", "coverage", "numerics", "relations")
+"""The groups that measure a geometry; the others are about requests and adapters."""
+
 GROUPS = (
-    "dice",
-    "arithmetic",
-    "coverage",
-    "numerics",
-    "relations",
+    *MEASURED,
     "isolation",
     "lifecycle",
     "refusal",
