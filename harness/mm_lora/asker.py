@@ -4,6 +4,7 @@ A server that dies of its own exception is asked again, on a fresh one: again de
 """
 
 import contextlib
+import statistics
 import threading
 import time
 from collections import Counter
@@ -26,7 +27,21 @@ CRASHES = 5
 """So many checks may crash one server spec before it is given up."""
 
 HELD_S = 0.05
-"""How long each request of a batch is waited for."""
+"""How long each request of a batch is waited for at least."""
+
+HELD_SHARE = 0.2
+"""The same as a share of a usual answer alone: a busy machine is slow in both."""
+
+MOST_HELD_S = 10.0
+
+
+def held_s(requests: int, took: Sequence[float]) -> float:
+    """Seconds for `requests` to come in, where answers alone `took` so many seconds each.
+
+    The median, since a server's first answer takes long.
+    """
+    usual = statistics.median(took) if took else 0.0
+    return min(MOST_HELD_S, 0.2 + requests * max(HELD_S, HELD_SHARE * usual))
 
 
 class Asker:
@@ -47,6 +62,7 @@ class Asker:
         self._observing = threading.Lock()
         self._answered: set[str] = set()
         self._crashes: Counter[ServerSpec] = Counter()
+        self._took: list[float] = []
 
     def ask(
         self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
@@ -62,9 +78,12 @@ class Asker:
             raise _refused(request.model, started.refused[request.model])
         if request.model in started.absent:
             raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
+        began = time.monotonic()
         answer = self._ask_or_death(started, request)
         if isinstance(answer, ServerDied):
             return self._after_death(spec, request, answer, prepare)
+        with self._observing:
+            self._took.append(time.monotonic() - began)
         return answer
 
     def ask_all(
@@ -115,8 +134,9 @@ class Asker:
                 for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
             ]
             if held:
-                # Nothing tells when a held request has come; a picture takes up to 0.1 s.
-                time.sleep(0.2 + HELD_S * len(requests))
+                # Nothing tells when a held request has come; a picture takes up to 0.1 s on a
+                # quiet machine.
+                time.sleep(held_s(len(requests), self._took))
                 with contextlib.suppress(ServerDied):  # the requests will say so
                     started.client.release()
             ended = [future.result() for future in sent]
