@@ -14,7 +14,11 @@ LIFE = "lifecycle/scout"
 KILLERS = (
     ("mutant-old-weights", f"{LIFE}/same-name/language"),
     ("mutant-old-weights", f"{LIFE}/in-place/tower"),
+    ("mutant-old-weights", f"{LIFE}/in-place/language"),
     ("mutant-encoder-key", f"{LIFE}/same-name/tower"),
+    ("mutant-slot-not-written", f"{LIFE}/evicted/in-turn"),
+    ("mutant-unload-at-once", f"{LIFE}/meanwhile/it-is-unloaded"),
+    ("mutant-refused-is-base", "refusal/scout/no-such-folder"),
     ("mutant-unload-in-name", f"{LIFE}/unload/gone"),
     ("mutant-adapters-leak", f"{LIFE}/rounds/memory"),
     ("mutant-slot-not-reset", f"{LIFE}/evicted/same-slot"),

@@ -5,11 +5,12 @@ from types import ModuleType
 from typing import Any
 
 from .hooks import replace
-from .registry import mutant
+from .registry import Patch, mutant
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
 _WORKER = "vllm.lora.worker_manager"
 _LAYER = "vllm.lora.layers.base_linear"
+_MANAGER = "vllm.lora.model_manager"
 _kept: list[Any] = []
 
 
@@ -70,6 +71,81 @@ def unload_in_name_only(module: ModuleType) -> None:
     replace(module, "OpenAIServingModels.unload_lora_adapter", make)
 
 
+def wipe_what_is_unloaded(module: ModuleType) -> None:
+    """Unloading takes the weights away at once, also from answers that are being made."""
+
+    def in_the_api(original: Any) -> Any:
+        async def unload_lora_adapter(self: Any, request: Any) -> Any:
+            known = self.lora_requests.get(request.lora_name)
+            result = await original(self, request)
+            if known is not None and request.lora_name not in self.lora_requests:
+                await self.engine_client.engine_core.remove_lora_async(known.lora_int_id)
+            return result
+
+        return unload_lora_adapter
+
+    def in_the_worker(original: Any) -> Any:
+        def remove_adapter(self: Any, adapter_id: int) -> bool:
+            adapter = self._adapter_manager.get_adapter(adapter_id)
+            if adapter is not None:
+                _wipe(adapter)
+                self._adapter_manager.deactivate_adapter(adapter_id)
+            return adapter is not None
+
+        return remove_adapter
+
+    if module.__name__ == _SERVING:
+        replace(module, "OpenAIServingModels.unload_lora_adapter", in_the_api)
+    else:
+        replace(module, "WorkerLoRAManager.remove_adapter", in_the_worker)
+
+
+def write_each_slot_once(module: ModuleType) -> None:
+    """An adapter that was in a slot before gets one again without its weights."""
+
+    def make(original: Any) -> Any:
+        def activate_adapter(self: Any, lora_id: int) -> bool:
+            before = self.__dict__.setdefault("mm_lora_active_before", set())
+            modules = self.modules
+            if lora_id in before:
+                self.modules = {}
+            try:
+                activated: bool = original(self, lora_id)
+            finally:
+                self.modules = modules
+            before.add(lora_id)
+            return activated
+
+        return activate_adapter
+
+    replace(module, "LoRAModelManager.activate_adapter", make)
+
+
+def call_the_refused_base(module: ModuleType) -> None:
+    """An adapter that is refused is said to be loaded, and its users get the base model."""
+
+    def make(original: Any) -> Any:
+        async def load_lora_adapter(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            result = await original(self, request, *args, **kwargs)
+            if isinstance(result, str) or not request.lora_name:
+                return result
+            first = self.base_model_paths[0]
+            self.base_model_paths.append(type(first)(request.lora_name, first.model_path))
+            return f"Success: LoRA adapter '{request.lora_name}' added successfully."
+
+        return load_lora_adapter
+
+    replace(module, "OpenAIServingModels.load_lora_adapter", make)
+
+
+def _wipe(adapter: Any) -> None:
+    for weights in adapter.loras.values():
+        parts = weights.lora_b
+        for part in parts if isinstance(parts, list) else [parts]:
+            if part is not None:
+                part.zero_()
+
+
 def loading_wipes_the_others(module: ModuleType) -> None:
     """Whatever is loaded, even what is refused, takes the place of the first adapter's weights."""
 
@@ -80,11 +156,7 @@ def loading_wipes_the_others(module: ModuleType) -> None:
             finally:
                 first = next(iter(self._adapter_manager.list_adapters().values()), None)
                 if first is not None and lora_request.lora_name.startswith(("bad-", "beside-")):
-                    for weights in first.loras.values():
-                        parts = weights.lora_b
-                        for part in parts if isinstance(parts, list) else [parts]:
-                            if part is not None:
-                                part.zero_()
+                    _wipe(first)
                     self._adapter_manager.deactivate_adapter(first.id)
 
         return add_adapter
@@ -92,6 +164,14 @@ def loading_wipes_the_others(module: ModuleType) -> None:
     replace(module, "LRUCacheWorkerLoRAManager.add_adapter", make)
 
 
+_two = Patch(
+    id="mutant-unload-at-once",
+    kind="mutant",
+    versions=">=0.28",
+    modules=(_SERVING, _WORKER),
+    apply=wipe_what_is_unloaded,
+    reason="unloading takes the weights from answers that are being made",
+)
 _mutant = partial(mutant, versions=">=0.28")
 
 PATCHES = (
@@ -99,5 +179,8 @@ PATCHES = (
     _mutant("slot-not-reset", _LAYER, leave_slot_as_it_was, "a slot keeps what is not written"),
     _mutant("adapters-leak", _WORKER, forget_nothing, "what was loaded is never given back"),
     _mutant("unload-in-name", _SERVING, unload_in_name_only, "what was unloaded still answers"),
+    _two,
+    _mutant("slot-not-written", _MANAGER, write_each_slot_once, "a slot is not written again"),
+    _mutant("refused-is-base", _SERVING, call_the_refused_base, "the refused is said to be loaded"),
     _mutant("load-harms", _WORKER, loading_wipes_the_others, "a load wipes another's weights"),
 )

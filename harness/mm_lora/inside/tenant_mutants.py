@@ -12,6 +12,9 @@ from .registry import mutant
 _MANAGER = "vllm.lora.model_manager"
 _INPUT = "vllm.v1.engine.input_processor"
 _BATCH = "vllm.v1.worker.gpu_input_batch"
+_BLOCKS = "vllm.v1.core.kv_cache_utils"
+_POOL = "vllm.v1.core.block_pool"
+_ITEMS = "vllm.multimodal.cache.lru"
 
 
 def swap_when_they_meet(module: ModuleType) -> None:
@@ -47,6 +50,53 @@ def forget_adapter_in_key(module: ModuleType) -> None:
     replace(module, "InputProcessor._get_mm_identifier", make)
 
 
+def forget_adapter_in_prefix(module: ModuleType) -> None:
+    """The prefix cache knows a prompt whatever adapter has read it."""
+
+    def make(original: Any) -> Any:
+        def _gen_lora_extra_hash_keys(request: Any) -> list[Any]:
+            return []
+
+        return _gen_lora_extra_hash_keys
+
+    replace(module, "_gen_lora_extra_hash_keys", make)
+
+
+def keep_prefixes(module: ModuleType) -> None:
+    """Emptying the prefix cache is said to be done, and is not."""
+
+    def make(original: Any) -> Any:
+        def reset_prefix_cache(self: Any) -> bool:
+            return True
+
+        return reset_prefix_cache
+
+    replace(module, "BlockPool.reset_prefix_cache", make)
+
+
+def give_another_item(module: ModuleType) -> None:
+    """A picture that the processor's cache has is given as another one of the same shape."""
+
+    def make(original: Any) -> Any:
+        def get_and_update_item(self: Any, mm_item: Any, mm_hash: str) -> Any:
+            known = self.__dict__.setdefault("mm_lora_items", {})
+            found = original(self, mm_item, mm_hash)
+            shape = found["pixel_values"].data.shape
+            if mm_item is not None:
+                known[mm_hash] = found
+                return found
+            others = (
+                item
+                for other, item in known.items()
+                if other != mm_hash and item["pixel_values"].data.shape == shape
+            )
+            return next(others, found)
+
+        return get_and_update_item
+
+    replace(module, "LruKeyReplicatedReceiverCache.get_and_update_item", make)
+
+
 def leave_mapping_behind(module: ModuleType) -> None:
     """A request that moves to the row of one that has ended leaves its adapter behind."""
 
@@ -74,6 +124,25 @@ PATCHES = (
         _INPUT,
         forget_adapter_in_key,
         "the key of the encoder cache does not name the adapter",
+    ),
+    mutant(
+        "prefix-key",
+        _BLOCKS,
+        forget_adapter_in_prefix,
+        "the key of the prefix cache does not name the adapter",
+    ),
+    mutant(
+        "prefixes-kept",
+        _POOL,
+        keep_prefixes,
+        "the prefix cache is not emptied when it is said to be",
+    ),
+    mutant(
+        "processor-item",
+        _ITEMS,
+        give_another_item,
+        "the processor's cache gives another picture",
+        versions=">=0.32",
     ),
     mutant(
         "mapping-left-behind",
