@@ -120,8 +120,17 @@ def _table(name: str, table: dict[str, Any]) -> Table:
     shown = Table(
         title=table.get("title", name), title_justify="left", header_style="dim", box=None
     )
-    for column in table["columns"]:
-        shown.add_column(column, overflow="fold")
+    for place, column in enumerate(table["columns"]):
+        shown.add_column(column, overflow="fold", no_wrap=place == 0)
+    above: list[str] = []
     for row in table["rows"]:
-        shown.add_row(*(escape(str(cell)) for cell in row))
+        cells = [str(cell) for cell in row]
+        shown.add_row(*map(escape, without_repeats(cells, above)))
+        above = cells
     return shown
+
+
+def without_repeats(cells: list[str], above: list[str]) -> list[str]:
+    """The cells of a row, its first ones left empty as long as they say what stands above."""
+    kept = next((i for i, pair in enumerate(zip(cells, above, strict=False)) if len({*pair}) > 1), 0)
+    return [""] * kept + cells[kept:]
