@@ -132,5 +132,6 @@ def _table(name: str, table: dict[str, Any]) -> Table:
 
 def without_repeats(cells: list[str], above: list[str]) -> list[str]:
     """The cells of a row, its first ones left empty as long as they say what stands above."""
-    kept = next((i for i, pair in enumerate(zip(cells, above, strict=False)) if len({*pair}) > 1), 0)
-    return [""] * kept + cells[kept:]
+    pairs = enumerate(zip(cells, above, strict=False))
+    first = next((at for at, (cell, over) in pairs if cell != over), 0)
+    return [""] * first + cells[first:]
