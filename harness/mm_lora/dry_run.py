@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mm_lora import hub
-from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters_own import OwnAdapter
 from mm_lora.build import Builder
 from mm_lora.models import Model
-from mm_lora.options import RunOptions, strength
+from mm_lora.options import RunOptions
 from mm_lora.plan import Plan, Planned
 from mm_lora.profiles import Profile
 from mm_lora.resources import fixtures_dir
 from mm_lora.server.command import build_command, build_environment
 from mm_lora.server.spec import ServerSpec
+from mm_lora.strengths import Strengths
 
 RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
 
@@ -70,13 +70,9 @@ class DryRun:
 
     def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
         model = self.models[spec.model]
-        factor = strength(self.options.settings)
+        strengths = Strengths(self.options, self.profile)
         folder = RUN / "servers" / f"{number}-{spec.label}"
-        specs = [
-            settled(named(n), self.profile.dtype, factor)
-            for n in spec.adapters
-            if n not in self.own
-        ]
+        specs = [strengths.spec(builder, model, n) for n in spec.adapters if n not in self.own]
         paths = {name: own.path for name, own in self.own.items() if name in spec.adapters}
         for one in specs:
             paths[one.name] = builder.adapter_folder(model, one, miniature=not model.is_real)

@@ -33,13 +33,17 @@ class Judge:
     """Collects the verdicts of one check. Methods return on `pass`, else raise NotPassed.
 
     `tolerance`, `min_effect`: logprob, the profile's. `same`: how far two answers of one server to
-    the same question may be apart (another order of rows, another cache state).
+    the same question may be apart (another order of rows, another cache state). `note`: what a
+    failure by a number must say beside it.
     """
 
-    def __init__(self, *, tolerance: float, min_effect: float, same: float | None = None) -> None:
+    def __init__(
+        self, *, tolerance: float, min_effect: float, same: float | None = None, note: str = ""
+    ) -> None:
         self.tolerance = tolerance
         self.min_effect = min_effect
         self.same = tolerance / 100 if same is None else same
+        self.note = note
         self.verdicts: list[Verdict] = []
 
     def equal(
@@ -154,6 +158,8 @@ class Judge:
         return combine(self.verdicts)
 
     def _take(self, verdict: Verdict) -> None:
+        if self.note and verdict.outcome is Outcome.FAIL and verdict.error is not None:
+            verdict = replace(verdict, reason=f"{verdict.reason}; {self.note}")
         self.verdicts.append(verdict)
         if verdict.outcome is not Outcome.PASS:
             raise NotPassed(verdict)
