@@ -298,7 +298,7 @@ class Lab:
         if "break" in self.options.settings:
             name, kind = parse(self.options.settings["break"])
             if name in paths:
-                target = self.folder.path / "broken" / f"{name}-{spec.key}"
+                target = self.folder.path / "broken" / f"{paths[name].name}-{spec.key}"
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mm_lora.profiles import Profile
 
 FACTOR = 5.0
-"""Tolerance over noise, and least effect over tolerance."""
+"""Tolerance over noise."""
 
 RESERVE = 2.0
 """What an adapter's effect on the measured picture must be, over the least effect: other pictures
@@ -67,7 +67,7 @@ def of_noise(profile: Profile, noise: float, largest: float) -> Allowed:
         )
     return Allowed(
         tolerance=tolerance,
-        min_effect=FACTOR * tolerance,
+        min_effect=tolerance * profile.min_effect / profile.tolerance,
         same=tolerance,
         noise=noise,
         floor=floor,

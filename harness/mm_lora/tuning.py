@@ -11,7 +11,7 @@ from typing import Any
 
 from mm_lora import limits, tolerances
 from mm_lora.adapter_sets import KNOWN
-from mm_lora.adapters import STANDARD
+from mm_lora.adapters import STANDARD, AdapterSpec
 from mm_lora.asking import DICE_QUESTION, Answer, Picture, Request
 from mm_lora.errors import MmLoraError, ServerError
 from mm_lora.judging import NotPassed
@@ -195,7 +195,7 @@ def _tell(served: Served, label: str, allowed: Allowed, effects: dict[str, float
             [
                 label,
                 name,
-                f"{built.strength:g}" if built else "own",
+                _strength(built, _factor(served, family_of(name))),
                 f"{effect:.3g}",
                 f"{effect / allowed.tolerance:.3g}",
                 f"{100 * unseen[name]:.2g} %",
@@ -203,6 +203,13 @@ def _tell(served: Served, label: str, allowed: Allowed, effects: dict[str, float
         )
     lab.cannot_see.append(_cannot_see(label, allowed, unseen))
     lab.run.limits = limits.of(lab.profile, lab.cannot_see)
+
+
+def _strength(built: AdapterSpec | None, factor: float) -> str:
+    if built is None:
+        return "own"
+    times = f" ({factor:g} times what it was)" if factor > 1 else ""
+    return f"{built.strength:g}{times}"
 
 
 def _cannot_see(label: str, allowed: Allowed, unseen: dict[str, float]) -> str:
