@@ -21,6 +21,7 @@ from mm_lora.resources import fixtures_dir
 from mm_lora.server.command import build_command, build_environment
 from mm_lora.server.spec import ServerSpec
 from mm_lora.strengths import Strengths
+from mm_lora.tolerances import is_measured
 
 RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
 
@@ -116,11 +117,13 @@ def expected_time(profile: Profile, plan: Plan) -> Iterator[str]:
     seconds = costs["seconds"]
     judged = [check for check in plan.checks if not check.skip]
     checks = sum(seconds.get(check.id.partition("/")[0], 1.0) for check in judged)
-    total = costs["server_ready_s"] * len(plan.specs) + checks
+    start = costs["server_ready_s"] + (costs["noise_s"] if is_measured(profile) else 0.0)
+    total = start * len(plan.specs) + checks
     yield ""
     yield (
         f"expected time: {total:.0f} s on {costs['machine']}: {len(plan.specs)} starts of "
-        f"{costs['server_ready_s']:.0f} s, {len(judged)} checks {checks:.0f} s"
+        f"{start:.0f} s{', noise measured' if is_measured(profile) else ''}, "
+        f"{len(judged)} checks {checks:.0f} s"
     )
     if profile.needs.gpus:
         yield (
