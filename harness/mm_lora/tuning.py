@@ -7,11 +7,10 @@ defect does there must not widen the tolerance, and the profile's own is the mos
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
-from mm_lora import limits, tolerances
+from mm_lora import tolerances, tuning_tables
 from mm_lora.adapter_sets import KNOWN
-from mm_lora.adapters import STANDARD, AdapterSpec
+from mm_lora.adapters import STANDARD
 from mm_lora.asking import DICE_QUESTION, Answer, Picture, Request
 from mm_lora.errors import MmLoraError, ServerError
 from mm_lora.judging import NotPassed
@@ -28,13 +27,6 @@ NOISY = ("tower-attention", "projector")
 
 ROUNDS = 3
 """So many servers are started for stronger adapters before the last is taken as it is."""
-
-NOISE = "noise"
-NOISE_TITLE = "Noise: the largest difference between clean runs, and what it allows, in logprob"
-NOISE_COLUMNS = ("server", "noise", "last place", "tolerance", "least effect", "said")
-STRENGTH = "strength"
-STRENGTH_TITLE = "Adapters: how strong they were built, and the least error of scale that is seen"
-STRENGTH_COLUMNS = ("server", "adapter", "strength", "effect", "effect / tolerance", "scale error")
 
 _PICTURE = Picture(width=400, height=300)
 
@@ -79,10 +71,13 @@ def _measured(served: Served) -> Allowed:
         # A server that dies of it, or answers nothing valid: its checks will say so.
         first = str(error).splitlines()[0]
         allowed = tolerances.of_profile(lab.profile, f"noise could not be measured: {first}")
-        _tell(served, served.spec.label, allowed, {})
+        tuning_tables.add_rows(lab, served.spec.label, allowed)
         return allowed
     _keep(served, effects, allowed)
-    _tell(served, lab.pool.get(served.spec).record.label, allowed, effects)
+    label = lab.pool.get(served.spec).record.label
+    tuning_tables.add_rows(lab, label, allowed)
+    strengths = {name: _strength(served, name) for name in effects}
+    tuning_tables.add_effects(lab, label, allowed, effects, strengths)
     return allowed
 
 
@@ -173,64 +168,15 @@ def _keep(served: Served, effects: dict[str, float], allowed: Allowed) -> None:
             lab.strengths.keep(lab.builder, lab.model(served.spec.model), family)
 
 
-def _tell(served: Served, label: str, allowed: Allowed, effects: dict[str, float]) -> None:
-    """The rows of both tables, and what this tolerance cannot see."""
+def _strength(served: Served, name: str) -> str:
+    """How strong an adapter was built, for the report."""
     lab = served.lab
-    noise = None if allowed.noise is None else f"{allowed.noise:.3g}"
-    row = [
-        label,
-        noise or "not measured",
-        f"{allowed.floor:.3g}",
-        f"{allowed.tolerance:.3g}",
-        f"{allowed.min_effect:.3g}",
-        allowed.note,
-    ]
-    _table(lab.run.tables, NOISE, NOISE_TITLE, NOISE_COLUMNS, brief=True)["rows"].append(row)
-    table = _table(lab.run.tables, STRENGTH, STRENGTH_TITLE, STRENGTH_COLUMNS, brief=False)
-    unseen = {}
-    for name, effect in effects.items():
-        built = lab.adapters(served.spec.model, (name,))[name].spec
-        unseen[name] = tolerances.unseen_scale_error(effect, allowed.tolerance)
-        table["rows"].append(
-            [
-                label,
-                name,
-                _strength(built, _factor(served, family_of(name))),
-                f"{effect:.3g}",
-                f"{effect / allowed.tolerance:.3g}",
-                f"{100 * unseen[name]:.2g} %",
-            ]
-        )
-    lab.cannot_see.append(_cannot_see(label, allowed, unseen))
-    lab.run.limits = limits.of(lab.profile, lab.cannot_see)
-
-
-def _strength(built: AdapterSpec | None, factor: float) -> str:
-    if built is None:
+    if lab.options.base_url:
+        return "as it was there" if name in lab.remote.adapters else "as named"
+    spec, factor = (
+        lab.adapters(served.spec.model, (name,))[name].spec,
+        _factor(served, family_of(name)),
+    )
+    if spec is None:
         return "own"
-    times = f" ({factor:g} times what it was)" if factor > 1 else ""
-    return f"{built.strength:g}{times}"
-
-
-def _cannot_see(label: str, allowed: Allowed, unseen: dict[str, float]) -> str:
-    measured = "not measured" if allowed.noise is None else f"{allowed.noise:.3g}"
-    said = (
-        f"on {label}, a wrong answer less than {allowed.tolerance:.3g} in logprob from the right "
-        f"one (noise {measured})"
-    )
-    if not unseen:
-        return said
-    most, least = max(unseen, key=lambda n: unseen[n]), min(unseen, key=lambda n: unseen[n])
-    return (
-        f"{said}: by its answers alone, a scale (alpha) wrong by less than "
-        f"{100 * unseen[least]:.2g} % ({least}) to {100 * unseen[most]:.2g} % ({most})"
-    )
-
-
-def _table(
-    tables: dict[str, Any], name: str, title: str, columns: Sequence[str], *, brief: bool
-) -> dict[str, Any]:
-    found: dict[str, Any] = tables.setdefault(
-        name, {"title": title, "columns": list(columns), "rows": [], "brief": brief}
-    )
-    return found
+    return f"{spec.strength:g}" + (f" ({factor:g} times what it was)" if factor > 1 else "")
