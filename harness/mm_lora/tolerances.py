@@ -63,7 +63,8 @@ def of_noise(profile: Profile, noise: float, largest: float) -> Allowed:
     if not FACTOR * noise <= profile.tolerance:
         note = (
             f"two clean runs of this server differ by {noise:.3g}, and {FACTOR:g} times that is "
-            f"above the most that is allowed, {profile.tolerance:g}: what is near it may be noise"
+            f"above the most that is allowed, {profile.tolerance:g}: what is near it may be noise, "
+            "and so much noise may itself be a defect"
         )
     return Allowed(
         tolerance=tolerance,
