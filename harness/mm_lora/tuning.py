@@ -14,7 +14,7 @@ from mm_lora.adapters import STANDARD
 from mm_lora.asking import DICE_QUESTION, Answer, Picture, Request
 from mm_lora.errors import MmLoraError, ServerError
 from mm_lora.judging import NotPassed
-from mm_lora.outcomes import apart, moved
+from mm_lora.outcomes import moved, told_apart
 from mm_lora.relatives import RELATIVES
 from mm_lora.served import Served
 from mm_lora.server.process import VllmServer
@@ -109,7 +109,7 @@ def _clean_runs(served: Served, request: Request) -> Iterator[Answer]:
 def largest_noise(answers: Sequence[Answer]) -> float:
     """The largest difference between any two answers to one question, by either way of judging."""
     pairs = [(a, b) for at, a in enumerate(answers) for b in answers[at + 1 :]]
-    return max(max(apart(a, b), moved(a.first_logprobs(), b.first_logprobs())) for a, b in pairs)
+    return max(told_apart(a, b) for a, b in pairs)
 
 
 def _cold(served: Served, request: Request) -> Answer:
