@@ -8,13 +8,13 @@ from mm_lora.asking import Answer
 from mm_lora.outcomes import (
     Outcome,
     Verdict,
-    apart,
     combine,
     judge_claim,
     judge_close,
     judge_equal,
     judge_shown,
     largest_difference,
+    told_apart,
 )
 
 
@@ -84,8 +84,9 @@ class Judge:
         self._take(judge_close(expected, observed, tolerance=tolerance))
 
     def same_answer(self, expected: Answer, observed: Answer, reason: str = "") -> None:
-        """Two answers of one server to one question: see `outcomes.apart`, within `same`."""
-        error = apart(expected, observed)
+        """Two answers of one server to one question: see `outcomes.told_apart`, within
+        `same`."""
+        error = told_apart(expected, observed)
         why = f"{reason or 'another answer'}: {error:.3g} is above {self.same:.3g}"
         self._take(
             Verdict(

@@ -22,7 +22,7 @@ ONE = Picture(width=336, height=336)
 
 def asked(name: str, *, picture: Picture = ONE, tokens: int = 16) -> Request:
     """The same picture and question for whoever bears the name."""
-    return Request(model=name, pictures=(picture,), max_tokens=tokens)
+    return Request(model=name, pictures=(picture,), max_tokens=tokens, top=5)
 
 
 def loaded(check: "Judge", outcome: tuple[int, str], what: str) -> None:
