@@ -83,9 +83,17 @@ class Judge:
         """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
         self._take(judge_close(expected, observed, tolerance=tolerance))
 
-    def same_answer(self, expected: Answer, observed: Answer, reason: str = "") -> None:
-        """Two answers of one server to one question: see `outcomes.told_apart`, within
-        `same`."""
+    def same_answer(
+        self,
+        expected: Answer,
+        observed: Answer,
+        reason: str = "",
+        predicted_by: Sequence[str] = (),
+    ) -> None:
+        """Two answers of one server to one question: see `outcomes.told_apart`, within `same`.
+
+        `predicted_by`: named predictors of a wrong answer that hit it.
+        """
         error = told_apart(expected, observed)
         why = f"{reason or 'another answer'}: {error:.3g} is above {self.same:.3g}"
         self._take(
@@ -96,6 +104,7 @@ class Judge:
                 error=error,
                 tolerance=self.same,
                 reason="" if error <= self.same else why,
+                predicted_by=() if error <= self.same else tuple(predicted_by),
             )
         )
 
