@@ -34,14 +34,16 @@ lint: setup ## ruff, mypy and the layers
 	"$(BIN)/mypy" harness/mm_lora
 	"$(BIN)/lint-imports" --no-cache
 
-gpu-test: ## verify on GPUs; refuses before any set-up where there is none (make ends with 2: docs/gpu.md)
+gpu-test: ## verify on GPUs; refuses before any set-up where there is none (its exit code is printed)
 	@if ! { nvidia-smi -L 2>/dev/null | grep -q '^GPU' || compgen -G '/dev/nvidia[0-9]*' >/dev/null; }; then \
 	  echo "gpu-test: this machine has no NVIDIA GPU that can be seen (nvidia-smi, /dev/nvidia*)" >&2; \
 	  echo "  check: the driver, and that a container is given its GPUs; without a GPU use \`make verify\`" >&2; \
+	  echo "gpu-test: exit code 3; make itself ends with 2 after any failure" >&2; \
 	  exit 3; \
 	fi
 	@$(SETUP) --gpu --venv "$(GPU_VENV)"
-	@"$(GPU_VENV)/bin/mm-lora" verify --profile gpu $(ARGS)
+	@"$(GPU_VENV)/bin/mm-lora" verify --profile gpu $(ARGS); code=$$?; \
+	echo "gpu-test: exit code $$code$$( ((code)) && echo '; make itself ends with 2 after any failure')" >&2; exit $$code
 
 lock: setup ## resolve the pinned requirements anew
 	@"$(BIN)/python" requirements/lock.py "$(BIN)/uv"

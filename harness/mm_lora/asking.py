@@ -71,9 +71,14 @@ class Answer:
     raw: Mapping[str, Any] | None = None
 
     def first_logprobs(self) -> dict[str, float]:
-        """Token → logprob of the likeliest ones at the answer's first place, as many as asked."""
-        content = (self.raw or {})["choices"][0]["logprobs"]["content"]
-        return {entry["token"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
+        """Token → logprob of the likeliest ones at the answer's first place, as many as asked.
+
+        Nothing of a streamed answer, whose parts are not kept.
+        """
+        for choice in (self.raw or {}).get("choices", ()):
+            first = choice["logprobs"]["content"][0]
+            return {entry["token"]: entry["logprob"] for entry in first["top_logprobs"]}
+        return {}
 
     def problems(self, request: Request, prompt_tokens: int | None) -> list[str]:
         """What makes this answer invalid for `request`; an empty list when it is valid.

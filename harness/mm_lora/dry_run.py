@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mm_lora import hub
-from mm_lora.adapter_sets import named, settled
 from mm_lora.adapters_own import OwnAdapter
 from mm_lora.build import Builder
 from mm_lora.models import Model
-from mm_lora.options import RunOptions, strength
+from mm_lora.options import RunOptions
 from mm_lora.plan import Plan, Planned
 from mm_lora.profiles import Profile
 from mm_lora.resources import fixtures_dir
 from mm_lora.server.command import build_command, build_environment
 from mm_lora.server.spec import ServerSpec
+from mm_lora.strengths import Strengths
+from mm_lora.tolerances import is_measured
 
 RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
 
@@ -70,13 +71,9 @@ class DryRun:
 
     def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
         model = self.models[spec.model]
-        factor = strength(self.options.settings)
+        strengths = Strengths(self.options, self.profile)
         folder = RUN / "servers" / f"{number}-{spec.label}"
-        specs = [
-            settled(named(n), self.profile.dtype, factor)
-            for n in spec.adapters
-            if n not in self.own
-        ]
+        specs = [strengths.spec(builder, model, n) for n in spec.adapters if n not in self.own]
         paths = {name: own.path for name, own in self.own.items() if name in spec.adapters}
         for one in specs:
             paths[one.name] = builder.adapter_folder(model, one, miniature=not model.is_real)
@@ -120,11 +117,13 @@ def expected_time(profile: Profile, plan: Plan) -> Iterator[str]:
     seconds = costs["seconds"]
     judged = [check for check in plan.checks if not check.skip]
     checks = sum(seconds.get(check.id.partition("/")[0], 1.0) for check in judged)
-    total = costs["server_ready_s"] * len(plan.specs) + checks
+    start = costs["server_ready_s"] + (costs["noise_s"] if is_measured(profile) else 0.0)
+    total = start * len(plan.specs) + checks
     yield ""
     yield (
         f"expected time: {total:.0f} s on {costs['machine']}: {len(plan.specs)} starts of "
-        f"{costs['server_ready_s']:.0f} s, {len(judged)} checks {checks:.0f} s"
+        f"{start:.0f} s{', noise measured' if is_measured(profile) else ''}, "
+        f"{len(judged)} checks {checks:.0f} s"
     )
     if profile.needs.gpus:
         yield (

@@ -8,13 +8,13 @@ from mm_lora.asking import Answer
 from mm_lora.outcomes import (
     Outcome,
     Verdict,
-    apart,
     combine,
     judge_claim,
     judge_close,
     judge_equal,
     judge_shown,
     largest_difference,
+    told_apart,
 )
 
 
@@ -33,13 +33,17 @@ class Judge:
     """Collects the verdicts of one check. Methods return on `pass`, else raise NotPassed.
 
     `tolerance`, `min_effect`: logprob, the profile's. `same`: how far two answers of one server to
-    the same question may be apart (another order of rows, another cache state).
+    the same question may be apart (another order of rows, another cache state). `note`: what a
+    failure by a number must say beside it.
     """
 
-    def __init__(self, *, tolerance: float, min_effect: float, same: float | None = None) -> None:
+    def __init__(
+        self, *, tolerance: float, min_effect: float, same: float | None = None, note: str = ""
+    ) -> None:
         self.tolerance = tolerance
         self.min_effect = min_effect
         self.same = tolerance / 100 if same is None else same
+        self.note = note
         self.verdicts: list[Verdict] = []
 
     def equal(
@@ -79,9 +83,18 @@ class Judge:
         """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
         self._take(judge_close(expected, observed, tolerance=tolerance))
 
-    def same_answer(self, expected: Answer, observed: Answer, reason: str = "") -> None:
-        """Two answers of one server to one question: see `outcomes.apart`, within `same`."""
-        error = apart(expected, observed)
+    def same_answer(
+        self,
+        expected: Answer,
+        observed: Answer,
+        reason: str = "",
+        predicted_by: Sequence[str] = (),
+    ) -> None:
+        """Two answers of one server to one question: see `outcomes.told_apart`, within `same`.
+
+        `predicted_by`: named predictors of a wrong answer that hit it.
+        """
+        error = told_apart(expected, observed)
         why = f"{reason or 'another answer'}: {error:.3g} is above {self.same:.3g}"
         self._take(
             Verdict(
@@ -91,6 +104,7 @@ class Judge:
                 error=error,
                 tolerance=self.same,
                 reason="" if error <= self.same else why,
+                predicted_by=() if error <= self.same else tuple(predicted_by),
             )
         )
 
@@ -154,6 +168,8 @@ class Judge:
         return combine(self.verdicts)
 
     def _take(self, verdict: Verdict) -> None:
+        if self.note and verdict.outcome is Outcome.FAIL and verdict.error is not None:
+            verdict = replace(verdict, reason=f"{verdict.reason}; {self.note}")
         self.verdicts.append(verdict)
         if verdict.outcome is not Outcome.PASS:
             raise NotPassed(verdict)

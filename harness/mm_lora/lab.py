@@ -5,15 +5,13 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from mm_lora import adapter_table, defects, hub, limits
-from mm_lora.adapter_sets import named, settled
-from mm_lora.adapters import AdapterSpec
 from mm_lora.adapters_broken import broken_copy, parse
 from mm_lora.adapters_own import read_all
 from mm_lora.asker import Asker
@@ -24,7 +22,7 @@ from mm_lora.client import Client
 from mm_lora.environment import facts
 from mm_lora.errors import MmLoraError, UsageError
 from mm_lora.models import PUBLISHED, Model, resolve
-from mm_lora.options import RunOptions, strength
+from mm_lora.options import RunOptions
 from mm_lora.plan import flag_values
 from mm_lora.pool import Prepared, ServerPool, Started
 from mm_lora.profiles import Profile
@@ -37,7 +35,9 @@ from mm_lora.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.server.remote import RemoteServer, api_key, root_of
 from mm_lora.server.spec import ServerSpec
 from mm_lora.skips import NotApplicable, SkipReason
+from mm_lora.strengths import Strengths, family_of
 from mm_lora.timings import Timings
+from mm_lora.tolerances import Allowed
 from mm_lora.worker.client import WorkerClient
 
 
@@ -75,6 +75,9 @@ class Lab:
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own = read_all(options.adapter)
+        self.strengths = Strengths(options, profile, progress.say)
+        self.allowed: dict[ServerSpec, Allowed] = {}
+        self.cannot_see: list[str] = []
         port = options.settings.get("port")
         self.pool = ServerPool(
             self._prepare,
@@ -197,17 +200,24 @@ class Lab:
             known = self._built.setdefault(
                 model, {name: own.built() for name, own in self.own.items()}
             )
-            missing = [self.spec_of(name) for name in names if name not in known]
+            of = self.model(model)
+            missing = [
+                self.strengths.spec(self.builder, of, name) for name in names if name not in known
+            ]
             if missing:
-                of = self.model(model)
                 small = not of.is_real and not self.options.base_url
                 with self.timings.of("adapters", model):
                     known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
 
-    def spec_of(self, name: str) -> AdapterSpec:
-        """The known adapter of that name, in 16 bits where the server computes in 16 bits."""
-        return settled(named(name), self.profile.dtype, strength(self.options.settings))
+    def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
+        """Build these families of adapters so many times stronger; running servers have the old."""
+        with self._building:
+            for family, factor in factors.items():
+                self.strengths.change(self.model(model), family, factor)
+            known = self._built.get(model, {})
+            for name in [n for n in known if n not in self.own and family_of(n) in factors]:
+                del known[name]
 
     def forced(
         self,
@@ -288,7 +298,7 @@ class Lab:
         if "break" in self.options.settings:
             name, kind = parse(self.options.settings["break"])
             if name in paths:
-                target = self.folder.path / "broken" / f"{name}-{spec.key}"
+                target = self.folder.path / "broken" / f"{paths[name].name}-{spec.key}"
                 if not target.exists():
                     broken_copy(paths[name], target, kind)
                 paths[name] = target

@@ -1,10 +1,15 @@
 """What a run cannot see, by its profile: said in every report, so that a pass is not over-read."""
 
+from collections.abc import Sequence
+
 from mm_lora.profiles import Profile
 
 
-def of(profile: Profile) -> list[str]:
-    """One sentence for each thing that this profile's checks would let pass."""
+def of(profile: Profile, measured: Sequence[str] = ()) -> list[str]:
+    """One sentence for each thing that this profile's checks would let pass.
+
+    `measured`: what the tolerances of its servers let pass, once they are known.
+    """
     said = []
     if "reference" not in profile.truths:
         said.append(
@@ -15,11 +20,15 @@ def of(profile: Profile) -> list[str]:
             "an error that is the same in every answer with an adapter, such as a factor inside "
             "the LoRA kernel: all relations hold between equally wrong answers"
         )
-    if profile.dtype != "float32":
+    if measured:
+        said += measured
+    elif profile.dtype != "float32":
         said.append(
             f"a wrong answer less than {profile.tolerance:g} in logprob from the right one: "
-            f"the tolerance of {profile.dtype}; and what comes after a tie between two tokens"
+            f"the most that {profile.dtype} is allowed"
         )
+    if profile.dtype != "float32":
+        said.append("what comes after a tie between two tokens: both answers are right")
     if "rows" not in profile.truths:
         said.append(
             "rows inside the layers: a wrong row count shows only where it changes an answer, and "

@@ -103,6 +103,16 @@ def moved(a: Mapping[str, float], b: Mapping[str, float]) -> float:
     return max((abs(a[token] - b[token]) for token in a.keys() & b.keys()), default=math.inf)
 
 
+def told_apart(one: Answer, other: Answer) -> float:
+    """As `apart`, and by the first place's distribution, where more than one token was asked there.
+
+    Where an adapter changes the first token, the two likeliest may well have equal logprobs: the
+    tokens that both answers name tell that from a tie.
+    """
+    first = one.first_logprobs(), other.first_logprobs()
+    return max(apart(one, other), moved(*first) if min(map(len, first)) > 1 else 0.0)
+
+
 def judge_close(
     expected: Sequence[float],
     observed: Sequence[float],

@@ -129,6 +129,13 @@ class ServerPool:
         self.release(spec)
         return self.get(spec)
 
+    def restart(self, spec: ServerSpec) -> Started:
+        """A fresh server, prepared anew, once the old one has given back its port and memory."""
+        self.release(spec)
+        for thread in list(self._stopping):
+            thread.join()
+        return self.get(spec)
+
     def give_up(self, spec: ServerSpec, error: MmLoraError) -> None:
         """Each later `get` of this spec raises `error`: no endless restarts of a killed server."""
         self.release(spec)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mm_lora import defects, needs
+from mm_lora import defects, needs, tolerances, tuning
 from mm_lora import options as run_options
 from mm_lora.adapters_own import read_all
 from mm_lora.case_end import repeat_line, settled, verdict_of
@@ -345,9 +345,16 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 
 @pytest.fixture
 def check(request: pytest.FixtureRequest, lab: Lab) -> Judge:
-    """The judge of this check."""
-    place = lab.profile
-    judge = Judge(tolerance=place.tolerance, min_effect=place.min_effect, same=place.same)
+    """The judge of this check, with what its server's noise allows."""
+    allowed = tolerances.of_profile(lab.profile)
+    if "served" in request.fixturenames:
+        allowed = tuning.of(request.getfixturevalue("served"))
+    judge = Judge(
+        tolerance=allowed.tolerance,
+        min_effect=allowed.min_effect,
+        same=allowed.same,
+        note=allowed.note,
+    )
     request.node.stash[JUDGE] = judge
     return judge
 

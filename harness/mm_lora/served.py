@@ -40,6 +40,13 @@ class Served:
         lab.pool.get(spec)
         return _known.setdefault(lab, {}).setdefault(spec, cls(lab, spec))
 
+    def restart(self) -> None:
+        """A fresh server with the adapters as they are built now; what the old one said is gone."""
+        self.lab.pool.restart(self.spec)
+        self.sent.clear()
+        self.alone.clear()
+        self._answers.clear()
+
     @property
     def base(self) -> str:
         """The served name of the base model."""

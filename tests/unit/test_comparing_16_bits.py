@@ -1,6 +1,7 @@
 """In 16 bits two right answers may part at a tie: compared is what comes before, and that place."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from mm_lora.asking import Answer
 from mm_lora.errors import UsageError
 from mm_lora.judging import Judge, NotPassed
 from mm_lora.options import settings_of
-from mm_lora.outcomes import apart
+from mm_lora.outcomes import apart, told_apart
 from mm_lora.profiles import load
 from mm_lora.skips import NotApplicable, SkipReason
 
@@ -44,6 +45,22 @@ ONE = answer((1, 2, 3), -1.0, -2.0, -3.0)
 )
 def test_how_far_two_answers_are_apart(other: Answer, error: float) -> None:
     assert apart(ONE, other) == pytest.approx(error)
+
+
+def test_a_tie_is_told_from_another_distribution() -> None:
+    def named(id: int, *tops: tuple[str, float]) -> Answer:
+        content = [{"top_logprobs": [{"token": t, "logprob": v} for t, v in tops]}]
+        return replace(answer((id,), -1.0), raw={"choices": [{"logprobs": {"content": content}}]})
+
+    one = named(1, ("a", -1.0), ("b", -1.01))
+    assert apart(one, named(2, ("b", -1.0), ("a", -1.5))) == 0.0
+    assert told_apart(one, named(2, ("b", -1.0), ("a", -1.01))) == pytest.approx(0.01)
+    assert told_apart(one, named(2, ("b", -1.0), ("a", -1.5))) == pytest.approx(0.5)
+    assert told_apart(one, named(2, ("c", -1.0), ("d", -1.5))) == math.inf
+    assert (
+        told_apart(named(1, ("a", -1.0)), named(2, ("b", -1.0))) == 0.0
+    )  # one token: nothing more
+    assert told_apart(ONE, answer((1, 2, 3), -1.0, -2.0, -3.5)) == 0.5  # streamed
 
 
 def test_the_profile_says_how_far_they_may_be() -> None:

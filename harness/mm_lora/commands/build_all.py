@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mm_lora.adapter_sets import named, settled
 from mm_lora.build import Builder
 from mm_lora.errors import ExitCode
 from mm_lora.lab import selected_models
 from mm_lora.models import resolve
 from mm_lora.options import RunOptions
 from mm_lora.runner import planned
+from mm_lora.strengths import Strengths
 
 
 def run(options: RunOptions) -> int:
@@ -30,12 +30,13 @@ def run(options: RunOptions) -> int:
     )
     total, began = 0, time.monotonic()
     rows = []
+    strengths = Strengths(options, state.profile)
     with Builder(Path(sys.executable), lambda line: print(line, file=sys.stderr)) as builder:
         for model_name, name in wanted:
             if name in state.own:
                 continue
             model = models.get(model_name) or resolve(model_name)
-            spec = settled(named(name), state.profile.dtype)
+            spec = strengths.spec(builder, model, name)
             start = time.monotonic()
             built = builder.adapters(model, [spec], miniature=not model.is_real)[name]
             total += built.bytes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from mm_lora.asking import Answer, Request
 from mm_lora.isolation.batches import Batches, batches, beside_adapters
-from mm_lora.outcomes import Outcome, Verdict, apart, largest_difference
+from mm_lora.outcomes import Outcome, Verdict, largest_difference, told_apart
 from mm_lora.probe_records import Step
 from mm_lora.served import Served
 
@@ -154,7 +154,7 @@ class Traffic:
             return math.inf
         count = len(answer.token_ids)
         if not self.served.lab.has_reference:
-            return apart(beginning(alone, answer), answer)
+            return told_apart(beginning(alone, answer), answer)
         error = largest_difference(alone.logprobs[:count], answer.logprobs)
         same = answer.token_ids == alone.token_ids[:count] and error <= self.tolerance
         if same or explained:
@@ -176,8 +176,10 @@ class Traffic:
         return any(use.slot == last for use in probe.adapters())
 
     def _distance(self, request: Request, answer: Answer) -> float:
-        """How far an answer is from the base's to the same question."""
+        """The error that the base's answer to the same question would have in this place."""
         base = self.served.ask_alone(_whole(request).asking(self.served.base))
+        if not self.served.lab.has_reference:
+            return told_apart(answer, replace(base, text=answer.text))
         return largest_difference(base.logprobs, answer.logprobs)
 
     def _like(self, request: Request, answer: Answer) -> str | None:

@@ -54,6 +54,7 @@ def merge(shards: Mapping[str, Report], defects: Sequence[Defect]) -> Report:
         ],
         "checks": checks,
         "tables": _tables(reports),
+        "limits": list(dict.fromkeys(one for r in reports for one in r.get("limits", ()))),
         "defects": defect_entries.entries([Check(**check) for check in checks], defects),
     }
 
