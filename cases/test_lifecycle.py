@@ -59,7 +59,7 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/{how}/{part}",
-    title="another adapter under a name, {how}, same picture ({part})",
+    title="a name gets another adapter ({how}), same picture ({part})",
 )
 @ON_SERVER
 @EVERY_PAIR
