@@ -168,7 +168,10 @@ HAS_NOT = {("few-slots", "mm"), ("one-slot", "prefix")}
 def test_cache(model: str, server: str, warm: str, served: Served, check: Judge, lab: Lab) -> None:
     emptied = [name for name in ("prefix", "mm", "encoder") if warm not in (name, "everything")]
     traffic = Traffic(served, check.tolerance)
-    requests = [asked(tenant, which) for which in ("1-chunk", "two-pictures") for tenant in TENANTS]
+    # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
+    text = ("long-text",) if WARM[warm][0] else ()
+    questions = ("1-chunk", "two-pictures", *text)
+    requests = [asked(tenant, which) for which in questions for tenant in TENANTS]
     requests += reversed(requests)
     traffic.learn(requests)
     served.client.reset_caches()

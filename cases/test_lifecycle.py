@@ -58,38 +58,22 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.full
 @pytest.mark.check(
-    "lifecycle/{model}/same-name/{part}",
-    title="another adapter under the same name, same picture ({part})",
+    "lifecycle/{model}/{how}/{part}",
+    title="a name gets another adapter ({how}), same picture ({part})",
 )
 @ON_SERVER
 @EVERY_PAIR
-def test_same_name(model: str, part: str, served: Served, check: Judge) -> None:
+@pytest.mark.parametrize("how", ["same-name", "in-place"])
+def test_replaced(model: str, how: str, part: str, served: Served, check: Judge) -> None:
+    """`same-name`: the old one is unloaded first; `in-place`: it is not."""
     old, new = PAIRS[part]
-    name = f"same-name-{part}"
+    name = f"{how}-{part}"
     loaded(check, served.load(name, served.built(old)), old)
     try:
         answers_as(served, check, name, old)
-        loaded(check, served.unload(name), "unloading")
-        loaded(check, served.load(name, served.built(new)), new)
-        answers_as(served, check, name, new, not_as=old)
-    finally:
-        served.unload(name)
-
-
-@pytest.mark.full
-@pytest.mark.check(
-    "lifecycle/{model}/in-place/{part}",
-    title="another adapter loaded in place, same picture ({part})",
-)
-@ON_SERVER
-@EVERY_PAIR
-def test_in_place(model: str, part: str, served: Served, check: Judge) -> None:
-    old, new = PAIRS[part]
-    name = f"in-place-{part}"
-    loaded(check, served.load(name, served.built(old)), old)
-    try:
-        answers_as(served, check, name, old)
-        loaded(check, served.load(name, served.built(new), in_place=True), new)
+        if how == "same-name":
+            loaded(check, served.unload(name), "unloading")
+        loaded(check, served.load(name, served.built(new), in_place=how == "in-place"), new)
         answers_as(served, check, name, new, not_as=old)
     finally:
         served.unload(name)

@@ -26,10 +26,13 @@ ROUNDS, WARM_UP = 200, 40
 @ON_SERVER
 @pytest.mark.parametrize("what", ["others-come-and-go", "it-is-unloaded"])
 def test_meanwhile(model: str, what: str, served: Served, check: Judge) -> None:
-    """Long answers on several pictures; the loads must have happened between two of its tokens."""
+    """Long answers on several pictures; the loads must have happened between two of its tokens.
+
+    The host has a language model part: a vision adapter's work is done before the first token.
+    """
     pictures = [Picture(width=336, height=336, seed=seed) for seed in range(1, 4)]
     requests = [asked("host", picture=picture, tokens=256) for picture in pictures]
-    loaded(check, served.load("host", served.built("tower-attention")), "the host")
+    loaded(check, served.load("host", served.built("all")), "the host")
     alone = [served.ask_cold(request) for request in requests]
     served.client.reset_caches()
     began = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_lora.inside import base_rows, tenant_mutants
+from mm_lora.inside import base_rows, life_mutants, refusal_mutants, tenant_mutants
 from mm_lora.inside.hooks import HookGone
 
 BY_ID = {patch.id: patch for patch in tenant_mutants.PATCHES}
@@ -84,7 +84,63 @@ def test_a_moved_request_leaves_its_adapter_behind() -> None:
     assert batch.request_lora_mapping[:2].tolist() == [0, 5]
 
 
-@pytest.mark.parametrize("patch", [base_rows.PATCH, *tenant_mutants.PATCHES], ids=lambda p: p.id)
+@pytest.mark.parametrize(
+    ("mutant", "mapped"),
+    [("mutant-later-pieces", [5, 0, 7]), ("mutant-decode-as-neighbour", [6, 6, 7])],
+)
+def test_requests_in_company_get_another_adapter(mutant: str, mapped: list[int]) -> None:
+    """Three requests: one decodes, one reads its second piece, one its first."""
+
+    class InputBatch:
+        num_computed_tokens_cpu = np.array([40, 512, 0])
+        request_lora_mapping = np.array([5, 6, 7])
+        num_reqs = 3
+
+        def make_lora_inputs(self, scheduled: Any, sampled: Any) -> list[int]:
+            return self.request_lora_mapping[: self.num_reqs].tolist()
+
+    module = ModuleType("batch")
+    module.InputBatch = InputBatch  # type: ignore[attr-defined]
+    BY_ID[mutant].apply(module)
+    batch = InputBatch()
+    assert batch.make_lora_inputs(np.array([1, 300, 200]), np.ones(3)) == mapped
+    assert batch.request_lora_mapping.tolist() == [5, 6, 7]
+    batch.num_reqs = 1
+    assert batch.make_lora_inputs(np.array([1]), np.ones(1)) == [5]
+
+
+def test_the_processor_cache_gives_another_picture_of_the_same_shape() -> None:
+    class LruKeyReplicatedReceiverCache:
+        def __init__(self) -> None:
+            self.items: dict[str, Any] = {}
+
+        def get_and_update_item(self, mm_item: Any, mm_hash: str) -> Any:
+            return self.items.setdefault(mm_hash, mm_item)
+
+    module = ModuleType("lru")
+    module.LruKeyReplicatedReceiverCache = LruKeyReplicatedReceiverCache  # type: ignore[attr-defined]
+    BY_ID["mutant-processor-item"].apply(module)
+    cache = LruKeyReplicatedReceiverCache()
+
+    def item(rows: int) -> dict[str, Any]:
+        return {"pixel_values": SimpleNamespace(data=np.zeros(rows))}
+
+    one, larger, other = item(1), item(3), item(1)
+    for name, new in (("one", one), ("larger", larger), ("other", other)):
+        assert cache.get_and_update_item(new, name) is new
+    assert cache.get_and_update_item(None, "one") is other
+    assert cache.get_and_update_item(None, "larger") is larger
+
+
+PATCHES = (
+    base_rows.PATCH,
+    *tenant_mutants.PATCHES,
+    *life_mutants.PATCHES,
+    *refusal_mutants.PATCHES,
+)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda p: p.id)
 def test_a_lost_hook_point_is_named(patch: Any) -> None:
     with pytest.raises(HookGone):
         patch.apply(ModuleType("empty"))

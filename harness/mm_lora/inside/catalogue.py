@@ -15,6 +15,8 @@ from . import (
     one_layer_one_name,
     peft_patterns,
     peft_type,
+    rank_mutants,
+    refusal_mutants,
     resolver_config,
     resolver_root,
     rpc_replies,
@@ -65,4 +67,6 @@ PATCHES: tuple[Patch, ...] = (
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,
+    *refusal_mutants.PATCHES,
+    *rank_mutants.PATCHES,
 )

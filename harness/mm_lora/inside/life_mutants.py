@@ -1,11 +1,12 @@
 """Mutants: seeded mistakes in loading, unloading and replacing adapters."""
 
+from dataclasses import replace as changed
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from .hooks import replace
-from .registry import Patch, mutant
+from .registry import mutant
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
 _WORKER = "vllm.lora.worker_manager"
@@ -121,23 +122,6 @@ def write_each_slot_once(module: ModuleType) -> None:
     replace(module, "LoRAModelManager.activate_adapter", make)
 
 
-def call_the_refused_base(module: ModuleType) -> None:
-    """An adapter that is refused is said to be loaded, and its users get the base model."""
-
-    def make(original: Any) -> Any:
-        async def load_lora_adapter(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            result = await original(self, request, *args, **kwargs)
-            if isinstance(result, str) or not request.lora_name:
-                return result
-            first = self.base_model_paths[0]
-            self.base_model_paths.append(type(first)(request.lora_name, first.model_path))
-            return f"Success: LoRA adapter '{request.lora_name}' added successfully."
-
-        return load_lora_adapter
-
-    replace(module, "OpenAIServingModels.load_lora_adapter", make)
-
-
 def _wipe(adapter: Any) -> None:
     for weights in adapter.loras.values():
         parts = weights.lora_b
@@ -164,14 +148,6 @@ def loading_wipes_the_others(module: ModuleType) -> None:
     replace(module, "LRUCacheWorkerLoRAManager.add_adapter", make)
 
 
-_two = Patch(
-    id="mutant-unload-at-once",
-    kind="mutant",
-    versions=">=0.28",
-    modules=(_SERVING, _WORKER),
-    apply=wipe_what_is_unloaded,
-    reason="unloading takes the weights from answers that are being made",
-)
 _mutant = partial(mutant, versions=">=0.28")
 
 PATCHES = (
@@ -179,8 +155,10 @@ PATCHES = (
     _mutant("slot-not-reset", _LAYER, leave_slot_as_it_was, "a slot keeps what is not written"),
     _mutant("adapters-leak", _WORKER, forget_nothing, "what was loaded is never given back"),
     _mutant("unload-in-name", _SERVING, unload_in_name_only, "what was unloaded still answers"),
-    _two,
+    changed(
+        _mutant("unload-at-once", _SERVING, wipe_what_is_unloaded, "unloading breaks answers off"),
+        modules=(_SERVING, _WORKER),
+    ),
     _mutant("slot-not-written", _MANAGER, write_each_slot_once, "a slot is not written again"),
-    _mutant("refused-is-base", _SERVING, call_the_refused_base, "the refused is said to be loaded"),
     _mutant("load-harms", _WORKER, loading_wipes_the_others, "a load wipes another's weights"),
 )

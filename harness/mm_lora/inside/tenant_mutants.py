@@ -3,6 +3,7 @@
 Each is silent where requests come one at a time from empty caches.
 """
 
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -112,6 +113,46 @@ def leave_mapping_behind(module: ModuleType) -> None:
     replace(module, "InputBatch.condense", make)
 
 
+def forget_later_pieces(module: ModuleType) -> None:
+    """Of a prompt that is read in pieces in company, only the first piece has its adapter."""
+    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _later_pieces))
+
+
+def decode_as_a_neighbour(module: ModuleType) -> None:
+    """Who decodes while another one's prompt is read gets that one's adapter for the step."""
+    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _decoding))
+
+
+def _mapped_in_company(rule: Any, original: Any) -> Any:
+    def make_lora_inputs(self: Any, scheduled: Any, sampled: Any) -> Any:
+        right = self.request_lora_mapping
+        if self.num_reqs > 1:
+            self.request_lora_mapping = rule(self, right.copy(), scheduled)
+        try:
+            return original(self, scheduled, sampled)
+        finally:
+            self.request_lora_mapping = right
+
+    return make_lora_inputs
+
+
+def _later_pieces(batch: Any, adapters: Any, scheduled: Any) -> Any:
+    """adapters [most requests], scheduled tokens [requests]."""
+    for at, tokens in enumerate(scheduled):
+        if tokens > 1 and batch.num_computed_tokens_cpu[at] > 0:
+            adapters[at] = 0
+    return adapters
+
+
+def _decoding(batch: Any, adapters: Any, scheduled: Any) -> Any:
+    """adapters [most requests], scheduled tokens [requests]."""
+    read = [at for at, tokens in enumerate(scheduled) if tokens > 1 and adapters[at]]
+    for at, tokens in enumerate(scheduled):
+        if tokens == 1 and read:
+            adapters[at] = adapters[read[0]]
+    return adapters
+
+
 PATCHES = (
     mutant(
         "adapters-swapped",
@@ -149,5 +190,17 @@ PATCHES = (
         _BATCH,
         leave_mapping_behind,
         "the adapter of a request does not move with it when the batch closes its gaps",
+    ),
+    mutant(
+        "later-pieces",
+        _BATCH,
+        forget_later_pieces,
+        "in company, only the first piece of a prompt has its adapter",
+    ),
+    mutant(
+        "decode-as-neighbour",
+        _BATCH,
+        decode_as_a_neighbour,
+        "who decodes beside a prompt gets that prompt's adapter",
     ),
 )

@@ -45,7 +45,10 @@ def _packed_layers(module: ModuleType) -> None:
 
 
 def _rows_of_this_rank(module: ModuleType) -> None:
-    """The mapping of rows to adapters, cut as the pictures' chunks are."""
+    """The mapping of rows to adapters, cut as the pictures' chunks are.
+
+    For a CPU: a GPU's wrapper keeps what its kernels read in other tensors too.
+    """
 
     def make(original: Any) -> Any:
         def run_dp_sharded_vision_model(image_input: Any, vision_model: Any) -> Any:
