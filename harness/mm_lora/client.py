@@ -4,7 +4,7 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -74,7 +74,7 @@ class Client:
         try:
             if request.stream:
                 return self._streamed(options)
-            return self._whole(options)
+            return self._whole(request, options)
         except self._openai.APITimeoutError as error:
             raise ServerTimeout(
                 f"no answer to a request for '{request.model}' in the profile's time",
@@ -87,22 +87,9 @@ class Client:
         except self._openai.APIStatusError as error:
             return _refused(request, self.hidden(str(error)), error.status_code)
 
-    def _whole(self, options: dict[str, Any]) -> Answer:
+    def _whole(self, request: Request, options: dict[str, Any]) -> Answer:
         completion = self._client.chat.completions.create(**options)
-        raw = completion.model_dump(exclude_none=True)
-        choice = raw["choices"][0]
-        usage = raw.get("usage", {})
-        return Answer(
-            model=raw["model"],
-            text=choice["message"].get("content") or "",
-            token_ids=tuple(choice.get("token_ids") or ()),
-            logprobs=_logprobs(choice),
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
-            finish_reason=choice.get("finish_reason") or "",
-            id=raw.get("id", ""),
-            raw=raw,
-        )
+        return whole_answer(request, completion.model_dump(exclude_none=True), self.hidden)
 
     def _streamed(self, options: dict[str, Any]) -> Answer:
         stream = self._client.chat.completions.create(
@@ -198,6 +185,31 @@ class Client:
 def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:
     content = (choice.get("logprobs") or {}).get("content") or ()
     return tuple(float(entry["logprob"]) for entry in content)
+
+
+def whole_answer(
+    request: Request, raw: dict[str, Any], hidden: Callable[[str], str] = str
+) -> Answer:
+    """The answer in a chat completion's body; one without any is the server's error.
+
+    vLLM 0.16.0 says HTTP 200 to a request that its engine has died of.
+    """
+    if not raw.get("choices"):
+        said = hidden(str(raw.get("error") or raw))
+        return _refused(request, f"HTTP 200 without an answer: {said}", 500)
+    choice = raw["choices"][0]
+    usage = raw.get("usage", {})
+    return Answer(
+        model=raw["model"],
+        text=choice["message"].get("content") or "",
+        token_ids=tuple(choice.get("token_ids") or ()),
+        logprobs=_logprobs(choice),
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        finish_reason=choice.get("finish_reason") or "",
+        id=raw.get("id", ""),
+        raw=raw,
+    )
 
 
 def _refused(request: Request, said: str, status: int) -> Answer:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.client import Client
+from mm_lora.asking import Request
+from mm_lora.client import Client, whole_answer
 from mm_lora.errors import TroubleError
 from mm_lora.remote_adapters import LOAD, UNLOAD, RemoteAdapters
 from mm_lora.server.remote import RemoteServer, api_key, root_of
@@ -109,6 +110,12 @@ def test_a_server_that_loads_nothing_is_not_asked_again(fake: Fake) -> None:
     assert not built  # no adapter is built for nothing
     assert len(fake.seen) == 1
     client.close()
+
+
+def test_an_answer_without_an_answer_is_an_error() -> None:
+    answer = whole_answer(Request(model="theirs"), {"error": {"message": "engine died"}})
+    assert answer.status == 500
+    assert "engine died" in str(answer.raw)
 
 
 def test_key_and_address() -> None:

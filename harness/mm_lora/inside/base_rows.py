@@ -25,7 +25,7 @@ PATCH = Patch(
     id="cpu-base-rows",
     kind="fix",
     platform="cpu",
-    versions=">=0.17",
+    versions=">=0.16",
     modules=("vllm.lora.ops.torch_ops.lora_ops",),
     apply=_apply,
     reason="rows of the base get the adapter in the last slot when an adapter is in their step",
