@@ -12,7 +12,7 @@ import pytest
 from mm_lora.isolation.batches import reuse
 from mm_lora.isolation.claims import MET, settle, until_met
 from mm_lora.isolation.questions import anyone, asked, everyone
-from mm_lora.isolation.servers import AT_ONCE, SERVERS, TENANTS, on
+from mm_lora.isolation.servers import AT_ONCE, SERVERS, TENANTS, on, to_draw_from
 from mm_lora.isolation.traffic import Seen, Traffic
 from mm_lora.judging import Judge
 from mm_lora.lab import Lab
@@ -100,10 +100,11 @@ def test_in_flight(
     model: str, server: str, count: int, served: Served, check: Judge, lab: Lab
 ) -> None:
     chance = random.Random(f"{lab.options.seed}/{server}/{count}")
+    tenants = to_draw_from(server)
     traffic = Traffic(served, check.tolerance)
-    seen = traffic.burst(anyone(TENANTS, count, chance))
+    seen = traffic.burst(anyone(tenants, count, chance))
     if not seen.unforeseen:
-        bursts = [(anyone(TENANTS, count, chance), ()) for _ in range(5)]
+        bursts = [(anyone(tenants, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
     settle(check, lab, f"{model}/in-flight/{count}-{server}", seen, MET)
 

@@ -28,7 +28,14 @@ KILLERS = (
     ("mutant=mutant-prefix-key", ("cache/prefix-free-slots",)),
     ("mutant=mutant-processor-item", ("cache/mm-free-slots",)),
     ("mutant=mutant-base-rows-stale", ("cache/nothing-free-slots",)),
-    ("mutant=mutant-decode-as-neighbour", ("decode-with-prefill/free-slots",)),
+    (
+        "mutant=mutant-decode-as-neighbour",
+        (
+            "decode-with-prefill/free-slots",
+            "in-flight/16-free-slots",
+            "in-flight/64-free-slots",
+        ),
+    ),
     ("mutant=mutant-later-pieces", ("prefill-in-pieces/few-slots",)),
     ("break=tower-mlp:alpha", ("alone/one-slot",)),
 )

@@ -1,24 +1,53 @@
-"""Ranks that all take the first one's part of an adapter: the check of every sharded layer fails."""
+"""Every check of group parallel fails of a seeded defect, with the known defects mended."""
 
 from pathlib import Path
 
+import pytest
 from cli_run import Verify
 
 from mm_lora.projections import CONNECTOR, LANGUAGE, TOWER
 
-GROUP = "parallel/scout/tensor"
+SHARDED = (*TOWER, *CONNECTOR, "projector", *LANGUAGE)
 
 
-def test_the_first_ranks_part_on_every_rank(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "only", "mutants", "failing", "passing"),
+    [
+        # The first reaches every layer of which a rank has a part, and no answer of the base; the
+        # second only what meets another adapter.
+        (
+            "tensor",
+            "*",
+            "mutant-first-rank-parts,mutant-adapters-swapped",
+            (*SHARDED, "mixed-batch"),
+            ("base", "after-a-refusal"),
+        ),
+        (
+            "data-encoder",
+            "[bm]*",
+            "mutant-pixels-shifted,mutant-adapters-swapped",
+            ("base", "mixed-batch"),
+            (),
+        ),
+    ],
+    ids=["tensor", "data-encoder"],
+)
+def test_killed(
+    tmp_path: Path,
+    mode: str,
+    only: str,
+    mutants: str,
+    failing: tuple[str, ...],
+    passing: tuple[str, ...],
+) -> None:
+    group = f"parallel/scout/{mode}"
     run = Verify(
-        *("--with-fixes", "--only", f"{GROUP}/*", "--set", "mutant=mutant-first-rank-parts"),
+        *("--with-fixes", "--only", f"{group}/{only}", "--set", f"mutant={mutants}"),
         reports=tmp_path,
     )
     try:
         run.end()
     finally:
         run.close()
-    sharded = {f"{GROUP}/{adapter}" for adapter in (*TOWER, *CONNECTOR, "projector", *LANGUAGE)}
-    others = {f"{GROUP}/{subject}" for subject in ("base", "mixed-batch", "after-a-refusal")}
-    expected = dict.fromkeys(sharded, "fail") | dict.fromkeys(others, "pass")
-    assert run.outcomes() == expected, run.text
+    expected = dict.fromkeys(failing, "fail") | dict.fromkeys(passing, "pass")
+    assert run.outcomes() == {f"{group}/{name}": end for name, end in expected.items()}, run.text

@@ -22,6 +22,13 @@ SERVERS: Mapping[str, dict[str, FlagValue]] = {
 AT_ONCE = {"every-slot": len(ADAPTERS), "few-slots": 3, "one-slot": 1, "free-slots": 2}
 """How many adapters a step must have had for a batch to use the server's slots."""
 
+
+def to_draw_from(server: str) -> tuple[str, ...]:
+    """The tenants of random requests. In one slot an adapter meets nobody but the base, so there
+    the base is as likely as all others together."""
+    return TENANTS if AT_ONCE[server] > 1 else ("base",) * len(ADAPTERS) + ADAPTERS
+
+
 TWO_RANKS: Mapping[str, dict[str, FlagValue]] = {
     "tensor": {"tensor-parallel-size": 2},
     "data-encoder": {"tensor-parallel-size": 2, "mm-encoder-tp-mode": "data"},
