@@ -45,16 +45,19 @@ def test_weak_adapters_are_built_stronger_once(tmp_path: Path) -> None:
     """The second run finds in the cache what the first one reached by a second server."""
     weak = ("--profile", "rehearsal", "--only", MOVES, "--set", "strength=0.06")
     cache = {"MM_LORA_CACHE": str(tmp_path / "cache")}
+    reached = []
     for servers in (2, 1):
         run = Verify(*weak, reports=tmp_path, environment=cache).end()
         assert run.code == 0, run.text
         assert len(run.report["servers"]) == servers
         rows = run.report["tables"]["strength"]["rows"]
         (strength,) = {row[2] for row in rows if row[1] == "projector"}
-        assert strength == "0.24 (8 times what it was)"
+        reached.append(strength)
         assert ("building stronger" in run.text) is (servers == 2)
         (noise,) = run.report["tables"]["noise"]["rows"]
         tolerance = float(noise[3])
         assert tolerance <= 5e-2
         assert run.report["checks"][0]["effect"] >= 5 * tolerance
         assert any("a scale (alpha) wrong by less than" in one for one in run.report["limits"])
+    assert reached[0] == reached[1]
+    assert "times what it was" in reached[0]
