@@ -1,6 +1,5 @@
 """Mutants: seeded mistakes in loading, unloading and replacing adapters."""
 
-from dataclasses import replace as changed
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -155,9 +154,11 @@ PATCHES = (
     _mutant("slot-not-reset", _LAYER, leave_slot_as_it_was, "a slot keeps what is not written"),
     _mutant("adapters-leak", _WORKER, forget_nothing, "what was loaded is never given back"),
     _mutant("unload-in-name", _SERVING, unload_in_name_only, "what was unloaded still answers"),
-    changed(
-        _mutant("unload-at-once", _SERVING, wipe_what_is_unloaded, "unloading breaks answers off"),
-        modules=(_SERVING, _WORKER),
+    _mutant(
+        "unload-at-once",
+        (_SERVING, _WORKER),
+        wipe_what_is_unloaded,
+        "unloading breaks answers off",
     ),
     _mutant("slot-not-written", _MANAGER, write_each_slot_once, "a slot is not written again"),
     _mutant("load-harms", _WORKER, loading_wipes_the_others, "a load wipes another's weights"),

@@ -1,6 +1,5 @@
 """Mutants: seeded mistakes that only several ranks can make."""
 
-from dataclasses import replace as changed
 from types import ModuleType
 from typing import Any
 
@@ -40,14 +39,11 @@ def take_the_first_part(module: ModuleType) -> None:
 
 
 PATCHES = (
-    changed(
-        mutant(
-            "first-rank-parts",
-            _COLUMN,
-            take_the_first_part,
-            "every rank takes the first rank's part of an adapter",
-            versions=">=0.28",
-        ),
-        modules=(_COLUMN, _ROW),
+    mutant(
+        "first-rank-parts",
+        (_COLUMN, _ROW),
+        take_the_first_part,
+        "every rank takes the first rank's part of an adapter",
+        versions=">=0.28",
     ),
 )

@@ -54,7 +54,7 @@ class Patch:
 
 def mutant(
     name: str,
-    module: str,
+    module: str | tuple[str, ...],
     apply: Callable[[ModuleType], None],
     reason: str,
     versions: str = ">=0.17",
@@ -64,7 +64,7 @@ def mutant(
         id=f"mutant-{name}",
         kind="mutant",
         versions=versions,
-        modules=(module,),
+        modules=(module,) if isinstance(module, str) else module,
         apply=apply,
         reason=reason,
     )
