@@ -31,7 +31,7 @@ from mm_lora.plan import Plan, Planned, make_plan, max_lora_rank, part_of
 from mm_lora.profiles import Profile, load
 from mm_lora.progress import Progress
 from mm_lora.record import Check
-from mm_lora.report import defect_entries, dotplot, junit, markdown
+from mm_lora.report import defect_entries, files
 from mm_lora.report.folder import RunFolder
 from mm_lora.selection import select
 from mm_lora.served import Served
@@ -312,11 +312,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.exitstatus = int(code)
     try:
         lab.save()
-        report = run.as_json()
-        lab.folder.write("junit.xml", junit.render(report))
-        lab.folder.write("report.md", markdown.render(report))
-        if picture := dotplot.render(report):
-            lab.folder.write("numerics.svg", picture)
+        files.write(lab.folder, run.as_json())
     except MmLoraError as error:
         state.fatal = error
         session.exitstatus = int(ExitCode.ERROR)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora import defects
-from mm_lora.report import dotplot, junit, markdown
+from mm_lora.report import files
 from mm_lora.report.folder import RunFolder, find_run, read_report
 from mm_lora.report.merge import exit_of, merge
 from mm_lora.report.terminal import render, wide_console
@@ -20,9 +20,6 @@ def run(names: Sequence[str], reports: Path) -> int:
     whole = merge(shards, defects.load())
     folder = RunFolder.create(reports)
     folder.write_json("report.json", whole)
-    folder.write("junit.xml", junit.render(whole))
-    folder.write("report.md", markdown.render(whole))
-    if picture := dotplot.render(whole):
-        folder.write("numerics.svg", picture)
+    files.write(folder, whole)
     render(whole, wide_console(), str(folder.path))
     return int(exit_of(whole))

@@ -1,0 +1,14 @@
+"""The files of a run beside report.json, for people and for CI."""
+
+from typing import Any
+
+from mm_lora.report import dotplot, junit, markdown
+from mm_lora.report.folder import RunFolder
+
+
+def write(folder: RunFolder, report: dict[str, Any]) -> None:
+    """junit.xml, report.md and, where numbers were compared, numerics.svg. Raises ReportError."""
+    folder.write("junit.xml", junit.render(report))
+    folder.write("report.md", markdown.render(report))
+    if picture := dotplot.render(report):
+        folder.write("numerics.svg", picture)
