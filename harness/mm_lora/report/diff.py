@@ -9,7 +9,8 @@ from mm_lora.matrix_rows import Changed, changes, ran
 Report = Mapping[str, Any]
 
 WELL = ("pass", "known-defect", "fixed-upstream", "skip")
-"""Outcomes that leave a run's exit code at 0; fixed-upstream is news, not a loss."""
+"""Outcomes that lose nothing beside each other. A fixed-upstream check passes; inside its entry's
+versions the run ends with 1 all the same, since the entry is stale."""
 
 
 @dataclass(frozen=True)
