@@ -26,7 +26,7 @@ e2e: setup ## the tests that need torch, a real vLLM or processes, in minutes
 	@"$(BIN)/python" -m pytest tests/e2e $(ARGS)
 
 bench: setup ## what a run costs: parts, ratios, memory; ARGS=--quick for less
-	@"$(BIN)/python" -m mm_lora.bench $(ARGS)
+	@"$(BIN)/python" -m mm_lora.cli.bench $(ARGS)
 
 lint: setup ## ruff, mypy and the layers
 	"$(BIN)/ruff" check harness cases tests requirements

@@ -1,3 +1,3 @@
 """Makes `pytest cases/` work: the plugin that names, selects and records the checks."""
 
-pytest_plugins = ["mm_lora.pytest_plugin"]
+pytest_plugins = ["mm_lora.run.pytest_plugin"]

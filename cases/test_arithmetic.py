@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.llama4 import flow_table
-from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
-from mm_lora.llama4.compare_rows import kind_of
-from mm_lora.llama4.hook_client import (
+from mm_lora.checks import flow_table
+from mm_lora.checks.compare_counts import capability_mismatches, hook_mismatches, odd_counts
+from mm_lora.checks.compare_rows import kind_of
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.processor_question import JOB, alone, arguments, mismatches
+from mm_lora.checks.running import Served
+from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.serving.hook_client import (
     ONE_OF_EACH,
     HookAnswers,
     HookQuestion,
@@ -17,10 +21,6 @@ from mm_lora.llama4.hook_client import (
     count_inputs,
     odd_inputs,
 )
-from mm_lora.llama4.processor_question import JOB, alone, arguments, mismatches
-from mm_lora.models import PUBLISHED, resolve
-from mm_lora.served import Served
-from mm_lora.skips import NotApplicable, SkipReason
 
 MODELS = {name: resolve(name) for name in PUBLISHED}
 GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
@@ -36,13 +36,13 @@ def require_published(model: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def processor_answer(lab: Lab) -> dict[str, Any]:
+def processor_answer(context: Context) -> dict[str, Any]:
     """One question to transformers' processor for all models."""
-    return lab.worker.call(JOB, **arguments(lab.miniature("scout"), GEOMETRIES))
+    return context.worker.call(JOB, **arguments(context.miniature("scout"), GEOMETRIES))
 
 
 @pytest.fixture(scope="session")
-def hook_answers(lab: Lab) -> HookAnswers:
+def hook_answers(context: Context) -> HookAnswers:
     """One question to vLLM's model class for all models, without weights."""
     questions = [
         HookQuestion(
@@ -54,11 +54,11 @@ def hook_answers(lab: Lab) -> HookAnswers:
         for name, model in MODELS.items()
     ]
     return ask_hooks(
-        lab.server_python,
+        context.server_python,
         questions,
-        patches=lab.vllm.feature,
-        search=lab.vllm.search,
-        say=lab.progress.say,
+        patches=context.vllm.feature,
+        search=context.vllm.search,
+        say=context.progress.say,
     )
 
 
@@ -67,14 +67,16 @@ def hook_answers(lab: Lab) -> HookAnswers:
     "arithmetic/{model}/pictures/transformers",
     title="chunks, image tokens and prompt tokens of 38 prompts are the real processor's",
 )
-def test_processor(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest) -> None:
+def test_processor(
+    model: str, check: Judge, context: Context, request: pytest.FixtureRequest
+) -> None:
     require_published(model)
     answer = request.getfixturevalue("processor_answer")
-    flows = flow_table.table_flows(GEOMETRIES[model], lab.picture_tokens)
+    flows = flow_table.table_flows(GEOMETRIES[model], context.picture_tokens)
     counts = alone(answer, model, GEOMETRIES[model])
     said = [counts[flow.width, flow.height] for flow in flows]
     cells = flow_table.transformers_cells(flows, said)
-    flow_table.note(lab.run.tables, MODELS[model], flow_table.TRANSFORMERS, cells)
+    flow_table.note(context.run.tables, MODELS[model], flow_table.TRANSFORMERS, cells)
     found = mismatches(answer, GEOMETRIES)[model]
     check.equal([], [str(bad) for bad in found], "our counts are not transformers'")
 
@@ -85,16 +87,16 @@ def test_processor(model: str, check: Judge, lab: Lab, request: pytest.FixtureRe
     "arithmetic/{model}/rows/vllm-class",
     title="encoder and connector rows and the wrapper kinds are what vLLM's class says",
 )
-def test_hook(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest) -> None:
+def test_hook(model: str, check: Judge, context: Context, request: pytest.FixtureRequest) -> None:
     require_published(model)
     answers: HookAnswers = request.getfixturevalue("hook_answers")
-    flows = flow_table.table_flows(GEOMETRIES[model], lab.picture_tokens)
+    flows = flow_table.table_flows(GEOMETRIES[model], context.picture_tokens)
     said = answers.models[model]
     cells = flow_table.hook_cells(flows, said)
-    flow_table.note(lab.run.tables, MODELS[model], flow_table.HOOK, cells)
+    flow_table.note(context.run.tables, MODELS[model], flow_table.HOOK, cells)
     odd = [[model, *line.split(": ", 1)] for line in odd_counts(GEOMETRIES[model], said)]
     # One model's are enough: only the size of a chunk differs.
-    lab.run.tables.setdefault(
+    context.run.tables.setdefault(
         "odd-counts",
         {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd, "brief": False},
     )
@@ -109,10 +111,10 @@ def test_hook(model: str, check: Judge, lab: Lab, request: pytest.FixtureRequest
     title="the served checkpoint's own config has a geometry whose row is verified here",
 )
 @pytest.mark.server
-def test_served_config(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    if lab.options.base_url:
+def test_served_config(model: str, served: Served, check: Judge, context: Context) -> None:
+    if context.is_remote:
         raise NotApplicable(SkipReason.NO_CONFIG)
-    own = resolve(str(lab.checkpoint(model)))
+    own = resolve(str(context.checkpoint(model)))
     like = [name for name, geometry in GEOMETRIES.items() if geometry == own.geometry]
     row = [
         model,
@@ -120,7 +122,7 @@ def test_served_config(model: str, served: Served, check: Judge, lab: Lab) -> No
         own.geometry.patch_size,
         own.geometry.pixel_shuffle_ratio,
     ]
-    lab.run.tables.setdefault(
+    context.run.tables.setdefault(
         "served-config", {"title": CONFIG_TITLE, "columns": list(CONFIG_COLUMNS), "rows": []}
     )["rows"].append([*row, ", ".join(like) or "none"])
     check.claim(
@@ -129,4 +131,6 @@ def test_served_config(model: str, served: Served, check: Judge, lab: Lab) -> No
         observed=own.geometry,
         reason="no row of the arithmetic is this model's",
     )
-    check.equal(lab.model(model).geometry, own.geometry, "another geometry than its checks assume")
+    check.equal(
+        context.model(model).geometry, own.geometry, "another geometry than its checks assume"
+    )

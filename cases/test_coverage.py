@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.adapter_strength import file_norms, mismatches
-from mm_lora.adapter_use import tensor_names
-from mm_lora.asking import Picture, Request
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.llama4.compare_coverage import (
+from mm_lora.checks.adapter_use import tensor_names
+from mm_lora.checks.compare_coverage import (
     JOB,
     LEFT_COLUMNS,
     WRAPPED_COLUMNS,
@@ -22,10 +18,14 @@ from mm_lora.llama4.compare_coverage import (
     left_rows,
     wrapped_rows,
 )
-from mm_lora.llama4.modules import GROUPS
-from mm_lora.probe_records import AdapterUse
-from mm_lora.row_claims import require_mixed, require_rows, watch
-from mm_lora.served import Served
+from mm_lora.checks.context import Context
+from mm_lora.checks.held_norms import file_norms, mismatches
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.row_claims import require_mixed, require_rows, watch
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import Picture, Request
+from mm_lora.families.llama4.modules import GROUPS
+from mm_lora.serving.probe_records import AdapterUse
 
 ADAPTERS = (
     "tower-attention",
@@ -52,19 +52,19 @@ PATCH_EMBEDDING = "patch-embedding"
 ONE, MANY = Picture(width=336, height=336), Picture(width=700, height=400)
 
 
-def offered(lab: Lab, model: str) -> list[str]:
+def offered(context: Context, model: str) -> list[str]:
     """The modules that transformers has for an adapter, of the checkpoint that is served."""
-    config = json.loads((lab.checkpoint(model) / "config.json").read_text(encoding="utf-8"))
-    return [row["path"] for row in lab.worker.call(JOB, config=config)["modules"]]
+    config = json.loads((context.checkpoint(model) / "config.json").read_text(encoding="utf-8"))
+    return [row["path"] for row in context.worker.call(JOB, config=config)["modules"]]
 
 
-def require_group(check: Judge, served: Served, lab: Lab, model: str, group: str) -> None:
-    modules = offered(lab, model)
+def require_group(check: Judge, served: Served, context: Context, model: str, group: str) -> None:
+    modules = offered(context, model)
     for worker in served.workers():
         found = group_mismatches(GROUPS[group], modules, worker)
         check.equal([], [str(one) for one in found], f"{group} is not wrapped as it must be")
         add_rows(
-            lab,
+            context,
             "coverage",
             "Coverage: wrapped layers of each module group",
             WRAPPED_COLUMNS,
@@ -73,9 +73,11 @@ def require_group(check: Judge, served: Served, lab: Lab, model: str, group: str
 
 
 def add_rows(
-    lab: Lab, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
+    context: Context, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
 ) -> None:
-    table = lab.run.tables.setdefault(name, {"title": title, "columns": list(columns), "rows": []})
+    table = context.run.tables.setdefault(
+        name, {"title": title, "columns": list(columns), "rows": []}
+    )
     table["rows"] += [row for row in rows if row not in table["rows"]]
 
 
@@ -85,8 +87,8 @@ def add_rows(
 )
 @ON_SERVER
 @pytest.mark.parametrize("group", [name for name in GROUPS if name != PATCH_EMBEDDING])
-def test_group(model: str, group: str, served: Served, check: Judge, lab: Lab) -> None:
-    require_group(check, served, lab, model, group)
+def test_group(model: str, group: str, served: Served, check: Judge, context: Context) -> None:
+    require_group(check, served, context, model, group)
 
 
 @pytest.mark.check(
@@ -95,25 +97,27 @@ def test_group(model: str, group: str, served: Served, check: Judge, lab: Lab) -
 )
 @ON_SERVER
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_tensors(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
-    require_tensors(check, served, lab, model, adapter)
+def test_tensors(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
+    require_tensors(check, served, context, model, adapter)
 
 
-def require_tensors(check: Judge, served: Served, lab: Lab, model: str, adapter: str) -> None:
+def require_tensors(
+    check: Judge, served: Served, context: Context, model: str, adapter: str
+) -> None:
     request = Request(model=adapter, max_tokens=4)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     uses = [use for use in served.probe.adapters() if use.adapter == adapter]
     workers = {worker.name for worker in served.workers()}
     check.equal(workers, {use.worker for use in uses}, "a worker never activated the adapter")
-    require_uses(check, lab, model, uses)
+    require_uses(check, context, model, uses)
 
 
-def require_uses(check: Judge, lab: Lab, model: str, uses: Sequence[AdapterUse]) -> None:
+def require_uses(check: Judge, context: Context, model: str, uses: Sequence[AdapterUse]) -> None:
     """All adapters together: a known mistake in one must not hide another in the next."""
     found, lines = [], []
     for use in uses:
-        built = lab.adapters(model, (use.adapter,))[use.adapter]
+        built = context.adapters(model, (use.adapter,))[use.adapter]
         mine = adapter_mismatches(tensor_names(built.path), built.coverage, use)
         found += mine
         lines += [f"{use.adapter}: {one}" for one in mine]
@@ -129,13 +133,13 @@ def require_uses(check: Judge, lab: Lab, model: str, uses: Sequence[AdapterUse])
 )
 @ON_SERVER
 @pytest.mark.last
-def test_every_tensor(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_every_tensor(model: str, served: Served, check: Judge, context: Context) -> None:
     # An adapter loaded while the server runs is not the spec's: its own checks know its file.
     uses = [use for use in served.probe.adapters() if use.adapter in served.spec.adapters]
     check.proves(
         bool(uses), expected="an adapter in use", observed="none", reason="no adapter was activated"
     )
-    require_uses(check, lab, model, uses)
+    require_uses(check, context, model, uses)
 
 
 @pytest.mark.check(
@@ -144,12 +148,12 @@ def test_every_tensor(model: str, served: Served, check: Judge, lab: Lab) -> Non
 )
 @ON_SERVER
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_strength(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_strength(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     request = Request(model=adapter, max_tokens=4)
     check.equal([], served.ask(request).problems(request, None), "the answer is not valid")
     latest = {use.worker: use for use in served.probe.adapters() if use.adapter == adapter}
     check.equal({worker.name for worker in served.workers()}, set(latest), "never activated")
-    norms = file_norms(lab.adapters(model, (adapter,))[adapter].path)
+    norms = file_norms(context.adapters(model, (adapter,))[adapter].path)
     check.equal([], mismatches(norms, list(latest.values()))[:8], "held in another size")
 
 
@@ -158,12 +162,12 @@ def test_strength(model: str, adapter: str, served: Served, check: Judge, lab: L
     title="what transformers offers and vLLM does not wrap has a reason; no vision group is in it",
 )
 @ON_SERVER
-def test_left_out(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    modules = offered(lab, model)
+def test_left_out(model: str, served: Served, check: Judge, context: Context) -> None:
+    modules = offered(context, model)
     for worker in served.workers():
         left = left_out(modules, worker)
         add_rows(
-            lab,
+            context,
             "left-out",
             "Modules that transformers offers and vLLM does not wrap",
             LEFT_COLUMNS,
@@ -181,9 +185,11 @@ def test_left_out(model: str, served: Served, check: Judge, lab: Lab) -> None:
 )
 @pytest.mark.full
 @EVERY_NAME
-def test_patch_embedding_wrapped(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    require_group(check, served, lab, model, PATCH_EMBEDDING)
-    require_tensors(check, served, lab, model, PATCH_EMBEDDING)
+def test_patch_embedding_wrapped(
+    model: str, served: Served, check: Judge, context: Context
+) -> None:
+    require_group(check, served, context, model, PATCH_EMBEDDING)
+    require_tensors(check, served, context, model, PATCH_EMBEDDING)
 
 
 @pytest.mark.check(

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
-from mm_lora.images import DEFAULT_COLOURS
-from mm_lora.judging import Judge
-from mm_lora.served import Served
-from mm_lora.skips import NotApplicable, SkipReason
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.images import DEFAULT_COLOURS
+from mm_lora.core.skips import NotApplicable, SkipReason
 
 LANGUAGE = ("language-model", "all")
 VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
@@ -77,7 +77,7 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
 )
 @ON_SERVER
 def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
-    if not served.lab.model(model).speaks:
+    if not served.context.model(model).speaks:
         raise NotApplicable(SkipReason.NO_MEANING)
     answer = served.ask(Request(model=served.base, pictures=(DICE,), max_tokens=128))
     said = answer.text.lower()
@@ -120,7 +120,7 @@ def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
 def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> None:
     request = Request(model=served_name(served, name), text=DICE_QUESTION, pictures=(DICE, WIDE))
     require_valid(check, served, request)
-    if not served.lab.has_reference:
+    if not served.context.has_reference:
         return
     truth = served.forced(request, served.ask(request))
     base = None if name == "base" else truth.base
@@ -160,7 +160,7 @@ def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None
 def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
     request = Request(model=own, pictures=(DICE,))
     answer = served.ask(request)
-    language = served.lab.own[own].reaches_language
+    language = served.context.own[own].reaches_language
     truth = served.forced(request, answer, predict=language)
     check.agrees(
         truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
@@ -174,7 +174,7 @@ def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
 def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> None:
     request = Request(model=own, text=TEXT_QUESTION)
     require_valid(check, served, request)
-    if not served.lab.own[own].reaches_language:
+    if not served.context.own[own].reaches_language:
         base = served.ask_cold(request.asking(served.base))
         check.same_answer(base, served.ask_cold(request))
 

@@ -9,14 +9,14 @@ from itertools import permutations
 
 import pytest
 
-from mm_lora.isolation.batches import reuse
-from mm_lora.isolation.claims import MET, settle, until_met
-from mm_lora.isolation.questions import anyone, asked, everyone
-from mm_lora.isolation.servers import AT_ONCE, SERVERS, TENANTS, on, to_draw_from
-from mm_lora.isolation.traffic import Seen, Traffic
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.served import Served
+from mm_lora.checks.context import Context
+from mm_lora.checks.isolation.batches import reuse
+from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.questions import anyone, asked, everyone
+from mm_lora.checks.isolation.servers import AT_ONCE, SERVERS, TENANTS, on, to_draw_from
+from mm_lora.checks.isolation.traffic import Seen, Traffic
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
 
 TEXT = ("base", "tower-mlp", "language-model")
 EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
@@ -27,11 +27,13 @@ EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
     title="base and every adapter in one batch, {server}: each answers as when alone",
 )
 @pytest.mark.parametrize("server", [on(name, core=name == "free-slots") for name in SERVERS])
-def test_mixed_batch(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_mixed_batch(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
     least = {**MET, "adapters": AT_ONCE[server]}
     burst = (everyone(TENANTS, text=TEXT), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, lab, f"{model}/mixed-batch/{server}", seen, least)
+    settle(check, context, f"{model}/mixed-batch/{server}", seen, least)
 
 
 @pytest.mark.check(
@@ -39,10 +41,12 @@ def test_mixed_batch(model: str, server: str, served: Served, check: Judge, lab:
     title="base beside one adapter in the only slot: base answers as when alone",
 )
 @pytest.mark.parametrize("server", [on("one-slot")])
-def test_base_beside_one(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_base_beside_one(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
     burst = ([asked(tenant, "1-chunk", 32) for tenant in ("all", "base") * 2], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
-    settle(check, lab, f"{model}/base-beside-one/{server}", seen, {"language": 1})
+    settle(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
 
 
 @pytest.mark.check(
@@ -50,10 +54,12 @@ def test_base_beside_one(model: str, server: str, served: Served, check: Judge, 
     title="A, base, B, A on one picture: each sees it through its own adapter",
 )
 @pytest.mark.parametrize("server", [on("free-slots", core=True)])
-def test_same_picture(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_same_picture(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
     order = ("tower-attention", "base", "projector", "tower-attention")
     seen = in_order(Traffic(served, check.tolerance), order)
-    settle(check, lab, f"{model}/same-picture/a-base-b-a", seen)
+    settle(check, context, f"{model}/same-picture/a-base-b-a", seen)
 
 
 @pytest.mark.check(
@@ -61,12 +67,14 @@ def test_same_picture(model: str, server: str, served: Served, check: Judge, lab
     title="one picture for four tenants in every order, {server}: none sees another one's",
 )
 @EVERY_SERVER
-def test_every_order(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_every_order(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
     traffic = Traffic(served, check.tolerance)
     seen = Seen()
     for order in permutations(("base", "tower-mlp", "vision-adapter", "all")):
         seen += in_order(traffic, (*order, order[0]))
-    settle(check, lab, f"{model}/same-picture/every-order-{server}", seen)
+    settle(check, context, f"{model}/same-picture/every-order-{server}", seen)
 
 
 def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
@@ -82,12 +90,12 @@ def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
     title="one picture for every tenant at once, {server}: each answers as when alone",
 )
 @EVERY_SERVER
-def test_at_once(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
-    chance = random.Random(f"{lab.options.seed}/{server}")
+def test_at_once(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
+    chance = random.Random(f"{context.seed}/{server}")
     orders = [chance.sample(TENANTS, len(TENANTS)) for _ in range(3)]
     bursts = [([asked(tenant, "3-chunks") for tenant in order], ()) for order in orders]
     seen = until_met(Traffic(served, check.tolerance), bursts)
-    settle(check, lab, f"{model}/same-picture/at-once-{server}", seen, MET)
+    settle(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
 
 
 @pytest.mark.check(
@@ -97,16 +105,16 @@ def test_at_once(model: str, server: str, served: Served, check: Judge, lab: Lab
 @EVERY_SERVER
 @pytest.mark.parametrize("count", [4, 16, 64])
 def test_in_flight(
-    model: str, server: str, count: int, served: Served, check: Judge, lab: Lab
+    model: str, server: str, count: int, served: Served, check: Judge, context: Context
 ) -> None:
-    chance = random.Random(f"{lab.options.seed}/{server}/{count}")
+    chance = random.Random(f"{context.seed}/{server}/{count}")
     tenants = to_draw_from(server)
     traffic = Traffic(served, check.tolerance)
     seen = traffic.burst(anyone(tenants, count, chance))
     if not seen.unforeseen:
         bursts = [(anyone(tenants, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
-    settle(check, lab, f"{model}/in-flight/{count}-{server}", seen, MET)
+    settle(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
 
 
 @pytest.mark.check(
@@ -115,7 +123,7 @@ def test_in_flight(
 )
 @EVERY_SERVER
 def test_decode_with_prefill(
-    model: str, server: str, served: Served, check: Judge, lab: Lab
+    model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
     least = {"decoding": 3}
     questions = ("long-text-picture", "1-chunk", "long-text", "7-chunks")
@@ -125,7 +133,7 @@ def test_decode_with_prefill(
     ]
     burst = (requests, [0.1 * at for at in range(len(requests))])
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, lab, f"{model}/decode-with-prefill/{server}", seen, least)
+    settle(check, context, f"{model}/decode-with-prefill/{server}", seen, least)
 
 
 @pytest.mark.check(
@@ -133,12 +141,14 @@ def test_decode_with_prefill(
     title="prompts read in pieces of 512 tokens, {server}: each answers as when alone",
 )
 @pytest.mark.parametrize("server", [on("few-slots")])
-def test_prefill_in_pieces(model: str, server: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_prefill_in_pieces(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
     least = {"language": 1, "pieces": 4}
     questions = ("7-chunks", "long-text-picture", "long-text")
     burst = ([asked(tenant, questions[at % 3], 24) for at, tenant in enumerate(TENANTS)], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, lab, f"{model}/prefill-in-pieces/{server}", seen, least)
+    settle(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
 
 
 # What must have been reused, True or False; None where no server of the profile tells.
@@ -166,7 +176,9 @@ HAS_NOT = {("few-slots", "mm"), ("one-slot", "prefix")}
         if (server, warm) not in HAS_NOT
     ],
 )
-def test_cache(model: str, server: str, warm: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_cache(
+    model: str, server: str, warm: str, served: Served, check: Judge, context: Context
+) -> None:
     emptied = [name for name in ("prefix", "mm", "encoder") if warm not in (name, "everything")]
     traffic = Traffic(served, check.tolerance)
     # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
@@ -181,7 +193,7 @@ def test_cache(model: str, server: str, warm: str, served: Served, check: Judge,
     for request in requests:
         served.client.reset_caches(emptied)
         answers.append(served.ask_again(request))
-    settle(check, lab, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers))
+    settle(check, context, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers))
     found = reuse(served.probe.since(mark).steps, list(zip(requests, answers, strict=True)))
     prompts, pictures = WARM[warm]
     if (server, "prefix") in HAS_NOT:

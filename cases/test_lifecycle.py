@@ -6,11 +6,11 @@ is looked for. The truth is transformers with that adapter merged.
 
 import pytest
 
-from mm_lora.adapters_bad import bad_copy
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.lifecycle import answers_as, asked, broken_off, loaded, own_copy, put
-from mm_lora.served import Served
+from mm_lora.adapters.bad import bad_copy
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.lifecycle import answers_as, asked, broken_off, loaded, own_copy, put
+from mm_lora.checks.running import Served
 
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
 PAIRS = {
@@ -87,10 +87,12 @@ def test_replaced(model: str, how: str, part: str, served: Served, check: Judge)
 @ON_SERVER
 @EVERY_PAIR
 @pytest.mark.parametrize("how", ["reloaded", "in-place"])
-def test_new_bytes(model: str, part: str, how: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_new_bytes(
+    model: str, part: str, how: str, served: Served, check: Judge, context: Context
+) -> None:
     old, new = PAIRS[part]
     name = f"new-bytes-{part}-{how}"
-    path = own_copy(lab, served, old, name)
+    path = own_copy(context, served, old, name)
     loaded(check, served.load(name, path), old)
     try:
         answers_as(served, check, name, old)
@@ -109,8 +111,8 @@ def test_new_bytes(model: str, part: str, how: str, served: Served, check: Judge
     title="what was loaded in place stays when its files change afterwards",
 )
 @ON_SERVER
-def test_loaded_once(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    path = own_copy(lab, served, "tower-attention", "loaded-once")
+def test_loaded_once(model: str, served: Served, check: Judge, context: Context) -> None:
+    path = own_copy(context, served, "tower-attention", "loaded-once")
     loaded(check, served.load("once", served.built("tower-mlp")), "the first")
     try:
         loaded(check, served.load("once", path, in_place=True), "the second")
@@ -126,8 +128,8 @@ def test_loaded_once(model: str, served: Served, check: Judge, lab: Lab) -> None
     title="an adapter that is refused in place leaves the old one as it was",
 )
 @ON_SERVER
-def test_refused_in_place(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    bad = lab.folder.path / "copies" / f"{served.spec.key}-refused"
+def test_refused_in_place(model: str, served: Served, check: Judge, context: Context) -> None:
+    bad = context.folder.path / "copies" / f"{served.spec.key}-refused"
     bad_copy(served.built("tower-attention"), bad, "shape-larger")
     loaded(check, served.load("kept", served.built("tower-mlp")), "the good one")
     try:
@@ -135,7 +137,7 @@ def test_refused_in_place(model: str, served: Served, check: Judge, lab: Lab) ->
         check.claim(status != 200, expected="a refusal", observed=said, reason="it was accepted")
         # The first o_proj breaks the load off: q, k and v of that layer are in the slot by then.
         written = r"layers\.0\.self_attn\.[qkv]_proj"
-        parts = broken_off(lab, served, "tower-mlp", "tower-attention", written)
+        parts = broken_off(context, served, "tower-mlp", "tower-attention", written)
         answers_as(served, check, "kept", "tower-mlp", parts=parts, cold=True)
     finally:
         served.unload("kept")

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mm_lora.asking import Picture
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.lifecycle import answers_as, asked, loaded, memory, own_copy, put, weight
-from mm_lora.served import Served
-from mm_lora.small_server import SMALL
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.lifecycle import answers_as, asked, loaded, memory, own_copy, put, weight
+from mm_lora.checks.running import Served
+from mm_lora.checks.small_server import SMALL
+from mm_lora.core.asking import Picture
 
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
 LARGE = "peft-plain"
@@ -77,7 +77,7 @@ def come_and_go(served: Served, check: Judge, what: str) -> None:
     "lifecycle/{model}/rounds/memory", title=f"{ROUNDS} rounds of load, use and unload: no growth"
 )
 @ON_SERVER
-def test_rounds(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_rounds(model: str, served: Served, check: Judge, context: Context) -> None:
     """Growth is half of what the tensors would take if each adapter stayed; noise is far less."""
     path = served.built(LARGE)
     seen = []
@@ -96,7 +96,7 @@ def test_rounds(model: str, served: Served, check: Judge, lab: Lab) -> None:
         "columns": ["model", "grown, MiB", "allowed, MiB", "one adapter, KiB"],
         "rows": [],
     }
-    lab.run.tables.setdefault("memory", table)["rows"].append(
+    context.run.tables.setdefault("memory", table)["rows"].append(
         [model, f"{grown / 2**20:.1f}", f"{allowed / 2**20:.1f}", f"{weight(path) / 2**10:.0f}"]
     )
     check.claim(
@@ -137,8 +137,8 @@ def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
     title="evicted while its files change: it comes back as it was loaded",
 )
 @SMALL
-def test_files_changed(model: str, served: Served, check: Judge, lab: Lab) -> None:
-    path = own_copy(lab, served, "tower-attention", "files-changed")
+def test_files_changed(model: str, served: Served, check: Judge, context: Context) -> None:
+    path = own_copy(context, served, "tower-attention", "files-changed")
     try:
         loaded(check, served.load("changed", path), "the adapter")
         put(served.built("tower-mlp"), path)
@@ -154,9 +154,9 @@ def test_files_changed(model: str, served: Served, check: Judge, lab: Lab) -> No
     title="evicted and its folder removed: it answers, or its users get an error, no more",
 )
 @SMALL
-def test_folder_removed(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_folder_removed(model: str, served: Served, check: Judge, context: Context) -> None:
     def prepare() -> None:
-        path = own_copy(lab, served, "projector", "removed")
+        path = own_copy(context, served, "projector", "removed")
         loaded(check, served.load("removed", path), "the adapter")
         shutil.rmtree(path)
         push_out(served, check)

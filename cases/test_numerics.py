@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from mm_lora.adapters import STANDARD
-from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
-from mm_lora.judging import Judge
-from mm_lora.lab import Foreseen, Lab
-from mm_lora.numerics_table import add_row
-from mm_lora.projections import CONNECTOR, LANGUAGE, PROJECTIONS, TOWER
-from mm_lora.served import Served
+from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, PROJECTIONS, TOWER
+from mm_lora.adapters.spec import STANDARD
+from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.numerics_table import add_row
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
 
 GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
 SUBJECTS = (*TOWER, *CONNECTOR, "projector", *LANGUAGE, *(n for n in GROUPS if n != "projector"))
@@ -74,14 +74,14 @@ def has_language(adapter: str) -> bool:
 @pytest.mark.foresee(asks=foreseen)
 @pytest.mark.parametrize(("adapter", "variant"), EVERY)
 def test_reference(
-    model: str, adapter: str, variant: str, served: Served, check: Judge, lab: Lab
+    model: str, adapter: str, variant: str, served: Served, check: Judge, context: Context
 ) -> None:
     request = asked(adapter, variant)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=has_language(adapter))
     check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
-    add_row(lab, model, adapter, variant, answer, truth)
+    add_row(context, model, adapter, variant, answer, truth)
     if adapter in VISION_ONLY and variant == "text-only":
         check.equal(truth.base, truth.adapted, "a vision adapter moves the reference's text")
     acts = adapter != "base" and not (adapter in VISION_ONLY and variant == "text-only")
@@ -99,9 +99,9 @@ def test_reference(
     title="{adapter}: PEFT's own forward, not merged, agrees with the merged reference",
 )
 @pytest.mark.parametrize("adapter", [name for name in GROUPS if name != "pr35147"])
-def test_peft_forward(model: str, adapter: str, lab: Lab, check: Judge) -> None:
+def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:
     request = asked(adapter, "1-chunk")
-    truth = lab.forced(model, adapter, request, predict=has_language(adapter), peft=True)
+    truth = context.forced(model, adapter, request, predict=has_language(adapter), peft=True)
     check.agrees(truth.peft, truth.adapted, base=truth.base)
 
 

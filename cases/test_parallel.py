@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.asking import DICE_QUESTION, Picture, Request
-from mm_lora.isolation.claims import MET, settle, until_met
-from mm_lora.isolation.questions import ADAPTERS, everyone
-from mm_lora.isolation.servers import on_two_ranks
-from mm_lora.isolation.traffic import Traffic
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.projections import CONNECTOR, LANGUAGE, TOWER
-from mm_lora.served import Served
+from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, TOWER
+from mm_lora.checks.context import Context
+from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.questions import ADAPTERS, everyone
+from mm_lora.checks.isolation.servers import on_two_ranks
+from mm_lora.checks.isolation.traffic import Traffic
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import DICE_QUESTION, Picture, Request
 
 PICTURES = (Picture(width=336, height=336), Picture(width=400, height=300, seed=1))
 LATER = "tower-v_proj"
@@ -72,11 +72,11 @@ def require_reference(served: Served, check: Judge, adapter: str) -> None:
 )
 @pytest.mark.full
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=MARKS[mode]) for mode in MARKS])
-def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, context: Context) -> None:
     tenants = ("base", *TENANTS[mode])
     burst = (everyone(tenants, text=("base", "tower-mlp", "language-model")), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3)
-    settle(check, lab, f"{model}/parallel/{mode}", seen, MET)
+    settle(check, context, f"{model}/parallel/{mode}", seen, MET)
 
 
 # The last ones on their servers, since what a refusal leaves behind would disturb others.
@@ -103,11 +103,11 @@ def test_loaded_later(model: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @MARKS["tensor"]
 def test_after_a_refusal(
-    model: str, served: Served, check: Judge, lab: Lab, tmp_path: Path
+    model: str, served: Served, check: Judge, context: Context, tmp_path: Path
 ) -> None:
     status, said = served.load("nobody", tmp_path / "nowhere")
     check.claim(status >= 400, expected="a refusal", observed=f"{status}: {said}", reason="taken")
-    folder = lab.adapters(model, ("projector",))["projector"].path
+    folder = context.adapters(model, ("projector",))["projector"].path
     status, said = served.load("projector-again", folder)
     check.claim(
         status == 200,

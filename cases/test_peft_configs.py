@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from mm_lora.asking import Picture, Request
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.numerics_table import add_row
-from mm_lora.peft_variants import PEFT_VARIANTS, TWINS
-from mm_lora.served import Served
+from mm_lora.adapters.peft_variants import PEFT_VARIANTS, TWINS
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.numerics_table import add_row
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import Picture, Request
 
 pytestmark = pytest.mark.truth("reference")
 
@@ -34,7 +34,7 @@ def marked(name: str) -> object:
 )
 @pytest.mark.server
 @pytest.mark.parametrize("adapter", [marked(name) for name in PEFT_VARIANTS])
-def test_config(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_config(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     status, said = served.load(adapter)
     if status != 200:
         refusal = REFUSAL.get(adapter)
@@ -50,7 +50,7 @@ def test_config(model: str, adapter: str, served: Served, check: Judge, lab: Lab
         answer = served.ask(request)
         check.equal([], answer.problems(request, None), "the answer is not valid")
         truth = served.forced(request, answer, predict=True, truth=TWINS.get(adapter, ""))
-        add_row(lab, model, adapter, "1-chunk", answer, truth)
+        add_row(context, model, adapter, "1-chunk", answer, truth)
         check.agrees(
             truth.adapted,
             answer.logprobs,

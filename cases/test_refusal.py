@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.adapter_bytes import CONFIG, configure, read_config
-from mm_lora.adapters_bad import BAD, bad_copy, copy
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
-from mm_lora.served import Served
-from mm_lora.small_server import SMALL
+from mm_lora.adapters.bad import BAD, bad_copy, copy
+from mm_lora.adapters.files import CONFIG, configure, read_config
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
+from mm_lora.checks.running import Served
+from mm_lora.checks.small_server import SMALL
 
 GOOD = "tower-attention"
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
@@ -34,12 +34,12 @@ def on_its_server(kind: str) -> object:
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/{kind}", title="{kind}: applied or refused, never ignored")
 @pytest.mark.parametrize("kind", [on_its_server(kind) for kind in BAD if kind != "overflow"])
-def test_bad(model: str, kind: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_bad(model: str, kind: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
     name = f"bad-{kind}"
-    path = bad_copy(served.built(GOOD), lab.folder.path / "bad" / f"{model}-{kind}", kind)
+    path = bad_copy(served.built(GOOD), context.folder.path / "bad" / f"{model}-{kind}", kind)
     offered = offer(served, check, name, path)
-    judge_refused(lab, served, check, name, BAD[kind].what, offered, BAD[kind].says)
+    judge_refused(context, served, check, name, BAD[kind].what, offered, BAD[kind].says)
     if not BAD[kind].says:
         check.claim(
             offered.answer is not None, expected="applied", observed=offered.seen, reason="refused"
@@ -52,13 +52,15 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, lab: Lab) -> N
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/overflow", title="an adapter whose answers are not finite")
 @SMALL
-def test_overflow(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_overflow(model: str, served: Served, check: Judge, context: Context) -> None:
     """Nothing is wrong with its values: it may be applied, and then only its own users may see."""
     witnesses(served)
     bad = BAD["overflow"]
-    path = bad_copy(served.built(GOOD), lab.folder.path / "bad" / f"{model}-overflow", "overflow")
+    path = bad_copy(
+        served.built(GOOD), context.folder.path / "bad" / f"{model}-overflow", "overflow"
+    )
     offered = offer(served, check, "bad-overflow", path)
-    judge_refused(lab, served, check, "bad-overflow", bad.what, offered, bad.says)
+    judge_refused(context, served, check, "bad-overflow", bad.what, offered, bad.says)
     status = offered.answer.status if offered.answer else offered.status
     check.claim(
         status >= 400, expected="an error", observed=offered.seen, reason="an answer of NaN"
@@ -68,20 +70,22 @@ def test_overflow(model: str, served: Served, check: Judge, lab: Lab) -> None:
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/no-such-folder", title="a folder that is not there: refused")
 @ON_SERVER
-def test_no_such_folder(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_no_such_folder(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
     offered = offer(served, check, "nowhere", Path("/nowhere/adapter"))
-    judge_refused(lab, served, check, "nowhere", "no such folder", offered, "(?i)no adapter found")
+    judge_refused(
+        context, served, check, "nowhere", "no such folder", offered, "(?i)no adapter found"
+    )
 
 
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/name-of-the-base", title="an adapter named as the base")
 @ON_SERVER
-def test_name_of_the_base(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_name_of_the_base(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
     status, said = served.load(served.base, served.built(GOOD))
     offered = Offered(status, said)
-    judge_refused(lab, served, check, served.base, "the base's name", offered, "base model")
+    judge_refused(context, served, check, served.base, "the base's name", offered, "base model")
 
 
 @pytest.mark.full
@@ -90,11 +94,11 @@ def test_name_of_the_base(model: str, served: Served, check: Judge, lab: Lab) ->
     title="an adapter whose modules --lora-target-modules leaves out: refused",
 )
 @ON_SERVER
-def test_outside_targets(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_outside_targets(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
     offered = offer(served, check, "outside", served.built("patch-embedding"))
     what = "patch embedding, left out by --lora-target-modules"
-    judge_refused(lab, served, check, "outside", what, offered, NOT_APPLIED)
+    judge_refused(context, served, check, "outside", what, offered, NOT_APPLIED)
 
 
 @pytest.mark.full
@@ -104,25 +108,27 @@ def test_outside_targets(model: str, served: Served, check: Judge, lab: Lab) -> 
 )
 @TOWER_OFF
 @pytest.mark.parametrize("adapter", ["tower-attention", "projector", "peft-plain"])
-def test_tower_flag_off(model: str, adapter: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_tower_flag_off(
+    model: str, adapter: str, served: Served, check: Judge, context: Context
+) -> None:
     witnesses(served)
     name = f"off-{adapter}"
     offered = offer(served, check, name, served.built(adapter))
     what = f"{adapter} without --enable-tower-connector-lora"
-    judge_refused(lab, served, check, name, what, offered, NOT_APPLIED)
+    judge_refused(context, served, check, name, what, offered, NOT_APPLIED)
 
 
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/resolver/{place}", title="filesystem resolver: {place}")
 @SMALL
 @pytest.mark.parametrize("place", ["inside", "parent", "absolute", "no-peft-type"])
-def test_resolver(model: str, place: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_resolver(model: str, place: str, served: Served, check: Judge, context: Context) -> None:
     """A name in a request is looked up in one folder; nothing beside it may be reached."""
     witnesses(served)
     server = served.folder
     target = server / ("resolver" if place in ("inside", "no-peft-type") else "beside") / place
     copy(served.built(GOOD), target)
-    configure(target, base_model_name_or_path=str(lab.checkpoint(model)))
+    configure(target, base_model_name_or_path=str(context.checkpoint(model)))
     if place == "no-peft-type":
         left = {key: value for key, value in read_config(target).items() if key != "peft_type"}
         (target / CONFIG).write_text(json.dumps(left), encoding="utf-8")
@@ -133,7 +139,7 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, lab: Lab
     shutil.rmtree(target)  # or it would be found again
     served.unload(name)
     says = "" if place == "inside" else "(?i)not exist|not found|peft_type"
-    judge_refused(lab, served, check, name, f"resolver: {place}", offered, says)
+    judge_refused(context, served, check, name, f"resolver: {place}", offered, says)
     if place == "inside":
         check.equal([], answer.problems(asked(name), None))
         truth = served.forced(asked(name), answer, truth=GOOD)

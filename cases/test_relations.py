@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.adapters import STANDARD
-from mm_lora.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
-from mm_lora.isolation.traffic import LAST_SLOT
-from mm_lora.judging import Judge
-from mm_lora.outcomes import moved
-from mm_lora.relatives import RELATIVES, SAME
-from mm_lora.served import Served
+from mm_lora.adapters.relatives import RELATIVES, SAME
+from mm_lora.adapters.spec import STANDARD
+from mm_lora.checks.isolation.traffic import LAST_SLOT
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.outcomes import moved
 
 GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
 VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")

@@ -4,13 +4,13 @@ from functools import partial
 
 import pytest
 
-from mm_lora.asking import Picture, Request
-from mm_lora.judging import Judge
-from mm_lora.lab import Lab
-from mm_lora.llama4 import flow_table
-from mm_lora.llama4.row_evidence import evidence, measured
-from mm_lora.row_claims import SHOWN, require_mixed, require_rows, watch
-from mm_lora.served import Served
+from mm_lora.checks import flow_table
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.row_claims import SHOWN, require_mixed, require_rows, watch
+from mm_lora.checks.row_evidence import evidence, measured
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import Picture, Request
 
 ADAPTERS = ("tower-attention", "vision-adapter", "projector", "language-model")
 ON_SERVER = pytest.mark.server(adapters=ADAPTERS, probe=True)
@@ -27,9 +27,11 @@ ask = partial(Request, max_tokens=4)
 )
 @ON_SERVER
 @pytest.mark.parametrize("chunks", SIZES)
-def test_one_picture(model: str, chunks: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_one_picture(
+    model: str, chunks: str, served: Served, check: Judge, context: Context
+) -> None:
     place = SIZES.index(chunks)
-    flow = flow_table.table_flows(served.geometry, lab.picture_tokens)[place]
+    flow = flow_table.table_flows(served.geometry, context.picture_tokens)[place]
     width, height = flow.width, flow.height
     pictures = (Noise(width=width, height=height, seed=100 + place),)
     watched = watch(
@@ -37,7 +39,7 @@ def test_one_picture(model: str, chunks: str, served: Served, check: Judge, lab:
         [ask(model=name, pictures=pictures) for name in (served.base, ADAPTERS[place])],
     )
     cells = {(width, height): measured(watched.evidence.steps)}
-    flow_table.note(lab.run.tables, lab.model(model), flow_table.MEASURED, cells)
+    flow_table.note(context.run.tables, context.model(model), flow_table.MEASURED, cells)
     require_rows(check, served, watched)
 
 
@@ -93,10 +95,10 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 )
 @ON_SERVER
 @pytest.mark.last
-def test_every_step(model: str, served: Served, check: Judge, lab: Lab) -> None:
+def test_every_step(model: str, served: Served, check: Judge, context: Context) -> None:
     seen = evidence(served.workers(), served.probe.since(), served.sent)
     lines = [str(one) for one in seen.mismatches]
-    lab.asker.observe(
+    context.asker.observe(
         "every-step",
         model=model,
         steps=len(seen.steps),

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from cli_run import MM_LORA, Verify
 
-from mm_lora.adapters import standard
-from mm_lora.adapters_broken import broken_copy
-from mm_lora.build import Builder
-from mm_lora.cache import copy_built
-from mm_lora.models import resolve
-from mm_lora.resources import cache_dir
+from mm_lora.adapters.broken import broken_copy
+from mm_lora.adapters.spec import standard
+from mm_lora.core.cache import copy_built
+from mm_lora.core.resources import cache_dir
+from mm_lora.families.models import resolve
+from mm_lora.truth.build import Builder
 
 PICTURE = "dice/scout/base/picture"
 ONE = ("--only", PICTURE)

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from mm_lora import images
-from mm_lora.adapters import STANDARD
-from mm_lora.build import Builder, BuiltAdapter
-from mm_lora.cache import MANIFEST
-from mm_lora.llama4.geometry import token_flow
-from mm_lora.llama4.vocabulary import answer_ids
-from mm_lora.models import PUBLISHED, resolve
-from mm_lora.resources import harness_dir
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.adapters.spec import STANDARD
+from mm_lora.core import images
+from mm_lora.core.cache import MANIFEST
+from mm_lora.core.resources import harness_dir
+from mm_lora.families.llama4.geometry import token_flow
+from mm_lora.families.llama4.vocabulary import answer_ids
+from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.truth.build import Builder
 
 MIN_EFFECT = 0.05
 PYTHON = Path(sys.executable)
@@ -169,8 +170,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from mm_lora.build import Builder\n"
-        "from mm_lora.models import resolve\n"
+        "import sys; from pathlib import Path; from mm_lora.truth.build import Builder\n"
+        "from mm_lora.families.models import resolve\n"
         "with Builder(Path(sys.executable), print) as b: print(b.checkpoint(resolve('scout')))"
     )
     env = {**os.environ, "PYTHONPATH": str(harness_dir()), "MM_LORA_CACHE": str(tmp_path)}

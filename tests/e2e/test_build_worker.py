@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mm_lora.errors import BuildError
-from mm_lora.llama4.miniature import miniature_config, side_files
-from mm_lora.models import resolve
-from mm_lora.worker.client import WorkerClient
+from mm_lora.core.errors import BuildError
+from mm_lora.families.llama4.miniature import miniature_config, side_files
+from mm_lora.families.models import resolve
+from mm_lora.truth.worker_client import WorkerClient
 
 PYTHON = Path(sys.executable)
 

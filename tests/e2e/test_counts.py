@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.build import Builder
-from mm_lora.llama4.compare_counts import capability_mismatches, hook_mismatches, odd_counts
-from mm_lora.llama4.compare_rows import kind_of
-from mm_lora.llama4.hook_client import (
+from mm_lora.checks.compare_counts import capability_mismatches, hook_mismatches, odd_counts
+from mm_lora.checks.compare_rows import kind_of
+from mm_lora.checks.processor_question import JOB, arguments, asked_prompts, mismatches
+from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.serving.hook_client import (
     ONE_OF_EACH,
     HookQuestion,
     ask_hooks,
     count_inputs,
     odd_inputs,
 )
-from mm_lora.llama4.processor_question import JOB, arguments, asked_prompts, mismatches
-from mm_lora.models import PUBLISHED, resolve
-from mm_lora.worker.client import WorkerClient
+from mm_lora.truth.build import Builder
+from mm_lora.truth.worker_client import WorkerClient
 
 PYTHON = Path(sys.executable)
 MODELS = {name: resolve(name) for name in PUBLISHED}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_run import MM_LORA
 
-from mm_lora.resources import harness_dir
+from mm_lora.core.resources import harness_dir
 
 ROOT = harness_dir().parent
 pytestmark = pytest.mark.skipif(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora import hub
-from mm_lora.errors import TroubleError
+from mm_lora.core.errors import TroubleError
+from mm_lora.serving import hub
 
 NAME = "nvidia/Llama-4-Scout-17B-16E-Instruct-FP8"
 

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from mm_lora.environment import facts
+from mm_lora.core.interpreters import facts
+from mm_lora.core.resources import harness_dir
 from mm_lora.install import stamp
-from mm_lora.resources import harness_dir
 
 INSTALL = harness_dir() / "mm_lora" / "install"
 

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from mm_lora.isolation.batches import batches
-from mm_lora.probe import Probe
+from mm_lora.checks.isolation.batches import batches
+from mm_lora.serving.probe import Probe
 
 FIRST = "isolation/scout/same-picture/a-base-b-a"
 KILLED = "isolation/scout/in-flight/64-free-slots"
@@ -42,7 +42,7 @@ def alive(pid: int) -> bool:
 def test_killed_in_a_mixed_batch(tmp_path: Path) -> None:
     words = ["--only", FIRST, "--only", KILLED, "--reports", str(tmp_path)]
     with subprocess.Popen(
-        [sys.executable, "-m", "mm_lora.cli", "verify", *words],
+        [sys.executable, "-m", "mm_lora", "verify", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli_run import MM_LORA
 
-from mm_lora.environment import facts
+from mm_lora.core.interpreters import facts
 
 OWN = facts(Path(sys.executable)).vllm or ""
 CLASS = "arithmetic/scout/rows/vllm-class"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from cli_run import Verify
 
-from mm_lora.adapters import standard
-from mm_lora.build import Builder
-from mm_lora.cache import copy_built
-from mm_lora.models import resolve
+from mm_lora.adapters.spec import standard
+from mm_lora.core.cache import copy_built
+from mm_lora.families.models import resolve
+from mm_lora.truth.build import Builder
 
 ADAPTERS = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
 EVERYBODY = ("base", *ADAPTERS, "language-model", "all", "mine")

@@ -11,21 +11,22 @@ from typing import Any
 
 import pytest
 
-from mm_lora.adapter_use import tensor_names, tensor_use
-from mm_lora.adapters import STANDARD
-from mm_lora.asking import Picture
-from mm_lora.build import Builder, BuiltAdapter
-from mm_lora.client import data_url
-from mm_lora.llama4.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
-from mm_lora.llama4.geometry import token_flow
-from mm_lora.llama4.row_evidence import evidence
-from mm_lora.models import resolve
-from mm_lora.plan import spelled
-from mm_lora.probe import Probe
-from mm_lora.probe_records import Request, Step
-from mm_lora.profiles import load
-from mm_lora.server.process import VllmServer
-from mm_lora.server.spec import BASE, ServerSpec
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.adapters.spec import STANDARD
+from mm_lora.checks.adapter_use import tensor_names, tensor_use
+from mm_lora.checks.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
+from mm_lora.checks.row_evidence import evidence
+from mm_lora.core.asking import BASE, Picture
+from mm_lora.families.llama4.geometry import token_flow
+from mm_lora.families.models import resolve
+from mm_lora.run.plan import spelled
+from mm_lora.run.profiles import load
+from mm_lora.serving.client import data_url
+from mm_lora.serving.probe import Probe
+from mm_lora.serving.probe_records import Request, Step
+from mm_lora.serving.server.process import VllmServer
+from mm_lora.serving.server.spec import ServerSpec
+from mm_lora.truth.build import Builder
 
 ADAPTERS = ("tower-attention", "all")
 PYTHON = Path(sys.executable)

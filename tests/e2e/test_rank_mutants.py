@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cli_run import Verify
 
-from mm_lora.projections import CONNECTOR, LANGUAGE, TOWER
+from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, TOWER
 
 SHARDED = (*TOWER, *CONNECTOR, "projector", *LANGUAGE)
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from mm_lora.build import Builder
-from mm_lora.models import resolve
+from mm_lora.families.models import resolve
+from mm_lora.truth.build import Builder
 
 TOKENS = [20, 30, 40, 50]
 
 
 @pytest.fixture(scope="module")
 def loaded() -> tuple[Any, Any]:
-    from mm_lora.worker import reference
+    from mm_lora.truth.worker import reference
 
     with Builder(Path(sys.executable)) as builder:
         checkpoint = builder.checkpoint(resolve("scout"))
@@ -23,7 +23,7 @@ def loaded() -> tuple[Any, Any]:
 
 
 def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[Any, Any]) -> None:
-    from mm_lora.worker import reference
+    from mm_lora.truth.worker import reference
 
     model, inputs = loaded
     ours = reference._forced(model, inputs, TOKENS)
@@ -37,7 +37,7 @@ def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[An
 
 
 def test_a_tie_has_another_side(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from mm_lora.worker import reference, routing
+    from mm_lora.truth.worker import reference, routing
 
     model, inputs = loaded
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from cli_run import Verify
 
-from mm_lora.adapter_sets import named, settled
-from mm_lora.adapters_broken import broken_copy
-from mm_lora.build import Builder
-from mm_lora.client import Client
-from mm_lora.models import resolve
-from mm_lora.options import RunOptions
-from mm_lora.plan import Wish, server_spec
-from mm_lora.profiles import load
-from mm_lora.server.process import VllmServer
-from mm_lora.server.readiness import get
+from mm_lora.adapters.broken import broken_copy
+from mm_lora.adapters.sets import named, settled
+from mm_lora.families.models import resolve
+from mm_lora.run.options import RunOptions
+from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.profiles import load
+from mm_lora.serving.client import Client
+from mm_lora.serving.server.process import VllmServer
+from mm_lora.serving.server.readiness import get
+from mm_lora.truth.build import Builder
 
 KEY = "a-secret-of-this-test"
 PREFIX = "/tenant/one"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.errors import PatchError, ServerDied, ServerError, ServerTimeout, UsageError
-from mm_lora.server import remains
-from mm_lora.server.process import VllmServer
-from mm_lora.server.spec import ServerSpec
+from mm_lora.core.errors import PatchError, ServerDied, ServerError, ServerTimeout, UsageError
+from mm_lora.serving.server import remains
+from mm_lora.serving.server.process import VllmServer
+from mm_lora.serving.server.spec import ServerSpec
 
 STUB = Path(__file__).with_name("stub_server.py")
 Make = Callable[..., VllmServer]

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from mm_lora.adapters import STANDARD
-from mm_lora.build import Builder
-from mm_lora.commands.serve import picture_request
-from mm_lora.errors import PatchError, ServerDied
-from mm_lora.images import dice, png_bytes
-from mm_lora.models import resolve
-from mm_lora.options import RunOptions
-from mm_lora.plan import Wish, server_spec
-from mm_lora.profiles import load
-from mm_lora.server import inside_folder, process, remains
-from mm_lora.server.process import VllmServer
-from mm_lora.server.spec import BASE
+from mm_lora.adapters.spec import STANDARD
+from mm_lora.cli.commands.serve import picture_request
+from mm_lora.core.asking import BASE
+from mm_lora.core.errors import PatchError, ServerDied
+from mm_lora.core.images import dice, png_bytes
+from mm_lora.families.models import resolve
+from mm_lora.run.options import RunOptions
+from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.profiles import load
+from mm_lora.serving.server import inside_folder, process, remains
+from mm_lora.serving.server.process import VllmServer
+from mm_lora.truth.build import Builder
 
 PYTHON = Path(sys.executable)
 ADAPTERS = ("all", "projector")
@@ -130,7 +130,7 @@ def test_nothing_outlives_a_killed_process(files: Files, tmp_path: Path, role: s
 
 def serve(tmp_path: Path) -> "subprocess.Popen[str]":
     """`mm-lora serve` in a process of its own, ready."""
-    code = "import sys; from mm_lora.commands.serve import run; sys.exit(run('scout', ['all']))"
+    code = "import sys; from mm_lora.cli.commands.serve import run; sys.exit(run('scout', ['all']))"
     serving = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mm_lora.llama4 import flow_table
+from mm_lora.checks import flow_table
 
 COVERAGE = "coverage/scout/patch-embedding"
 
 
 def verify(reports: Path, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code and report of a run in a process of its own."""
-    command = [sys.executable, "-m", "mm_lora.cli", "verify", "--reports", str(reports), *options]
+    command = [sys.executable, "-m", "mm_lora", "verify", "--reports", str(reports), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     report: dict[str, Any] = json.loads((reports / "latest" / "report.json").read_text())
     return done.returncode, report

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_lora.adapter_strength import file_norms, mismatches
-from mm_lora.probe_records import AdapterUse
+from mm_lora.checks.held_norms import file_norms, mismatches
+from mm_lora.serving.probe_records import AdapterUse
 
 PATH = "vision_model.model.layers.0.self_attn.q_proj"
 LAYER = "vision_model.model.layers.0.self_attn.qkv_proj"

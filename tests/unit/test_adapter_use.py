@@ -1,7 +1,7 @@
 """Every tensor used by exactly one layer; ignored, doubly used and unasked ones are named."""
 
-from mm_lora.adapter_use import parted, tensor_use
-from mm_lora.probe_records import AdapterUse
+from mm_lora.checks.adapter_use import parted, tensor_use
+from mm_lora.serving.probe_records import AdapterUse
 
 BOTH = ("lora_A", "lora_B")
 ATTENTION = "vision_model.model.layers.0.self_attn"

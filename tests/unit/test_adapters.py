@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mm_lora import adapter_table
-from mm_lora.adapters import STANDARD, AdapterSpec, standard
-from mm_lora.build import BuiltAdapter
-from mm_lora.errors import UsageError
-from mm_lora.llama4.modules import group_of
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.adapters.spec import STANDARD, AdapterSpec, standard
+from mm_lora.checks import adapter_table
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.modules import group_of
 
 PATHS = [
     *(f"vision_model.model.layers.{n}.self_attn.{p}_proj" for n in range(2) for p in "qkvo"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora import adapter_bytes, adapters_broken
-from mm_lora.adapter_bytes import CONFIG, WEIGHTS, Tensor, read, read_config, write
-from mm_lora.adapters_bad import BAD, bad_copy
+from mm_lora.adapters import broken as adapters_broken
+from mm_lora.adapters import files as adapter_bytes
+from mm_lora.adapters.bad import BAD, bad_copy
+from mm_lora.adapters.files import CONFIG, WEIGHTS, Tensor, read, read_config, write
 
 PREFIX = "base_model.model.vision_model.model.layers"
 GOOD_CONFIG = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none"}

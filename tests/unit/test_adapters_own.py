@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mm_lora.adapters_own import OwnAdapter, read, read_all
-from mm_lora.errors import UsageError
+from mm_lora.adapters.own import OwnAdapter, read, read_all
+from mm_lora.core.errors import UsageError
 
 FC1 = "vision_model.model.layers.0.mlp.fc1"
 Q = "language_model.model.layers.0.self_attn.q_proj"

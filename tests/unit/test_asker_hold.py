@@ -1,6 +1,6 @@
 """How long the requests of a batch are waited for before the server may schedule them."""
 
-from mm_lora.asker import MOST_HELD_S, held_s
+from mm_lora.serving.asker import MOST_HELD_S, held_s
 
 
 def test_a_slow_machine_is_waited_for_longer_but_not_for_ever() -> None:

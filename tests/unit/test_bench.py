@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from mm_lora.asking import Answer
-from mm_lora.bench.memory import Peak, descendants, field_of, high_water, proportional
-from mm_lora.bench.parts import Verified, beside, memory, same
-from mm_lora.bench.rows import (
+from mm_lora.cli.bench.memory import Peak, descendants, field_of, high_water, proportional
+from mm_lora.cli.bench.parts import Verified, beside, memory, same
+from mm_lora.cli.bench.rows import (
     Row,
     as_json,
     from_report,
@@ -20,6 +19,7 @@ from mm_lora.bench.rows import (
     short,
     table,
 )
+from mm_lora.core.asking import Answer
 
 
 def test_the_median_of_pairs_ignores_one_bad_moment() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mm_lora import build
-from mm_lora.adapters import STANDARD, AdapterSpec
-from mm_lora.build import Builder
-from mm_lora.errors import InstallError, UsageError
-from mm_lora.models import resolve
+from mm_lora.adapters.spec import STANDARD, AdapterSpec
+from mm_lora.core.errors import InstallError, UsageError
+from mm_lora.families.models import resolve
+from mm_lora.truth import build
+from mm_lora.truth.build import Builder
 
 ROWS = [{"group": "projector", "modules": 1, "tensors": 2, "parameters": 2048}]
 

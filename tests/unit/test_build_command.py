@@ -7,11 +7,11 @@ from typing import Any, Self
 import pytest
 from PIL import Image
 
-from mm_lora import build as builders
-from mm_lora import images
-from mm_lora.adapters import AdapterSpec
-from mm_lora.commands import build
-from mm_lora.errors import UsageError
+from mm_lora.adapters.spec import AdapterSpec
+from mm_lora.cli.commands import build
+from mm_lora.core import images
+from mm_lora.core.errors import UsageError
+from mm_lora.truth import build as builders
 
 
 class FakeBuilder:

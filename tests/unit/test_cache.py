@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mm_lora.cache import MANIFEST, Cache, content_key, copy_built, source_key
-from mm_lora.errors import BuildError
+from mm_lora.core.cache import MANIFEST, Cache, content_key, copy_built, source_key
+from mm_lora.core.errors import BuildError
 
 
 class Work:

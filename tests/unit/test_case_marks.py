@@ -2,9 +2,9 @@
 
 import pytest
 
-from mm_lora.case_marks import measures_every_model
-from mm_lora.options import RunOptions
-from mm_lora.profiles import load
+from mm_lora.run.case_marks import measures_every_model
+from mm_lora.run.options import RunOptions
+from mm_lora.run.profiles import load
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.checkpoint_folder import INDEX, check_folder, check_safetensors
-from mm_lora.errors import UsageError
+from mm_lora.adapters.checkpoint_folder import INDEX, check_folder, check_safetensors
+from mm_lora.core.errors import UsageError
 
 
 def safetensors(file: Path, size: int = 8) -> None:

@@ -6,21 +6,15 @@ from typing import Any
 
 import pytest
 
-from mm_lora.llama4.compare_counts import (
+from mm_lora.checks.compare_counts import (
     capability_mismatches,
     hook_mismatches,
     odd_counts,
     processor_mismatches,
 )
-from mm_lora.llama4.geometry import Geometry, TokenFlow, token_flow
-from mm_lora.llama4.hook_client import (
-    HookAnswer,
-    HookAnswers,
-    HookCount,
-    count_inputs,
-    odd_inputs,
-)
-from mm_lora.llama4.known_flows import unmet
+from mm_lora.families.llama4.geometry import Geometry, TokenFlow, token_flow
+from mm_lora.families.llama4.known_flows import unmet
+from mm_lora.serving.hook_client import HookAnswer, HookAnswers, HookCount, count_inputs, odd_inputs
 
 SCOUT = Geometry(336, 14, 0.5)
 PATHS = {

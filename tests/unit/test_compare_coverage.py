@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.llama4.compare_coverage import (
+from mm_lora.checks.compare_coverage import (
     adapter_mismatches,
     group_mismatches,
     left_out,
     left_rows,
     wrapped_rows,
 )
-from mm_lora.llama4.modules import GROUPS
-from mm_lora.probe_records import AdapterUse, Module, Unwrapped, Worker
+from mm_lora.families.llama4.modules import GROUPS
+from mm_lora.serving.probe_records import AdapterUse, Module, Unwrapped, Worker
 
 LAYER = "vision_model.model.layers.0.self_attn"
 QKV = Module(f"{LAYER}.qkv_proj", "QKV", "Q", "tower", "tower", (), 3)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.llama4.compare_rows import (
+from mm_lora.checks.compare_rows import (
     Sent,
     joined,
     kind_of,
@@ -12,8 +12,8 @@ from mm_lora.llama4.compare_rows import (
     step_mismatches,
     wrapper_mismatches,
 )
-from mm_lora.llama4.geometry import Geometry, token_flow
-from mm_lora.probe_records import Call, Mapped, Module, Request, Runs, Step, Worker
+from mm_lora.families.llama4.geometry import Geometry, token_flow
+from mm_lora.serving.probe_records import Call, Mapped, Module, Request, Runs, Step, Worker
 
 SCOUT = Geometry(336, 14, 0.5)
 WIDE, TILE = token_flow(SCOUT, 700, 400), token_flow(SCOUT, 336, 336)

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.adapter_sets import named, settled
-from mm_lora.asking import Answer
-from mm_lora.errors import UsageError
-from mm_lora.judging import Judge, NotPassed
-from mm_lora.options import settings_of
-from mm_lora.outcomes import apart, told_apart
-from mm_lora.profiles import load
-from mm_lora.skips import NotApplicable, SkipReason
+from mm_lora.adapters.sets import named, settled
+from mm_lora.checks.judging import Judge
+from mm_lora.core.asking import Answer
+from mm_lora.core.errors import UsageError
+from mm_lora.core.outcomes import NotPassed, apart, told_apart
+from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.run.options import settings_of
+from mm_lora.run.profiles import load
 
 
 def answer(ids: tuple[int, ...], *logprobs: float, text: str = "t") -> Answer:

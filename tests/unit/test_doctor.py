@@ -2,9 +2,9 @@
 
 import pytest
 
-from mm_lora.commands import doctor
-from mm_lora.commands.doctor import State
-from mm_lora.environment import InterpreterFacts
+from mm_lora.cli.commands import doctor
+from mm_lora.cli.commands.doctor import State
+from mm_lora.core.interpreters import InterpreterFacts
 
 
 def facts(**changed: object) -> InterpreterFacts:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mm_lora.environment import InterpreterFacts, supported
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
+from mm_lora.core.interpreters import InterpreterFacts, supported
 
 
 def facts(**changed: Any) -> InterpreterFacts:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from mm_lora.llama4 import flow_table
-from mm_lora.llama4.geometry import Geometry
-from mm_lora.llama4.hook_client import HookAnswer, HookCount
-from mm_lora.models import PUBLISHED, resolve
+from mm_lora.checks import flow_table
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.serving.hook_client import HookAnswer, HookCount
 
 
 @pytest.mark.parametrize(("name", "chunks"), [("scout", [1, 3, 7, 17]), ("pr35147", [1, 1, 3, 11])])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_lora.errors import UsageError
-from mm_lora.llama4.geometry import Geometry, token_flow
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.geometry import Geometry, token_flow
 
 SCOUT = Geometry(336, 14, 0.5)
 PULL_REQUEST = Geometry(504, 14, 0.5)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mm_lora import images
-from mm_lora.errors import UsageError
+from mm_lora.core import images
+from mm_lora.core.errors import UsageError
 
 SIZES = [(336, 336), (700, 400), (64, 64), (48, 48), (50, 400), (504, 504), (1344, 1344)]
 COLOURS = st.lists(st.sampled_from(sorted(images.COLOURS)), min_size=4, max_size=4)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mm_lora.inside import (
+from mm_lora.inside.fixes import (
     adapter_files,
     adapter_tensors,
     adapter_versions,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
 from mm_lora.install import client, interpreters, machine, recipes, setup, stamp
 from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU
 

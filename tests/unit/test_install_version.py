@@ -2,7 +2,7 @@
 
 import pytest
 
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
 from mm_lora.install.version import constraints, overrides, torch_version, torchvision_version
 
 

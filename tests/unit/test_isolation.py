@@ -9,18 +9,18 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from mm_lora.asking import Answer, Request
-from mm_lora.errors import UsageError
-from mm_lora.isolation import soak
-from mm_lora.isolation.batches import Batches, Reuse, batches, reuse
-from mm_lora.isolation.questions import QUESTIONS, asked, everyone
-from mm_lora.isolation.traffic import LAST_SLOT, LONGEST, Seen, Traffic, Wrong
-from mm_lora.options import settings_of, soak_minutes
-from mm_lora.outcomes import Outcome
-from mm_lora.probe_records import Request as Scheduled
-from mm_lora.probe_records import Step
-from mm_lora.report.folder import RunFolder
-from mm_lora.served import Served
+from mm_lora.checks.isolation import soak
+from mm_lora.checks.isolation.batches import Batches, Reuse, batches, reuse
+from mm_lora.checks.isolation.questions import QUESTIONS, asked, everyone
+from mm_lora.checks.isolation.traffic import LAST_SLOT, LONGEST, Seen, Traffic, Wrong
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import Answer, Request
+from mm_lora.core.errors import UsageError
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.run_folder import RunFolder
+from mm_lora.run.options import settings_of, soak_minutes
+from mm_lora.serving.probe_records import Request as Scheduled
+from mm_lora.serving.probe_records import Step
 
 
 def step(number: int, *requests: tuple[str, str | None, int], kind: str = "language") -> Step:
@@ -77,7 +77,7 @@ class Known:
     """
 
     base = "base"
-    lab = SimpleNamespace(has_reference=True)
+    context = SimpleNamespace(has_reference=True)
     values: ClassVar = {"base": -1.0, "projector": -2.0, "all": -3.0}
 
     def __init__(self) -> None:

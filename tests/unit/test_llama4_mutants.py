@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from mm_lora.inside.families.llama4 import mutants
 from mm_lora.inside.hooks import HookGone
-from mm_lora.inside.llama4 import mutants
 from mm_lora.inside.registry import Patch
 
 BY_ID = {patch.id: patch for patch in mutants.PATCHES}

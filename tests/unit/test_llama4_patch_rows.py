@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mm_lora.inside.families.llama4.patch_rows import PATCH, without_class_tokens
 from mm_lora.inside.hooks import HookGone
-from mm_lora.inside.llama4.patch_rows import PATCH, without_class_tokens
 
 
 class Kind(enum.Enum):

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from mm_lora.families.llama4.geometry import Geometry, token_flow
+from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.inside.families.llama4.tower_lora import apply
 from mm_lora.inside.hooks import HookGone
-from mm_lora.inside.llama4.tower_lora import apply
-from mm_lora.llama4.geometry import Geometry, token_flow
-from mm_lora.models import PUBLISHED, resolve
 
 
 class Keys:

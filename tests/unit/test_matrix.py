@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mm_lora.matrix_rows import (
+from mm_lora.report import matrix_page
+from mm_lora.report.matrix_rows import (
     NO_FEATURE,
     NO_PATCH,
     NOT_INSTALLED,
@@ -14,7 +15,6 @@ from mm_lora.matrix_rows import (
     ran,
     worst,
 )
-from mm_lora.report import matrix_page
 
 NONE = {"version": "0.16.0", "patch": "none", "state": NO_FEATURE, "exit_code": 0}
 LACKING = Row(**NONE, reason="no hooks")  # type: ignore[arg-type]

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.errors import UsageError
-from mm_lora.llama4.geometry import Geometry
-from mm_lora.llama4.miniature import miniature_config, side_files
-from mm_lora.llama4.vocabulary import vocabulary
-from mm_lora.models import PUBLISHED, resolve
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.llama4.miniature import miniature_config, side_files
+from mm_lora.families.llama4.vocabulary import vocabulary
+from mm_lora.families.models import PUBLISHED, resolve
 
 KEPT_TEXT = (
     "num_local_experts",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mm_lora.errors import UsageError
-from mm_lora.llama4.geometry import Geometry
-from mm_lora.models import PUBLISHED, resolve
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.models import PUBLISHED, resolve
 
 SCOUT = Geometry(336, 14, 0.5)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mm_lora.llama4.modules import (
+from mm_lora.families.llama4.modules import (
     GROUPS,
     LANGUAGE_ATTENTION,
     LANGUAGE_MLP,

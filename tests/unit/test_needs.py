@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora import gpus, hub, needs
-from mm_lora.errors import TroubleError, UsageError
-from mm_lora.models import resolve
-from mm_lora.profiles import load
+from mm_lora.core import hub_cache
+from mm_lora.core.errors import TroubleError, UsageError
+from mm_lora.families.models import resolve
+from mm_lora.run import needs
+from mm_lora.run.profiles import load
+from mm_lora.serving import gpus, hub
 
 GPU = load("gpu")
 SCOUT = "nvidia/Llama-4-Scout-17B-16E-Instruct-FP8"
@@ -91,8 +93,8 @@ def test_a_repository_counts_as_downloaded_when_all_shards_are(
     after = resolve(SCOUT)
     assert (after.name, after.weights) == ("scout", folder.resolve())
     assert after.source == f"the config.json of {SCOUT}"
-    assert hub.snapshot(SCOUT, "abc") == folder
-    assert hub.snapshot(SCOUT, "other") is None
+    assert hub_cache.snapshot(SCOUT, "abc") == folder
+    assert hub_cache.snapshot(SCOUT, "other") is None
 
 
 def test_an_unknown_repository_needs_its_files() -> None:

@@ -7,14 +7,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from mm_lora.asking import Answer
-from mm_lora.defects import Defect
-from mm_lora.judging import Judge, NotPassed
-from mm_lora.numerics_table import add_row
-from mm_lora.outcomes import Outcome, moved
-from mm_lora.record import Check
-from mm_lora.reference import Forced
+from mm_lora.checks.defects import Defect
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.numerics_table import add_row
+from mm_lora.core.asking import Answer
+from mm_lora.core.outcomes import NotPassed, Outcome, moved
+from mm_lora.core.record import Check
 from mm_lora.report import defect_entries, dotplot
+from mm_lora.truth.reference import Forced
 
 
 def check(identity: str, **fields: Any) -> Check:
@@ -116,7 +116,7 @@ def test_an_adapter_without_effect_does_not_act() -> None:
 
 
 def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
-    lab: Any = SimpleNamespace(run=SimpleNamespace(tables={}))
+    context: Any = SimpleNamespace(run=SimpleNamespace(tables={}))
     for error in (0.0, 0.5, 0.1):
         answer = Answer(
             model="a",
@@ -134,8 +134,8 @@ def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
             prompt_tokens=1,
             predicted={},
         )
-        add_row(lab, "scout", "a", f"{error}", answer, truth)
-    tables = lab.run.tables
+        add_row(context, "scout", "a", f"{error}", answer, truth)
+    tables = context.run.tables
     assert len(tables["numerics"]["rows"]) == 3
     assert tables["projections"]["rows"] == [
         ["scout/a", "0.5", "-5.0000", "-2.0000", "-1.5000", "5.0e-01", "3"]

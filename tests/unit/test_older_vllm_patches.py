@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from mm_lora.inside import one_layer_one_name, peft_patterns, target_modules
-from mm_lora.inside.llama4 import router_weight
+from mm_lora.inside import target_modules
+from mm_lora.inside.families.llama4 import router_weight
+from mm_lora.inside.fixes import one_layer_one_name, peft_patterns
 
 
 def manager_module() -> Any:

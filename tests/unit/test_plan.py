@@ -2,10 +2,10 @@
 
 import pytest
 
-from mm_lora.errors import UsageError
-from mm_lora.options import RunOptions
-from mm_lora.plan import Plan, Planned, Wish, make_plan, max_lora_rank
-from mm_lora.profiles import Profile, load
+from mm_lora.core.errors import UsageError
+from mm_lora.run.options import RunOptions
+from mm_lora.run.plan import Plan, Planned, Wish, make_plan, max_lora_rank
+from mm_lora.run.profiles import Profile, load
 
 
 def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mm_lora.errors import PatchError, TroubleError
+from mm_lora.core.errors import PatchError, TroubleError
 from mm_lora.inside.probe_file import SegmentedFile, segment_files, write_once
 from mm_lora.inside.probe_records import (
     ENCODER,
@@ -20,8 +20,8 @@ from mm_lora.inside.probe_records import (
     records,
     runs_of,
 )
-from mm_lora.probe import Probe
-from mm_lora.probe_records import Observed
+from mm_lora.serving.probe import Probe
+from mm_lora.serving.probe_records import Observed
 
 TOWER = Mapped("tower", 3, 1154, ((1, 577), (0, 577)))
 PREFIXES = {

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from mm_lora import limits
-from mm_lora.errors import UsageError
-from mm_lora.models import resolve
-from mm_lora.options import RunOptions, require_place
-from mm_lora.profiles import load, names, parse
-from mm_lora.record import Run
+from mm_lora.core.errors import UsageError
+from mm_lora.core.record import Run
+from mm_lora.families.models import resolve
 from mm_lora.report import markdown
+from mm_lora.run import limits
+from mm_lora.run.options import RunOptions, require_place
+from mm_lora.run.profiles import load, names, parse
 
 REAL = ("gpu", "gpu-maverick", "gpu-multinode")
 PLACE = ("tensor-parallel-size", "pipeline-parallel-size", "distributed-executor-backend")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mm_lora.inside.hooks import HookGone
-from mm_lora.inside.rank_mutants import PATCHES
+from mm_lora.inside.mutants.ranks import PATCHES
 
 (FIRST_PARTS,) = PATCHES
 

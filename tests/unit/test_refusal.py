@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from mm_lora.asking import Answer, Request
-from mm_lora.judging import Judge, NotPassed
-from mm_lora.refusal import Offered, judge_refused, unharmed, witnesses
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.refusal import Offered, judge_refused, unharmed, witnesses
+from mm_lora.core.asking import Answer, Request
+from mm_lora.core.outcomes import NotPassed
 
 
 def answer(model: str, *logprobs: float, status: int = 200) -> Answer:
@@ -33,7 +34,7 @@ class Served:
     def __init__(self) -> None:
         self.value = self.truth = -1.0
         self.released: list[Any] = []
-        self.lab = SimpleNamespace(pool=SimpleNamespace(release=self.released.append))
+        self.context = SimpleNamespace(pool=SimpleNamespace(release=self.released.append))
 
     def ask_cold(self, request: Request) -> Answer:
         return answer(request.model, *[self.value] * request.max_tokens)
@@ -49,12 +50,12 @@ def judged(offered: Offered, *, says: str = "lora_B", harm: float = 0.0) -> tupl
     served = Served()
     witnesses(served)  # type: ignore[arg-type]
     served.value += harm
-    lab = SimpleNamespace(run=SimpleNamespace(tables={}))
+    context = SimpleNamespace(run=SimpleNamespace(tables={}))
     check = Judge(tolerance=1e-3, min_effect=0.05)
     try:
-        judge_refused(lab, served, check, "bad", "what", offered, says)  # type: ignore[arg-type]
+        judge_refused(context, served, check, "bad", "what", offered, says)  # type: ignore[arg-type]
     except NotPassed as error:
-        (row,) = lab.run.tables["refusal"]["rows"]
+        (row,) = context.run.tables["refusal"]["rows"]
         return served, (error.verdict, row)
     return served, None
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.asking import Request
-from mm_lora.client import Client, whole_answer
-from mm_lora.errors import TroubleError
-from mm_lora.remote_adapters import LOAD, UNLOAD, RemoteAdapters
-from mm_lora.server.remote import RemoteServer, api_key, root_of
+from mm_lora.core.asking import Request
+from mm_lora.core.errors import TroubleError
+from mm_lora.serving.client import Client, whole_answer
+from mm_lora.serving.remote_adapters import LOAD, UNLOAD, RemoteAdapters
+from mm_lora.serving.server.remote import RemoteServer, api_key, root_of
 
 KEY = "a-secret"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mm_lora.commands import report_show
-from mm_lora.errors import UsageError
+from mm_lora.cli.commands import report_show
+from mm_lora.core.errors import UsageError
 from mm_lora.report.diff import compare
 
 

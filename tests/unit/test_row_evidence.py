@@ -4,11 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.llama4.compare_counts import Mismatch
-from mm_lora.llama4.compare_rows import Sent
-from mm_lora.llama4.geometry import Geometry, token_flow
-from mm_lora.llama4.row_evidence import WITH_CLS, evidence, measured, not_once, predicted
-from mm_lora.probe_records import Call, Mapped, Module, Observed, Request, Runs, Step, Worker
+from mm_lora.checks.compare_counts import Mismatch
+from mm_lora.checks.compare_rows import Sent
+from mm_lora.checks.row_evidence import WITH_CLS, evidence, measured, not_once, predicted
+from mm_lora.families.llama4.geometry import Geometry, token_flow
+from mm_lora.serving.probe_records import (
+    Call,
+    Mapped,
+    Module,
+    Observed,
+    Request,
+    Runs,
+    Step,
+    Worker,
+)
 
 SCOUT = Geometry(336, 14, 0.5)
 WIDE = token_flow(SCOUT, 700, 400)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mm_lora.inside import rpc_replies
+from mm_lora.inside.fixes import rpc_replies
 
 
 class Queue:

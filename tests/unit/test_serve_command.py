@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.commands.serve import DEFAULT_ADAPTERS, _own_folder, picture_request, try_it
-from mm_lora.errors import UsageError
+from mm_lora.cli.commands.serve import DEFAULT_ADAPTERS, _own_folder, picture_request, try_it
+from mm_lora.core.errors import UsageError
 
 
 def test_request_is_a_picture_question() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.server.command import build_command, build_environment
-from mm_lora.server.spec import ServerSpec
+from mm_lora.serving.server.command import build_command, build_environment
+from mm_lora.serving.server.spec import ServerSpec
 
 FOLDERS = {"all": Path("/a/all"), "odd": Path("/a/x=y")}
 

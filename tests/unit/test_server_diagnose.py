@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.server.causes import CAUSES
-from mm_lora.server.diagnose import describe_exit, diagnose, trouble
-from mm_lora.server.log import ServerLog
+from mm_lora.serving.server.causes import CAUSES
+from mm_lora.serving.server.diagnose import describe_exit, diagnose, trouble
+from mm_lora.serving.server.log import ServerLog
 
 ENGINE = "(EngineCore pid=7) ERROR 11-23 18:11:18 [core.py:1200] "
 WORKER = "(Worker pid=9) ERROR 11-23 18:11:18 [multiproc_executor.py:900] "

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 import mm_lora
-from mm_lora.errors import UsageError
-from mm_lora.server.checks import check_before_start
-from mm_lora.server.inside_folder import write_config, write_plugin_folder
-from mm_lora.server.port import PortReservation
-from mm_lora.server.spec import ServerSpec
+from mm_lora.core.errors import UsageError
+from mm_lora.serving.server.checks import check_before_start
+from mm_lora.serving.server.inside_folder import write_config, write_plugin_folder
+from mm_lora.serving.server.port import PortReservation
+from mm_lora.serving.server.spec import ServerSpec
 
 
 def test_plugin_folder_is_a_distribution(tmp_path: Path) -> None:
     folder = write_plugin_folder(tmp_path / "plugin")
     assert (folder / "mm_lora_inside" / "plugin.py").is_file()
-    assert (folder / "mm_lora_inside" / "llama4" / "unfold.py").is_file()
+    assert (folder / "mm_lora_inside" / "families" / "llama4" / "unfold.py").is_file()
     assert not list(folder.rglob("__pycache__"))
     (found,) = importlib.metadata.distributions(path=[str(folder)])
     assert found.version == mm_lora.__version__

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from mm_lora.errors import PatchError
-from mm_lora.server.readiness import (
+from mm_lora.core.errors import PatchError
+from mm_lora.serving.server.readiness import (
     check_reports,
     patch_rows,
     read_reports,
     start_mode,
     workers_wanted,
 )
-from mm_lora.server.spec import ServerSpec
+from mm_lora.serving.server.spec import ServerSpec
 
 SPEC = ServerSpec(model="scout")
 TWO = ServerSpec(model="scout", flags=(("tensor-parallel-size", "2"),))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.environment import InterpreterFacts
+from mm_lora.core.interpreters import InterpreterFacts
+from mm_lora.core.skips import NotApplicable
 from mm_lora.inside.target_modules import VARIABLE
-from mm_lora.served_vllm import ServedVllm
-from mm_lora.server.source import MODEL_FILE, VllmSource
-from mm_lora.server.spec import ServerSpec
-from mm_lora.skips import NotApplicable
+from mm_lora.serving.served_vllm import ServedVllm
+from mm_lora.serving.server.source import MODEL_FILE, VllmSource
+from mm_lora.serving.server.spec import ServerSpec
 
 ARGUMENTS = """
         lora_group.add_argument("--enable-lora", **kwargs)

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from mm_lora.server.spec import ServerSpec
+from mm_lora.serving.server.spec import ServerSpec
 
 SPEC = ServerSpec(
     model="scout",

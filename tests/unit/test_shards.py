@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from mm_lora.errors import UsageError
-from mm_lora.llama4.flow_table import NOT_ASKED
-from mm_lora.options import RunOptions, settings_of
-from mm_lora.plan import Planned, Wish, make_plan, part_of
-from mm_lora.profiles import load
+from mm_lora.checks.flow_table import NOT_ASKED
+from mm_lora.core.errors import UsageError
 from mm_lora.report.merge import merge
-from mm_lora.shards import Shard, parse
+from mm_lora.run.options import RunOptions, settings_of
+from mm_lora.run.plan import Planned, Wish, make_plan, part_of
+from mm_lora.run.profiles import load
+from mm_lora.run.shards import Shard, parse
 
 
 def whole_plan() -> Any:

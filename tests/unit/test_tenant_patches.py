@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_lora.inside import base_rows, life_mutants, refusal_mutants, tenant_mutants
+from mm_lora.inside.fixes import base_rows
 from mm_lora.inside.hooks import HookGone
+from mm_lora.inside.mutants import life as life_mutants
+from mm_lora.inside.mutants import refusal as refusal_mutants
+from mm_lora.inside.mutants import tenants as tenant_mutants
 
 BY_ID = {patch.id: patch for patch in tenant_mutants.PATCHES}
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mm_lora.record import Run
-from mm_lora.timings import Timings
+from mm_lora.core.record import Run
+from mm_lora.core.timings import Timings
 
 
 def test_work_of_one_name_and_subject_is_summed_and_spanned() -> None:

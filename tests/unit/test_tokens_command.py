@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.commands import tokens
-from mm_lora.errors import UsageError
-from mm_lora.llama4.geometry import Geometry, token_flow
+from mm_lora.cli.commands import tokens
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.geometry import Geometry, token_flow
 
 SCOUT = Geometry(336, 14, 0.5)
 

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora import limits, tolerances, tuning
-from mm_lora.asking import Answer
-from mm_lora.build import Builder
-from mm_lora.judging import Judge, NotPassed
-from mm_lora.models import resolve
-from mm_lora.options import RunOptions
-from mm_lora.profiles import load
-from mm_lora.strengths import Strengths, family_of
-from mm_lora.tolerances import factor_needed, last_place, of_noise, unseen_scale_error
+from mm_lora.checks.judging import Judge
+from mm_lora.core.asking import Answer
+from mm_lora.core.outcomes import NotPassed
+from mm_lora.families.models import resolve
+from mm_lora.run import limits, tolerances, tuning
+from mm_lora.run.factors import Strengths, family_of
+from mm_lora.run.options import RunOptions
+from mm_lora.run.profiles import load
+from mm_lora.run.tolerances import factor_needed, last_place, of_noise, unseen_scale_error
+from mm_lora.truth.build import Builder
 
 PLACE = load("rehearsal")
 

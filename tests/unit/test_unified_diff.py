@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_lora.unified_diff import NULL, DoesNotApply, apply, parse
+from mm_lora.serving.unified_diff import NULL, DoesNotApply, apply, parse
 
 TEXT = "".join(f"line {n}\n" for n in range(1, 21))
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora import defects
-from mm_lora.errors import ExitCode, UsageError
-from mm_lora.options import settings_of
-from mm_lora.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
-from mm_lora.selection import select
+from mm_lora.checks import defects
+from mm_lora.core.errors import ExitCode, UsageError
+from mm_lora.core.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
+from mm_lora.core.selection import select
+from mm_lora.run.options import settings_of
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
 

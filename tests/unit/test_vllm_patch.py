@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.errors import UsageError
-from mm_lora.vllm_patch import patched_copy
+from mm_lora.core.errors import UsageError
+from mm_lora.serving.vllm_patch import patched_copy
 
 DIFF = """diff --git a/vllm/models/m.py b/vllm/models/m.py
 --- a/vllm/models/m.py

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_lora.llama4 import vocabulary as v
+from mm_lora.families.llama4 import vocabulary as v
 
 
 def test_ids_have_no_gap() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mm_lora.worker.mistakes import MISTAKES, wrong
+from mm_lora.truth.worker.mistakes import MISTAKES, wrong
 
 SHARED = "language_model.model.layers.0.feed_forward.shared_expert.down_proj"
 FC1 = "vision_model.model.layers.0.mlp.fc1"

@@ -1,31 +1,7 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import (
-    adapter_files,
-    adapter_tensors,
-    adapter_versions,
-    bad_adapter_status,
-    base_rows,
-    failed_load,
-    kv_zeroing,
-    life_mutants,
-    load_in_place,
-    moe_experts,
-    mutants,
-    one_layer_one_name,
-    peft_patterns,
-    peft_type,
-    rank_mutants,
-    refusal_mutants,
-    resolver_config,
-    resolver_root,
-    rpc_replies,
-    silent_rows,
-    target_modules,
-    tenant_mutants,
-    unapplied,
-)
-from .llama4 import (
+from . import moe_experts, silent_rows, target_modules
+from .families.llama4 import (
     data_encoder,
     patch_rows,
     picture_mutants,
@@ -34,7 +10,29 @@ from .llama4 import (
     tower_lora,
     unfold,
 )
-from .llama4 import mutants as count_mutants
+from .families.llama4 import mutants as count_mutants
+from .fixes import (
+    adapter_files,
+    adapter_tensors,
+    adapter_versions,
+    bad_adapter_status,
+    base_rows,
+    failed_load,
+    kv_zeroing,
+    load_in_place,
+    one_layer_one_name,
+    peft_patterns,
+    peft_type,
+    resolver_config,
+    resolver_root,
+    rpc_replies,
+    unapplied,
+)
+from .mutants import kernels as mutants
+from .mutants import life as life_mutants
+from .mutants import ranks as rank_mutants
+from .mutants import refusal as refusal_mutants
+from .mutants import tenants as tenant_mutants
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
 from mm_lora.install import client_settings, recipes
 
 Say = Callable[[str], None]

@@ -4,7 +4,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
 
 
 def check_platform(system: str | None = None, machine: str | None = None) -> None:

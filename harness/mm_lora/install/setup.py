@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mm_lora.errors import ExitCode, InstallError, MmLoraError
+from mm_lora.core.errors import ExitCode, InstallError, MmLoraError
 from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
 from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU, TORCH_CPU, Recipe

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from mm_lora.errors import InstallError
+from mm_lora.core.errors import InstallError
 from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
 from mm_lora.install.setup import alone, interpreter, is_ready, make_bare

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mm_lora.defects import Defect
-from mm_lora.outcomes import Outcome
-from mm_lora.record import Check
+from mm_lora.checks.defects import Defect
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.record import Check
 
 HIT = (Outcome.KNOWN_DEFECT, Outcome.FIXED_UPSTREAM)
 

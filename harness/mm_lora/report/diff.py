@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mm_lora.matrix_rows import Changed, changes, ran
+from mm_lora.report.matrix_rows import Changed, changes, ran
 
 Report = Mapping[str, Any]
 

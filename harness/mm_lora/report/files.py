@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from mm_lora.core.run_folder import RunFolder
 from mm_lora.report import dotplot, junit, markdown
-from mm_lora.report.folder import RunFolder
 
 
 def write(folder: RunFolder, report: dict[str, Any]) -> None:

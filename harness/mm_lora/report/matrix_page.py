@@ -7,7 +7,16 @@ from typing import Any
 from rich.table import Table
 
 from mm_lora import __version__
-from mm_lora.matrix_rows import RAN, Changed, Row, cell, changes, group_names, neighbours, worst
+from mm_lora.report.matrix_rows import (
+    RAN,
+    Changed,
+    Row,
+    cell,
+    changes,
+    group_names,
+    neighbours,
+    worst,
+)
 
 _SHOWN = 40
 """How many changed checks the page lists for one pair of rows; matrix.json has all."""

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_lora.defects import Defect
-from mm_lora.errors import ExitCode, UsageError
-from mm_lora.llama4.flow_table import NOT_ASKED
-from mm_lora.outcomes import Outcome, exit_code, run_outcome
-from mm_lora.record import Check
+from mm_lora.checks.defects import Defect
+from mm_lora.checks.flow_table import NOT_ASKED
+from mm_lora.core.errors import ExitCode, UsageError
+from mm_lora.core.outcomes import Outcome, exit_code, run_outcome
+from mm_lora.core.record import Check
 from mm_lora.report import defect_entries
 
 Report = dict[str, Any]

@@ -6,18 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mm_lora.core.styles import STYLES
 from mm_lora.report import vllm_lines
-
-STYLES = {
-    "pass": "green",
-    "fail": "bold red",
-    "void": "yellow",
-    "error": "magenta",
-    "known-defect": "cyan",
-    "fixed-upstream": "blue",
-    "skip": "dim",
-    "empty": "yellow",
-}
 
 
 def wide_console() -> Console:

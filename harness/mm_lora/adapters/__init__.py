@@ -1,0 +1,1 @@
+"""Synthetic and users' adapters as specs and files; no torch."""

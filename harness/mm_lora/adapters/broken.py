@@ -1,0 +1,70 @@
+"""Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
+
+import shutil
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mm_lora.adapters.files import configure, read, read_config, write
+from mm_lora.adapters.sets import named
+from mm_lora.core.errors import UsageError
+
+
+def _alpha(folder: Path) -> None:
+    configure(folder, lora_alpha=read_config(folder)["lora_alpha"] * 1.05)
+
+
+def _zero_b(folder: Path) -> None:
+    _fill_b(folder, 0.0)
+
+
+def _nudge(folder: Path) -> None:
+    """Every value of B becomes 0.001: an adapter that should do nothing does a little."""
+    _fill_b(folder, 0.001)
+
+
+def _fill_b(folder: Path, value: float) -> None:
+    tensors = read(folder)
+    for key, tensor in tensors.items():
+        if ".lora_B." in key:
+            data = struct.pack("<f", value) * (len(tensor.data) // 4)
+            tensors[key] = replace(tensor, data=data)
+    write(folder, tensors)
+
+
+def _prefix(folder: Path) -> None:
+    wrong = {
+        key.replace("base_model.model.", "base_model.model.other."): tensor
+        for key, tensor in read(folder).items()
+    }
+    write(folder, wrong)
+
+
+def _empty(folder: Path) -> None:
+    write(folder, {})
+
+
+KINDS: Mapping[str, Callable[[Path], None]] = {
+    "alpha": _alpha,  # 5 % more
+    "zero-b": _zero_b,
+    "nudge": _nudge,
+    "prefix": _prefix,
+    "empty": _empty,
+}
+
+
+def parse(setting: str) -> tuple[str, str]:
+    """`ADAPTER:KIND` as its two parts. Raises UsageError: a typo must not break nothing."""
+    name, _, kind = setting.partition(":")
+    named(name)
+    if kind not in KINDS:
+        raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
+    return name, kind
+
+
+def broken_copy(source: Path, target: Path, kind: str) -> Path:
+    """Copy the adapter folder `source` to `target` and break the copy; `kind` is one of KINDS."""
+    shutil.copytree(source, target)
+    KINDS[kind](target)
+    return target

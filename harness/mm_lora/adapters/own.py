@@ -1,0 +1,155 @@
+"""The user's own adapters, `NAME=FOLDER`: read, and refused, by their files alone; no torch."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.adapters.sets import KNOWN
+from mm_lora.core.asking import BASE
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.modules import GROUPS, LANGUAGE, group_of
+from mm_lora.families.models import PUBLISHED
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
+_A_FOLDER = "that it is a LoRA adapter as peft's save_pretrained writes it"
+
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnAdapter:
+    """A PEFT folder of the user's. `modules`: path → shapes of A [rank, in] and of B [out, rank].
+
+    `config` is the content of adapter_config.json.
+    """
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+    modules: Mapping[str, tuple[Shape, Shape]]
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of any module."""
+        return max(a[0] for a, _ in self.modules.values())
+
+    @property
+    def reaches_language(self) -> bool:
+        """Whether it changes the language model, and so the answer to a text without picture."""
+        return any(path.startswith(f"{LANGUAGE}_model.") for path in self.modules)
+
+    def require_rank(self, maximum: int) -> None:
+        """Raise UsageError where the server's `--max-lora-rank` is smaller than the rank."""
+        if self.rank > maximum:
+            raise UsageError(
+                f"adapter '{self.name}' has rank {self.rank}; the server's maximum is {maximum}",
+                "max-lora-rank in the profile's [flags], or an adapter of a lower rank",
+            )
+
+    def require_fit(self, model: str, weights: Mapping[str, Shape]) -> None:
+        """Raise UsageError for a module that the model does not have, or has in another size.
+
+        `weights`: name → shape of the model's own tensors, `<path>.weight` being [out, in].
+        """
+        for path, (a, b) in self.modules.items():
+            own = weights.get(f"{path}.weight")
+            if own is None or len(own) != 2:
+                raise self._unfit(model, f"no linear module {path}")
+            if (b[0], a[1]) != tuple(own):
+                raise self._unfit(
+                    model,
+                    f"{path} of {own[1]} inputs and {own[0]} outputs, the adapter "
+                    f"is for {a[1]} and {b[0]}",
+                )
+
+    def built(self) -> BuiltAdapter:
+        """As one of the adapters that a server loads."""
+        rows = []
+        for group in (*GROUPS, "other"):
+            mine = [m for p, m in self.modules.items() if _group(p) == group]
+            size = sum(a[0] * a[1] + b[0] * b[1] for a, b in mine)
+            if mine:
+                row = {"group": group, "modules": len(mine), "tensors": 2 * len(mine)}
+                rows.append(row | {"parameters": size})
+        return BuiltAdapter(self.name, self.path, None, rows, (self.path / WEIGHTS).stat().st_size)
+
+    def _unfit(self, model: str, why: str) -> UsageError:
+        return UsageError(
+            f"adapter '{self.name}' was made for another model: {model} has {why}",
+            "the model that it was trained on against --model: a profile without weights of "
+            "its own serves a miniature, which has other widths",
+        )
+
+
+def read_all(words: Iterable[str]) -> dict[str, OwnAdapter]:
+    """The adapters of `--adapter NAME=FOLDER` words, by name. Raises UsageError."""
+    found: dict[str, OwnAdapter] = {}
+    for word in words:
+        name, equals, folder = word.partition("=")
+        if not equals or not _NAME.fullmatch(name) or not folder:
+            raise UsageError(
+                f"--adapter '{word}' is not NAME=FOLDER",
+                "a name of letters, digits, dots, dashes and underscores, and a PEFT folder",
+            )
+        if name in (*KNOWN, *PUBLISHED, BASE, "server") or name in found:
+            raise UsageError(f"the adapter name '{name}' is taken", "another name")
+        found[name] = read(name, Path(folder).expanduser())
+    return found
+
+
+def read(name: str, folder: Path) -> OwnAdapter:
+    """One PEFT folder. Raises UsageError for what is no LoRA adapter, or a damaged one."""
+    if not folder.is_dir():
+        raise UsageError(f"adapter '{name}': there is no folder {folder}", "the adapter's path")
+    config = _config(name, folder)
+    if not (folder / WEIGHTS).is_file():
+        raise UsageError(f"adapter '{name}': {folder} has no {WEIGHTS}", _A_FOLDER)
+    sides: dict[str, dict[str, Shape]] = {}
+    for key, tensor in check_safetensors(folder / WEIGHTS).items():
+        match = _KEY.fullmatch(key)
+        if match is None or len(tensor["shape"]) != 2:
+            raise UsageError(
+                f"adapter '{name}' has the tensor {key}, which is no lora_A or lora_B of a module",
+                f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
+            )
+        sides.setdefault(match["path"], {})[match["side"]] = tensor["shape"]
+    if not sides:
+        raise UsageError(f"adapter '{name}' is empty: {WEIGHTS} has no tensors", _A_FOLDER)
+    for path, pair in sides.items():
+        if set(pair) != {"A", "B"} or pair["A"][0] != pair["B"][1]:
+            raise UsageError(
+                f"adapter '{name}': lora_A and lora_B of {path} are no pair: {pair}", _A_FOLDER
+            )
+    modules = {path: (pair["A"], pair["B"]) for path, pair in sides.items()}
+    return OwnAdapter(name=name, path=folder.resolve(), config=config, modules=modules)
+
+
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["peft_type"] != "LORA" or config["r"] < 1 or not config["lora_alpha"] > 0:
+            raise UsageError(
+                f"adapter '{name}': {CONFIG} says peft_type {config['peft_type']!r}, "
+                f"r {config['r']!r}, lora_alpha {config['lora_alpha']!r}",
+                _A_FOLDER,
+            )
+    except FileNotFoundError:
+        raise UsageError(f"adapter '{name}': {folder} has no {CONFIG}", _A_FOLDER) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"adapter '{name}': {folder / CONFIG} cannot be read: {error!r}", _A_FOLDER
+        ) from None
+    found: dict[str, Any] = config
+    return found
+
+
+def _group(path: str) -> str:
+    group = group_of(path)
+    return group.name if group else "other"

@@ -1,0 +1,1 @@
+"""What the cases call: ask, compare, judge."""

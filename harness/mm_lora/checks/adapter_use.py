@@ -1,0 +1,62 @@
+"""Which wrapped layer used which tensor of an adapter: every tensor must be used by exactly one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.serving.probe_records import AdapterUse
+
+PEFT_PREFIX = "base_model.model."
+SIDES = ("lora_A", "lora_B")
+
+
+@dataclass(frozen=True)
+class TensorUse:
+    """`used`: tensor → the layers that used it, more than one being a mistake. `ignored`: tensors
+    that vLLM did not apply, in silence. `unasked`: paths that vLLM used without a tensor."""
+
+    used: Mapping[str, tuple[str, ...]]
+    ignored: tuple[str, ...]
+    unasked: tuple[str, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Every tensor is used by exactly one layer, and nothing else is."""
+        once = all(len(layers) == 1 for layers in self.used.values())
+        return once and not self.ignored and not self.unasked
+
+
+def tensor_use(tensors: Iterable[str], use: AdapterUse) -> TensorUse:
+    """`tensors`: the keys in the adapter's file, `base_model.model.<path>.lora_A.weight`."""
+    layers: dict[str, list[str]] = {}
+    for layer, parts in use.used.items():
+        for part in parts:
+            if part is not None:
+                layers.setdefault(part, []).append(layer)
+    used: dict[str, tuple[str, ...]] = {}
+    ignored = []
+    asked = set()
+    for tensor in tensors:
+        path, side = parted(tensor)
+        asked.add(path)
+        if path in layers and side in use.kept.get(path, ()):
+            used[tensor] = tuple(layers[path])
+        else:
+            ignored.append(tensor)
+    return TensorUse(used, tuple(ignored), tuple(sorted(set(layers) - asked)))
+
+
+def parted(tensor: str) -> tuple[str, str]:
+    """(module path, "lora_A" or "lora_B") of a PEFT key; the side is empty for another tensor."""
+    path = tensor.removeprefix(PEFT_PREFIX)
+    for side in SIDES:
+        head, found, _ = path.partition(f".{side}.")
+        if found:
+            return head, side
+    return path, ""
+
+
+def tensor_names(adapter: Path) -> list[str]:
+    """The tensors in the file of a PEFT adapter's folder, from its header alone."""
+    return list(check_safetensors(adapter / "adapter_model.safetensors"))

@@ -1,0 +1,107 @@
+"""The run as a check sees it: models, builds, servers, the reference, and where to note things."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.core.asking import Request
+from mm_lora.core.record import Run
+from mm_lora.core.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from mm_lora.adapters.own import OwnAdapter
+    from mm_lora.core.progress import Progress
+    from mm_lora.families.models import Model
+    from mm_lora.serving.asker import Asker
+    from mm_lora.serving.pool import ServerPool
+    from mm_lora.serving.served_vllm import ServedVllm
+    from mm_lora.truth.reference import Forced, Reference
+    from mm_lora.truth.worker_client import WorkerClient
+
+
+class Context(Protocol):
+    """One run; `mm_lora.run.context` is it, unit tests may bring another."""
+
+    run: Run
+    folder: RunFolder
+    progress: "Progress"
+    pool: "ServerPool"
+    asker: "Asker"
+    own: Mapping[str, "OwnAdapter"]
+    server_python: Path
+
+    @property
+    def seed(self) -> int:
+        """Of weights, adapters and random traffic."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The rarer switches of the run."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the server runs already, and is known by its answers alone."""
+        ...
+
+    @property
+    def vllm(self) -> "ServedVllm":
+        """The vLLM that is served."""
+        ...
+
+    @property
+    def worker(self) -> "WorkerClient":
+        """The process with torch."""
+        ...
+
+    @property
+    def reference(self) -> "Reference":
+        """transformers with adapters merged."""
+        ...
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether this profile has one."""
+        ...
+
+    @property
+    def picture_tokens(self) -> int:
+        """The most tokens that one request's pictures may take."""
+        ...
+
+    def model(self, name: str) -> "Model":
+        """The model that checks call `name`."""
+        ...
+
+    def checkpoint(self, model: str) -> Path:
+        """The folder that is served as `model`."""
+        ...
+
+    def miniature(self, model: str) -> Path:
+        """The miniature of a published model, whatever is served."""
+        ...
+
+    def adapters(self, model: str, names: tuple[str, ...]) -> Mapping[str, BuiltAdapter]:
+        """Adapters of that model, built."""
+        ...
+
+    def forced(
+        self,
+        model: str,
+        adapter: str,
+        request: Request,
+        *,
+        token_ids: tuple[int, ...] | None = None,
+        predict: bool = False,
+        peft: bool = False,
+    ) -> "Forced":
+        """The reference's numbers for one answer; raises NotApplicable where there is none."""
+        ...
+
+    def table(
+        self, name: str, title: str, columns: Sequence[str], *, brief: bool = True
+    ) -> list[list[Any]]:
+        """The rows of the report's table of that name, to be added to."""
+        ...

@@ -1,0 +1,102 @@
+"""Known defects of released vLLMs: which entry excuses a failure, and which have gone stale."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from mm_lora.core.errors import UsageError
+from mm_lora.core.outcomes import Outcome, Verdict
+from mm_lora.core.resources import fixtures_dir
+from mm_lora.core.selection import matches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """One entry of known_defects.toml. `versions`: PEP 440 ranges with `||` between.
+
+    `signature`: a predictor's name, or a failure's pattern.
+    `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
+    name. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
+    """
+
+    id: str
+    versions: str
+    platform: str
+    checks: tuple[str, ...]
+    symptom: str
+    signature: str
+    expected: str
+    observed: str
+    cause: str
+    upstream: tuple[str, ...]
+    searched: str
+    fix: str
+    smallest: str = ""
+    by_chance: bool = False
+
+    def concerns(self, check_id: str, version: str, platform: str) -> bool:
+        """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
+        return self.seen_in(version, platform) and any(
+            matches(pattern, check_id) for pattern in self.checks
+        )
+
+    def seen_in(self, version: str, platform: str) -> bool:
+        """Whether the entry speaks of this vLLM."""
+        ranges = self.versions.split("||")
+        return self.platform in ("any", platform) and any(
+            version in SpecifierSet(one, prereleases=True) for one in ranges
+        )
+
+    def foresees_failure(self, check_id: str) -> bool:
+        """Whether a check that the entry concerns cannot pass while the defect is there."""
+        pattern = self.smallest.replace("{model}", "*")
+        return not self.by_chance or matches(pattern, check_id)
+
+    def explains(self, verdict: Verdict) -> bool:
+        """Whether the failure is exactly the entry's: by a predictor that hit, or by its text."""
+        if self.symptom in ("wrong-value", "accepted-without-effect"):
+            return self.signature in verdict.predicted_by
+        return re.search(self.signature, f"{verdict.reason}\n{verdict.observed}", re.S) is not None
+
+
+def load(path: Path | None = None) -> list[Defect]:
+    """All entries. Raises UsageError for an entry with a missing or unknown key."""
+    file = path or fixtures_dir() / "known_defects.toml"
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8")).get("defect", [])
+        return [
+            Defect(**{**e, "checks": tuple(e["checks"]), "upstream": tuple(e["upstream"])})
+            for e in entries
+        ]
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} cannot be read: {error}", "that each entry has the keys of those already there"
+        ) from error
+
+
+def signatures(version: str, platform: str) -> list[str]:
+    """What the defects of this vLLM are known by: those that predictors may foresee among them."""
+    return [defect.signature for defect in load() if version and defect.seen_in(version, platform)]
+
+
+def settle(
+    verdict: Verdict, check_id: str, version: str, platform: str, defects: Sequence[Defect]
+) -> tuple[Outcome, str | None]:
+    """The outcome with the known defects in mind, and the id of the entry that decided it.
+
+    A failure that an entry explains is `known-defect`; any other stays a failure. A pass where an
+    entry foresees a failure is `fixed-upstream`: inside its versions the entry is stale.
+    """
+    mine = [defect for defect in defects if defect.concerns(check_id, version, platform)]
+    if verdict.outcome is Outcome.FAIL:
+        for defect in mine:
+            if defect.explains(verdict):
+                return Outcome.KNOWN_DEFECT, defect.id
+    stale = [defect for defect in mine if defect.foresees_failure(check_id)]
+    if verdict.outcome is Outcome.PASS and stale:
+        return Outcome.FIXED_UPSTREAM, stale[0].id
+    return verdict.outcome, None

@@ -1,0 +1,63 @@
+"""Whether each layer holds an adapter's tensors in their right size: A as in the file, B · alpha/r.
+
+An absolute truth that needs no reference and no precision: a wrong scale moves every layer's sum
+of squares, whatever the model. What a kernel does with the tensors afterwards it does not see.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mm_lora.adapters import files as adapter_bytes
+from mm_lora.adapters.scale import scale_of
+from mm_lora.checks.adapter_use import parted
+from mm_lora.serving.probe_records import AdapterUse
+
+ALLOWED = 0.01
+"""Relative, of a norm: rounding to 16 bits moves one by about 1e-3."""
+
+Norms = Mapping[tuple[str, str], float]
+"""(adapter module path, lora_A or lora_B) → Frobenius norm, the scale in B."""
+
+_KINDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+def file_norms(folder: Path) -> dict[tuple[str, str], float]:
+    """What the layers must hold, from a PEFT folder with one safetensors file."""
+    config = adapter_bytes.read_config(folder)
+    norms = {}
+    for key, tensor in adapter_bytes.read(folder).items():
+        path, side = parted(key)
+        if not side:
+            continue
+        values = np.frombuffer(tensor.data, _KINDS[tensor.dtype])
+        if tensor.dtype == "BF16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        norm = float(np.sqrt(np.square(values.astype(np.float64)).sum()))
+        norms[path, side] = norm * (scale_of(config, path) if side == "lora_B" else 1.0)
+    return norms
+
+
+def mismatches(expected: Norms, uses: Sequence[AdapterUse]) -> list[str]:
+    """What differs by more than ALLOWED; `uses`: one adapter's activation on every rank.
+
+    A layer's ranks hold parts of a tensor, or each of them all of it.
+    """
+    squares: dict[tuple[str, str], list[float]] = {}
+    for use in uses:
+        for layer, parts in use.used.items():
+            for part, (a, b) in zip(parts, use.held.get(layer, ()), strict=False):
+                if part is not None:
+                    squares.setdefault((part, "lora_A"), []).append(a)
+                    squares.setdefault((part, "lora_B"), []).append(b)
+    found = []
+    for name, norm in expected.items():
+        held = squares.get(name, [])
+        whole = math.sqrt(sum(held))
+        each = max((abs(math.sqrt(value) - norm) for value in held), default=math.inf)
+        if min(abs(whole - norm), each) > ALLOWED * norm:
+            shown = ", ".join(f"{math.sqrt(value):.4g}" for value in held) or "nothing"
+            found.append(f"{name[0]} {name[1]}: norm {norm:.4g} in the file, held {shown}")
+    return found

@@ -1,0 +1,113 @@
+"""Which requests really met in one step: counted from the probe's record. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mm_lora.core.asking import Answer
+from mm_lora.core.asking import Request as Asked
+from mm_lora.serving.probe_records import Request, Step
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Steps of one worker in which several tenants met; the base is a tenant like any adapter.
+
+    `encoder`: steps that encoded pictures of several tenants. `language`: steps of the language
+    model with rows of several. `decoding`: those of them in which one tenant decoded while another
+    one's prompt was read. `pieces`: requests whose prompt was read in several steps, in the company
+    of another tenant. `adapters`: the most adapters in one step.
+    """
+
+    encoder: int = 0
+    language: int = 0
+    decoding: int = 0
+    pieces: int = 0
+    adapters: int = 0
+
+    def lacks(self, least: Mapping[str, int]) -> list[str]:
+        """What was seen less often than `least` demands, for a reader."""
+        return [
+            f"{name}: {getattr(self, name)}, at least {count}"
+            for name, count in least.items()
+            if getattr(self, name) < count
+        ]
+
+    def __add__(self, other: "Batches") -> "Batches":
+        """Of several bursts: counts added, of `adapters` the largest."""
+        return Batches(
+            self.encoder + other.encoder,
+            self.language + other.language,
+            self.decoding + other.decoding,
+            self.pieces + other.pieces,
+            max(self.adapters, other.adapters),
+        )
+
+
+def batches(steps: Sequence[Step]) -> Batches:
+    """Count one worker's steps: with tensor parallelism every worker records the same ones."""
+    mine = [step for step in steps if step.worker == steps[0].worker]
+    language = [step for step in mine if step.kind == "language"]
+    # One step may have several passes of the encoder; all of them name all its requests.
+    encoder = {step.number: step for step in mine if step.kind == "encoder"}
+    met = [step for step in language if _tenants(step.requests) > 1]
+    read = Counter(asked.id for step in language for asked in step.requests if asked.tokens > 1)
+    in_company = {asked.id for step in met for asked in step.requests if asked.tokens > 1}
+    return Batches(
+        encoder=sum(_tenants(step.requests) > 1 for step in encoder.values()),
+        language=len(met),
+        decoding=sum(_decodes_beside(step.requests) for step in met),
+        pieces=sum(count > 1 and name in in_company for name, count in read.items()),
+        adapters=max(
+            (len({asked.adapter for asked in step.requests} - {None}) for step in language),
+            default=0,
+        ),
+    )
+
+
+def beside_adapters(steps: Sequence[Step]) -> list[Request]:
+    """The base's requests that shared a step with an adapter's, as often as they did."""
+    return [
+        asked
+        for step in steps
+        for asked in step.requests
+        if asked.adapter is None and _tenants(step.requests) > 1
+    ]
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What caches spared. `prompts`: requests whose prompt was not wholly read; `pictures` that
+    were not encoded."""
+
+    prompts: int
+    pictures: int
+
+
+def reuse(steps: Sequence[Step], answered: Sequence[tuple[Asked, Answer]]) -> Reuse:
+    """Rows and pictures that requests needed, less those that one worker's steps had."""
+    rows: Counter[str] = Counter()
+    encoded = set()
+    for step in steps:
+        for asked in step.requests if step.worker == steps[0].worker else ():
+            if step.kind == "language":
+                rows[asked.id] += asked.tokens
+            else:
+                encoded |= {(asked.id, image) for image in asked.images}
+    names = {name: Request(name, None, 0, ()) for name in rows}
+    prompts = 0
+    for _, answer in answered:
+        due = answer.prompt_tokens + answer.completion_tokens - 1
+        done = sum(rows[name] for name, one in names.items() if one.is_for(answer.id))
+        prompts += done < due
+    return Reuse(prompts, sum(len(asked.pictures) for asked, _ in answered) - len(encoded))
+
+
+def _tenants(requests: Iterable[Request]) -> int:
+    return len({asked.adapter for asked in requests})
+
+
+def _decodes_beside(requests: Sequence[Request]) -> bool:
+    decoding = {asked.adapter for asked in requests if asked.tokens == 1}
+    reading = {asked.adapter for asked in requests if asked.tokens > 1}
+    return any(one != other for one in decoding for other in reading)

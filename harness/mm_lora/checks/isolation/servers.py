@@ -1,0 +1,50 @@
+"""The servers on which tenants are kept apart, and the marks that put a case on each of them.
+
+As few as possible, each with several things that could go wrong: a failure is then reduced.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mm_lora.checks.isolation.questions import ADAPTERS
+from mm_lora.serving.server.spec import PlainValue
+
+TENANTS = ("base", *ADAPTERS)
+
+SERVERS: Mapping[str, dict[str, PlainValue]] = {
+    "free-slots": {},
+    "every-slot": {"max-loras": len(ADAPTERS)},
+    "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, "max-num-batched-tokens": 512},
+    "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
+}
+AT_ONCE = {"every-slot": len(ADAPTERS), "few-slots": 3, "one-slot": 1, "free-slots": 2}
+"""How many adapters a step must have had for a batch to use the server's slots."""
+
+
+def to_draw_from(server: str) -> tuple[str, ...]:
+    """The tenants of random requests. In one slot an adapter meets nobody but the base, so there
+    the base is as likely as all others together."""
+    return TENANTS if AT_ONCE[server] > 1 else ("base",) * len(ADAPTERS) + ADAPTERS
+
+
+TWO_RANKS: Mapping[str, dict[str, PlainValue]] = {
+    "tensor": {"tensor-parallel-size": 2},
+    "data-encoder": {"tensor-parallel-size": 2, "mm-encoder-tp-mode": "data"},
+}
+# On a CPU vLLM binds each rank to cores of its own; two ranks on the same cores take turns.
+_ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+
+
+def on(server: str, *, core: bool = False) -> Any:
+    """A pytest parameter for a case on that server; only one that has free slots is in the core."""
+    mark = pytest.mark.server(adapters=ADAPTERS, flags=SERVERS[server], probe=True)
+    return pytest.param(server, marks=[mark] if core else [mark, pytest.mark.full], id=server)
+
+
+def on_two_ranks(mode: str, *adapters: str) -> Any:
+    """The mark of a case on a server with tensor parallelism, see TWO_RANKS."""
+    return pytest.mark.server(
+        adapters=adapters, flags=TWO_RANKS[mode], env=_ENVIRONMENT, probe=True
+    )

@@ -1,0 +1,159 @@
+"""Offers an adapter to a server and says what came of it: refused how, or applied to what effect.
+
+An adapter must be applied exactly or be refused as the client's fault (4xx) with words that name
+what is wrong; and whatever became of it, the others must answer as before.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from mm_lora.checks.context import Context
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.outcomes import NotPassed, moved
+
+PICTURE = Picture(width=336, height=336)
+WITNESSES = ("vision-adapter", "language-v_proj")
+COLUMNS = ["model", "adapter", "a user should get", "HTTP", "vLLM says", "effect", "others"]
+_before: "WeakKeyDictionary[Served, dict[str, Answer]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What became of an offer. `effect`: what the adapter does once it was accepted, else ""."""
+
+    status: int
+    said: str
+    effect: str = ""
+    answer: Answer | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server took it."""
+        return self.status == 200
+
+    @property
+    def seen(self) -> str:
+        """In one line, for the verdict."""
+        return f"HTTP {self.status}: {self.said[:600]}" + (self.effect and f"; {self.effect}")
+
+
+def asked(name: str) -> Request:
+    """What every adapter is asked here: one tile, so that each module group sees rows."""
+    return Request(model=name, pictures=(PICTURE,), top=20)
+
+
+def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
+    """Load, ask, unload. The name must be new to the server: caches know adapters by name."""
+    status, said = served.load(name, path)
+    said = said.replace(str(path), "PATH")
+    if status != 200:
+        return Offered(status, said)
+    try:
+        answer = served.ask_cold(asked(name))
+        return Offered(status, said, effect_of(served, check, answer), answer)
+    finally:
+        served.unload(name)
+
+
+def effect_of(served: Served, check: Judge, answer: Answer) -> str:
+    """What an accepted adapter does to an answer, in words."""
+    if answer.status != 200:
+        return f"asked, it answers HTTP {answer.status}: {str(answer.raw)[:300]}"
+    base = witnesses(served)[served.base]
+    if problems := answer.problems(asked(answer.model), base.prompt_tokens):
+        return f"asked, it answers with {'; '.join(problems)}"
+    distance = moved(answer.first_logprobs(), base.first_logprobs())
+    if distance <= check.same:
+        return "it answers as the base"
+    return f"it answers {distance:.3g} away from the base"
+
+
+def witnesses(served: Served, *, afresh: bool = False) -> dict[str, Answer]:
+    """The base and one good adapter, each asked from empty caches; the first answers are kept."""
+    known = _before.get(served)
+    if known is None or afresh:
+        good = next(name for name in WITNESSES if name in served.spec.adapters)
+        names = (served.base, good)
+        now = {name: served.ask_cold(asked(name)) for name in names}
+        if known is None:
+            _before[served] = now
+        return now
+    return known
+
+
+def unharmed(served: Served, check: Judge, name: str) -> str:
+    """Judge that the others answer bit by bit as before and that `name` is gone.
+
+    A server that was harmed is given up: the next check gets a fresh one.
+    """
+    before, now = witnesses(served), witnesses(served, afresh=True)
+    try:
+        for other, answer in before.items():
+            check.equal([], answer.problems(asked(other), None), f"{other} did not answer before")
+            truth = served.forced(asked(other), answer)
+            check.unchanged(truth.adapted, answer.logprobs, tolerance=check.tolerance)
+            same = (answer.token_ids, answer.logprobs) == (
+                now[other].token_ids,
+                now[other].logprobs,
+            )
+            check.claim(
+                same,
+                expected=answer.logprobs,
+                observed=now[other].logprobs or f"HTTP {now[other].status}: {now[other].raw}",
+                reason=f"{other} answers otherwise since",
+            )
+    except NotPassed:
+        _before.pop(served)
+        served.context.pool.release(served.spec)
+        raise
+    if name != served.base:
+        check.equal(False, name in served.listed, "the adapter is still listed")
+        check.equal(404, served.ask_again(asked(name)).status, "the adapter still answers")
+    return f"{', '.join(before)} as before"
+
+
+def judge_refused(
+    context: Context,
+    served: Served,
+    check: Judge,
+    name: str,
+    what: str,
+    offered: Offered,
+    says: str,
+) -> None:
+    """Judge the others first, since harm to them is worse; then how it was refused."""
+    row = [
+        served.spec.model,
+        what,
+        "refusal" if says else "applied",
+        offered.status,
+        offered.said[:160],
+        offered.effect or "none",
+        "harmed",
+    ]
+    title = "Bad and unusual adapters"
+    empty = {"title": title, "columns": COLUMNS, "rows": [], "brief": False}
+    context.run.tables.setdefault("refusal", empty)["rows"].append(row)
+    row[-1] = unharmed(served, check, name)
+    if not says:
+        return
+    expected = f"refused with HTTP 4xx and a word on {says}"
+    found = re.search(says, offered.said) is not None
+    check.claim(
+        not offered.accepted,
+        expected=expected,
+        observed=offered.seen,
+        reason="accepted",
+        predicted_by=("as-the-base",) if "as the base" in offered.effect else (),
+    )
+    check.claim(found, expected=expected, observed=offered.seen, reason="refused, but not why")
+    check.claim(
+        400 <= offered.status < 500,
+        expected=expected,
+        observed=offered.seen,
+        reason="refused as the server's fault",
+    )

@@ -1,0 +1,145 @@
+"""What a stretch of recorded steps proves: mismatches, pictures encoded, batches, rows measured.
+
+Pure: takes the probe's records and the requests that were sent, so that a stored run can be judged
+again.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mm_lora.checks.compare_counts import Mismatch
+from mm_lora.checks.compare_rows import (
+    LOGITS,
+    PATCH_EMBEDDING,
+    Sent,
+    kind_of,
+    sent_as,
+    step_mismatches,
+)
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.llama4.modules import CONNECTOR, TOWER
+from mm_lora.serving.probe_records import Observed, Step, Worker
+
+WITH_CLS = "patch-embedding-rows-with-cls"
+"""A predictor of a wrong value (known_defects.toml): see `predicted`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`steps`: those of the sent requests alone. `foreign`: steps that also, or only, served a
+    request that nobody here sent; they are set aside. `encoded`: (worker, request, picture) →
+    how often it was encoded. `lost`: lines that the worker dropped or that could not be read."""
+
+    steps: tuple[Step, ...]
+    mismatches: tuple[Mismatch, ...]
+    encoded: Mapping[tuple[str, str, int], int]
+    foreign: int
+    lost: int
+
+    def largest_batch(self, kind: str) -> int:
+        """The most requests that one pass of that kind ("encoder", "language") served."""
+        return max((len(step.requests) for step in self.steps if step.kind == kind), default=0)
+
+    def most_adapters(self, kind: str) -> int:
+        """The most different adapters, the base counted as one, in one pass of that kind."""
+        return max(
+            (len({r.adapter for r in step.requests}) for step in self.steps if step.kind == kind),
+            default=0,
+        )
+
+    def batches(self) -> list[str]:
+        """Every pass that served several requests, for a reader."""
+        return [
+            f"step {step.number} {step.kind}: "
+            + ", ".join(f"{r.adapter or 'base'} ({len(r.images)} pictures)" for r in step.requests)
+            for step in self.steps
+            if len(step.requests) > 1
+        ]
+
+    @property
+    def layers(self) -> int:
+        """How many wrapped layers were called, each counted once."""
+        return len({path for step in self.steps for call in step.calls for path in call.paths})
+
+
+def evidence(workers: Sequence[Worker], seen: Observed, sent: Mapping[str, Sent]) -> Evidence:
+    """`sent`: id of the answer → request as it was sent."""
+    by_name = {worker.name: worker for worker in workers}
+    keys: dict[str, str | None] = {}
+    steps: list[Step] = []
+    found: list[Mismatch] = []
+    encoded: Counter[tuple[str, str, int]] = Counter()
+    for step in seen.steps:
+        for request in step.requests:
+            if request.id not in keys:
+                keys[request.id] = sent_as(request, sent)
+        named = {r.id: sent[key] for r in step.requests if (key := keys[r.id]) is not None}
+        if len(named) < len(step.requests):
+            continue
+        steps.append(step)
+        found += step_mismatches(by_name[step.worker], step, named)
+        if step.kind == "encoder":
+            encoded.update(
+                (step.worker, keys[request.id] or "", index)
+                for request in step.requests
+                for index in request.images
+            )
+    return Evidence(
+        steps=tuple(steps),
+        mismatches=tuple(found),
+        encoded=encoded,
+        foreign=len(seen.steps) - len(steps),
+        lost=seen.lost + seen.torn,
+    )
+
+
+def not_once(workers: Sequence[Worker], sent: Mapping[str, Sent], seen: Evidence) -> list[str]:
+    """The sent pictures that a worker did not encode exactly once, for a reader."""
+    return [
+        f"{worker.name}: picture {index + 1} of {name} encoded {times} times"
+        for worker in workers
+        for name, asked in sent.items()
+        for index in range(len(asked.flows))
+        if (times := seen.encoded.get((worker.name, name, index), 0)) != 1
+    ]
+
+
+def measured(steps: Sequence[Step]) -> str:
+    """Rows inside the layers, `encoder / connector`, of steps that encoded one picture in all.
+
+    Each is one number if every layer of the kind saw it and was mapped it, else all that differ.
+    """
+    rows: dict[str, set[str]] = {TOWER: set(), CONNECTOR: set()}
+    for step in steps:
+        for call in step.calls:
+            for path in call.paths:
+                kind = kind_of(path) or ""
+                if kind not in rows or path == LOGITS or path.startswith(PATCH_EMBEDDING):
+                    continue
+                mapped = call.mapped.rows if call.mapped else None
+                rows[kind].add(
+                    str(call.rows) if call.rows == mapped else f"{call.rows} mapped {mapped}"
+                )
+    return " / ".join(", ".join(sorted(rows[kind])) or "none" for kind in (TOWER, CONNECTOR))
+
+
+def predicted(geometry: Geometry, found: Sequence[Mismatch]) -> tuple[str, ...]:
+    """The named predictors that explain every one of the mismatches.
+
+    `patch-embedding-rows-with-cls`: only the patch embedding is wrong, and it is mapped the tower's
+    rows, p² + 1 a chunk, where it sees p².
+    """
+    if found and all(_has_class_tokens(geometry, one) for one in found):
+        return (WITH_CLS,)
+    return ()
+
+
+def _has_class_tokens(geometry: Geometry, found: Mismatch) -> bool:
+    if not found.where.partition(PATCH_EMBEDDING)[1]:
+        return False
+    if found.what == "rows mapped" and isinstance(found.expected, int):
+        chunks, rest = divmod(found.expected, geometry.patch_rows)
+        return not rest and found.observed == chunks * geometry.encoder_rows
+    # The runs of a wrong number of rows differ with it.
+    return found.what == "adapter of each row"

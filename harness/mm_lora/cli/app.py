@@ -1,0 +1,218 @@
+"""The command line: parses, builds options, calls. Every heavy import is inside its command.
+
+Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged,
+130 and 143 ended by a signal.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mm_lora import __version__
+from mm_lora.cli import build_app as cli_build
+from mm_lora.cli import report_app as cli_report
+from mm_lora.core.errors import MmLoraError
+
+app = typer.Typer(
+    help="Does this vLLM apply my LoRA adapter to the right rows of a multimodal Llama 4?",
+    epilog="Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(cli_build.app, name="build")
+app.add_typer(cli_report.app, name="report")
+
+Repeated = list[str]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mm-lora {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Proof that a vLLM applies LoRA adapters to tower, connector and language model."""
+
+
+@app.command()
+def verify(
+    profile: Annotated[
+        str | None, typer.Option(help="Where to run: a name or a .toml file.  [default: cpu]")
+    ] = None,
+    base_url: Annotated[
+        str, typer.Option(help="A server that runs already (profile remote); keys by environment.")
+    ] = "",
+    model: Annotated[
+        Repeated | None, typer.Option(help="scout, maverick, pr35147, a config or `all`.")
+    ] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs, * crosses /.")] = None,
+    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
+    ] = None,
+    reference_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose transformers is the reference.")
+    ] = None,
+    adapter: Annotated[
+        Repeated | None, typer.Option(help="Verify this adapter too: NAME=FOLDER (PEFT).")
+    ] = None,
+    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    with_fixes: Annotated[
+        bool, typer.Option(help="Mend the known defects inside the server.")
+    ] = False,
+    strict: Annotated[bool, typer.Option(help="Known defects count as failures.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print servers, checks and time; run nothing.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and adapters.")] = 0,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="A rarer switch, key=value.")
+    ] = None,
+) -> None:
+    """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
+    from mm_lora.run.options import RunOptions, settings_of
+    from mm_lora.run.runner import run_checks, show_plan
+
+    options = RunOptions(
+        profile=profile or ("remote" if base_url else "cpu"),
+        base_url=base_url,
+        model=tuple(model or ()),
+        full=full,
+        only=tuple(only or ()),
+        skip=tuple(skip or ()),
+        server_python=server_python,
+        reference_python=reference_python,
+        adapter=tuple(adapter or ()),
+        reports=reports,
+        strict=strict,
+        dry_run=dry_run,
+        seed=seed,
+        with_fixes=with_fixes,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(show_plan(options) if dry_run else run_checks(options))
+
+
+@app.command()
+def matrix(
+    versions: Annotated[
+        Repeated | None, typer.Argument(help="Versions as 0.17.0, or interpreters' paths.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    model: Annotated[Repeated | None, typer.Option(help="As for verify.")] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs.")] = None,
+    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
+    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    clean: Annotated[bool, typer.Option(help="Remove environments, run nothing.")] = False,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="patch=…, vllm-patch=FILE, as for verify.")
+    ] = None,
+) -> None:
+    """Verify over several vLLM versions, each in a cached environment of its own."""
+    from mm_lora.cli.commands import matrix as command
+    from mm_lora.core.errors import UsageError
+    from mm_lora.run.options import RunOptions, settings_of
+
+    if clean:
+        raise typer.Exit(command.clean(versions or ()))
+    if not versions:
+        raise UsageError("matrix needs at least one version")
+    options = RunOptions(
+        profile=profile,
+        model=tuple(model or ()),
+        full=full,
+        only=tuple(only or ()),
+        skip=tuple(skip or ()),
+        reports=reports,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(command.run(versions, options))
+
+
+@app.command(name="list")
+def list_command(
+    only: Annotated[Repeated | None, typer.Option(help="Ids to show: globs.")] = None,
+    model: Annotated[Repeated | None, typer.Option(help="Models of the core.")] = None,
+    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+) -> None:
+    """Show the checks with their ids, and the servers that they need."""
+    from mm_lora.run.options import RunOptions
+    from mm_lora.run.runner import list_checks
+
+    options = RunOptions(only=tuple(only or ()), model=tuple(model or ()), full=full)
+    raise typer.Exit(list_checks(options))
+
+
+@app.command()
+def tokens(
+    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147, a config or a folder.")],
+    image: Annotated[Repeated | None, typer.Option(help="A picture size, WxH.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The token arithmetic of a model for picture sizes."""
+    from mm_lora.cli.commands.tokens import run
+
+    raise typer.Exit(run(model, image or [], as_json))
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147 or a folder.")] = "scout",
+    adapter: Annotated[
+        Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
+    port: Annotated[int | None, typer.Option(help="A port; a free one otherwise.")] = None,
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM serves.")
+    ] = None,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="start=plain|fast, as for verify.")
+    ] = None,
+) -> None:
+    """Leave the same server running, with a curl line to try; Ctrl-C ends it."""
+    from mm_lora.cli.commands.serve import run
+    from mm_lora.run.options import settings_of
+
+    code = run(
+        model,
+        adapter or (),
+        profile=profile,
+        port=port,
+        server_python=server_python,
+        settings=settings_of(setting or ()),
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM is to be used.")
+    ] = None,
+) -> None:
+    """Say what is installed, what is missing, and what to do."""
+    from mm_lora.cli.commands.doctor import run
+
+    raise typer.Exit(run(server_python))
+
+
+def main() -> None:
+    """Entry point: an expected error becomes its message and its exit code."""
+    try:
+        app()
+    except MmLoraError as error:
+        typer.echo(f"mm-lora: {error}", err=True)
+        sys.exit(int(error.exit_code))

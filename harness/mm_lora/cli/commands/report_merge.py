@@ -1,0 +1,25 @@
+"""`mm-lora report merge`: the shards' folders in, one run folder out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mm_lora.checks import defects
+from mm_lora.core.run_folder import RunFolder, find_run, read_report
+from mm_lora.report import files
+from mm_lora.report.merge import exit_of, merge
+from mm_lora.report.terminal import render, wide_console
+
+
+def run(names: Sequence[str], reports: Path) -> int:
+    """Merge the runs `names` into a new folder below `reports`; the exit code of the whole run.
+
+    Raises UsageError for what is no complete set of shards.
+    """
+    folders = [find_run(name, reports) for name in names]
+    shards = {folder.resolve().name: read_report(folder) for folder in folders}
+    whole = merge(shards, defects.load())
+    folder = RunFolder.create(reports)
+    folder.write_json("report.json", whole)
+    files.write(folder, whole)
+    render(whole, wide_console(), str(folder.path))
+    return int(exit_of(whole))

@@ -1,0 +1,104 @@
+"""What is asked of a server and what came back: requests and answers as plain, hashable values."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+BASE = "base"
+"""The served name of the base model: no adapter and no MODEL is called that."""
+
+DICE_QUESTION = "Which numbers do the four dice show, and in which colours?"
+TEXT_QUESTION = "Name a number between one and six."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture to draw: `kind` is one of images.KINDS, size in pixels."""
+
+    width: int
+    height: int
+    kind: str = "dice"
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's pictures, for example `dice-336x336`."""
+        tail = f"-{self.seed}" if self.seed else ""
+        return f"{self.kind}-{self.width}x{self.height}{tail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
+
+    `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
+    come with the logprob of each token (at most 20, vLLM's own limit).
+    """
+
+    model: str
+    text: str = DICE_QUESTION
+    pictures: tuple[Picture, ...] = ()
+    max_tokens: int = 16
+    stream: bool = False
+    top: int = 1
+
+    def asking(self, model: str) -> "Request":
+        """The same question put to another adapter."""
+        return replace(self, model=model)
+
+    def key(self) -> str:
+        """A short content key, the same in every run."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer as the server gave it; `logprobs` has one natural-log value a token.
+
+    `id` is the server's name of the request: the probe's records bear it.
+    """
+
+    model: str
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    status: int = 200
+    id: str = ""
+    raw: Mapping[str, Any] | None = None
+
+    def first_logprobs(self) -> dict[str, float]:
+        """Token → logprob of the likeliest ones at the answer's first place, as many as asked.
+
+        Nothing of a streamed answer, whose parts are not kept.
+        """
+        for choice in (self.raw or {}).get("choices", ()):
+            first = choice["logprobs"]["content"][0]
+            return {entry["token"]: entry["logprob"] for entry in first["top_logprobs"]}
+        return {}
+
+    def problems(self, request: Request, prompt_tokens: int | None) -> list[str]:
+        """What makes this answer invalid for `request`; an empty list when it is valid.
+
+        `prompt_tokens` is the expected prompt length in tokens, None where it is not known.
+        """
+        found = []
+        if self.status != 200:
+            found.append(f"HTTP {self.status}")
+        if self.model != request.model:
+            found.append(f"answered by model {self.model!r}, asked {request.model!r}")
+        if not self.text.strip():
+            found.append("empty text")
+        if not self.logprobs or not all(math.isfinite(value) for value in self.logprobs):
+            found.append("a logprob is missing or not finite")
+        if len(self.logprobs) != request.max_tokens:
+            found.append(f"{len(self.logprobs)} tokens, asked for {request.max_tokens}")
+        if prompt_tokens is not None and self.prompt_tokens != prompt_tokens:
+            found.append(f"{self.prompt_tokens} prompt tokens, expected {prompt_tokens}")
+        return found

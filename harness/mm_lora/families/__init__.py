@@ -1,0 +1,1 @@
+"""What differs by architecture, one folder a family."""

@@ -1,0 +1,135 @@
+"""The miniature: published geometry and structure, small widths; the files beside its weights.
+
+What decides rows and routing is kept (image_size, patch_size, pixel_shuffle_ratio, experts, top-k,
+MoE step, qk-norm, RoPE pattern and scaling, attention chunks); what only costs memory is small.
+"""
+
+import copy
+from typing import Any
+
+from mm_lora.core.errors import UsageError
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.llama4.vocabulary import SPECIAL_TOKENS, token_id, vocabulary
+from mm_lora.families.models import Model
+
+VISION_HIDDEN = 64
+TEXT_LAYERS = 4
+MAX_POSITIONS = 16384
+"""vLLM lays a table of all positions out in memory: the published 10 million would take 1.3 GB."""
+
+_VISION: dict[str, Any] = {
+    "hidden_size": VISION_HIDDEN,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projector_input_dim": 128,
+    "projector_output_dim": 128,
+    "vision_output_dim": 128,
+}
+_TEXT: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "intermediate_size": 128,
+    "intermediate_size_mlp": 256,
+    "max_position_embeddings": MAX_POSITIONS,
+}
+_END_TOKENS = ("<|end_of_text|>", "<|eom|>", "<|eot|>")
+
+
+def miniature_config(model: Model) -> dict[str, Any]:
+    """The miniature's `config.json` for the published, or the user's, config of `model`.
+
+    Raises UsageError for a config that has no text part.
+    """
+    config = copy.deepcopy(dict(model.config))
+    if not all(isinstance(config.get(part), dict) for part in ("text_config", "vision_config")):
+        raise UsageError(
+            f"the config of {model.name} has no text_config or no vision_config",
+            "a config.json of a whole multimodal Llama 4",
+        )
+    text, vision = config["text_config"], config["vision_config"]
+    layers = max(TEXT_LAYERS, text.get("interleave_moe_layer_step", 1))
+    text.update(_TEXT, num_hidden_layers=layers, vocab_size=len(vocabulary()), **_token_ids())
+    _shorten(text, layers)
+    geometry = model.geometry
+    vision.update(
+        _VISION,
+        image_size=geometry.image_size,
+        patch_size=geometry.patch_size,
+        pixel_shuffle_ratio=geometry.pixel_shuffle_ratio,
+        # Pixel shuffle stacks shuffle² neighbours: that is the width of the vision adapter's input.
+        intermediate_size=VISION_HIDDEN * geometry.shuffle**2,
+    )
+    for part in (config, text, vision):
+        for key in ("torch_dtype", "dtype", "quantization_config", "_name_or_path"):
+            part.pop(key, None)
+    config.update(
+        dtype="float32",
+        boi_token_index=token_id("<|image_start|>"),
+        eoi_token_index=token_id("<|image_end|>"),
+        image_token_index=token_id("<|patch|>"),
+    )
+    return config
+
+
+def side_files(model: Model) -> dict[str, Any]:
+    """The JSON files of the checkpoint besides config, weights and `tokenizer.json`, by name."""
+    return {
+        "generation_config.json": _token_ids(),
+        "preprocessor_config.json": _image_processor(model.geometry),
+        "processor_config.json": {
+            "processor_class": "Llama4Processor",
+            "fake_image_token": "<|image|>",
+            "image_token": "<|image|>",
+            "patch_size": model.geometry.patch_size,
+            "pixel_shuffle_ratio": model.geometry.pixel_shuffle_ratio,
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "processor_class": "Llama4Processor",
+            "bos_token": "<|begin_of_text|>",
+            "eos_token": "<|eot|>",
+            "pad_token": "<|finetune_right_pad|>",
+            "additional_special_tokens": list(SPECIAL_TOKENS),
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "model_max_length": MAX_POSITIONS,
+        },
+    }
+
+
+def _token_ids() -> dict[str, Any]:
+    return {
+        "bos_token_id": token_id("<|begin_of_text|>"),
+        "eos_token_id": [token_id(token) for token in _END_TOKENS],
+        "pad_token_id": token_id("<|finetune_right_pad|>"),
+    }
+
+
+def _image_processor(geometry: Geometry) -> dict[str, Any]:
+    half = [0.5, 0.5, 0.5]
+    return {
+        "image_processor_type": "Llama4ImageProcessorFast",
+        "processor_class": "Llama4Processor",
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": half,
+        "image_std": half,
+        "max_patches": geometry.max_chunks,
+        "resample": 2,
+        "rescale_factor": 1 / 255,
+        "resize_to_max_canvas": False,
+        "size": {"height": geometry.image_size, "width": geometry.image_size},
+    }
+
+
+def _shorten(text: dict[str, Any], layers: int) -> None:
+    """Lists that have an entry per layer, or name layers, as far as `layers` go."""
+    for key in ("no_rope_layers", "layer_types"):
+        if text.get(key):
+            text[key] = text[key][:layers]
+    if text.get("moe_layers"):
+        text["moe_layers"] = [layer for layer in text["moe_layers"] if layer < layers]

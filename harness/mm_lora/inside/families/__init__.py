@@ -1,0 +1,1 @@
+"""Patches of one architecture each."""

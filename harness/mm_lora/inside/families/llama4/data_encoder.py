@@ -1,0 +1,109 @@
+"""Fixes for `--mm-encoder-tp-mode data`, where each rank encodes a part of the pictures."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from ...hooks import HookGone, replace
+from ...registry import Patch
+
+MODULE = "vllm.model_executor.models.mllama4"
+
+
+def _packed_layers(module: ModuleType) -> None:
+    """Not ReplicatedLinear, whose LoRA wrapper takes one adapter module and not q, k and v."""
+    linear = ("QKVParallelLinear", "RowParallelLinear", "is_vit_use_data_parallel")
+    for name in linear:
+        if not hasattr(module, name):
+            raise HookGone(f"{MODULE}: no '{name}'")
+
+    def make(original: Any) -> Any:
+        def init(
+            self: Any, config: Any, quant_config: Any, *args: Any, prefix: str = "", **kwargs: Any
+        ) -> None:
+            original(self, config, quant_config, *args, prefix=prefix, **kwargs)
+            if not module.is_vit_use_data_parallel():
+                return
+            width = self.num_heads * self.head_dim
+            common = {"bias": True, "quant_config": quant_config, "disable_tp": True}
+            self.qkv_proj = module.QKVParallelLinear(
+                self.embed_dim,
+                self.head_dim,
+                self.num_heads,
+                prefix=f"{prefix}.qkv_proj",
+                **common,
+            )
+            self.o_proj = module.RowParallelLinear(
+                width, self.embed_dim, prefix=f"{prefix}.o_proj", **common
+            )
+
+        return init
+
+    replace(module, "Llama4VisionAttention.__init__", make)
+
+
+def _rows_of_this_rank(module: ModuleType) -> None:
+    """The mapping of rows to adapters, cut as the pictures' chunks are.
+
+    For a CPU: a GPU's wrapper keeps what its kernels read in other tensors too.
+    """
+
+    def make(original: Any) -> Any:
+        def run_dp_sharded_vision_model(image_input: Any, vision_model: Any) -> Any:
+            with _cut(vision_model, image_input.shape[0]):
+                return original(image_input, vision_model)
+
+        return run_dp_sharded_vision_model
+
+    replace(module, "run_dp_sharded_vision_model", make)
+
+
+@contextmanager
+def _cut(vision_model: Any, chunks: int) -> Iterator[None]:
+    # By name: the harness reads the catalogue too, and has no vLLM.
+    distributed = importlib.import_module("vllm.distributed")
+    ranks = distributed.get_tensor_model_parallel_world_size()
+    rank = distributed.get_tensor_model_parallel_rank()
+    mine = (chunks + ranks - 1) // ranks
+    held = (getattr(layer, "punica_wrapper", None) for layer in vision_model.modules())
+    whole = {wrapper: wrapper.token_lora_indices.clone() for wrapper in held if wrapper is not None}
+    for wrapper, rows in whole.items():
+        count = mine * (len(rows) // chunks)
+        part = rows.new_full((count,), -1)  # a rank may have an empty chunk to fill up
+        own = rows[rank * count : (rank + 1) * count]
+        part[: len(own)] = own
+        _map(wrapper, part)
+    try:
+        yield
+    finally:
+        for wrapper, rows in whole.items():
+            _map(wrapper, rows)
+
+
+def _map(wrapper: Any, rows: Any) -> None:
+    wrapper._token_lora_indices[: len(rows)].copy_(rows)
+    wrapper.indices_len[0] = len(rows)
+    wrapper._update_prefill_metadata(wrapper.token_lora_indices)
+
+
+PATCHES = (
+    Patch(
+        id="llama4-data-encoder-qkv",
+        kind="fix",
+        versions=">=0.30",
+        modules=(MODULE,),
+        apply=_packed_layers,
+        reason="with --mm-encoder-tp-mode data the tower's q, k and v take no adapter",
+    ),
+    Patch(
+        id="llama4-data-encoder-rows",
+        kind="fix",
+        platform="cpu",
+        versions=">=0.30",
+        modules=(MODULE,),
+        apply=_rows_of_this_rank,
+        reason="with --mm-encoder-tp-mode data each rank maps the rows of all chunks, not its own",
+    ),
+)

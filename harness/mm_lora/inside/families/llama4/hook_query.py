@@ -1,0 +1,176 @@
+"""Asks vLLM's Llama 4 class, without weights, for its tower and connector LoRA hooks.
+
+A process of its own in the server's interpreter: one JSON question on stdin, one JSON answer on
+stdout. vLLM's own chatter goes to stderr. Imports nothing of the harness.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ... import torchvision_schemas
+from . import mutants, tower_lora
+
+CLASS_MODULE = "vllm.model_executor.models.mllama4"
+CLASS_NAME = "Llama4ForConditionalGeneration"
+MANAGER_MODULE = "vllm.lora.model_manager"
+FLAG = "supports_tower_connector_lora"
+COUNTS = "get_mm_lora_token_counts"
+TOWER_COUNT = "get_num_mm_encoder_tokens"
+CONNECTOR_COUNT = "get_num_mm_connector_tokens"
+KINDS = {"language_model": "language", "connector": "connector", "tower_model": "tower"}
+
+
+def main() -> int:
+    """Read the question, write the answer; trouble is part of the answer, by name."""
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    question = json.load(sys.stdin)
+    answer = ask(question)
+    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
+        json.dump(answer, out)
+    return 0
+
+
+def ask(question: Mapping[str, Any]) -> dict[str, Any]:
+    """`question`: {"models": [{"name", "config", "paths": [...], "embeds": [...]}], "patches"?}.
+
+    `embeds` are the numbers of image tokens to ask the count hook for; `patches` the ids of what
+    to put into the class first: the feature, seeded mistakes. The answer names in "missing" every
+    hook point that this vLLM does not have.
+    """
+    import importlib
+
+    torchvision_schemas.declare()
+    import vllm
+
+    missing: list[str] = []
+    model_class = manager_class = None
+    for module, name in (
+        (CLASS_MODULE, CLASS_NAME),
+        (MANAGER_MODULE, "LoRAModelManager"),
+    ):
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            missing.append(f"{module}.{name} ({error})")
+            continue
+        if name == CLASS_NAME:
+            for patch in (tower_lora.PATCH, *mutants.PATCHES):
+                if patch.id in question.get("patches", ()):
+                    patch.apply(sys.modules[module])
+            model_class = found
+        else:
+            manager_class = found
+    answer: dict[str, Any] = {
+        "vllm": vllm.__version__,
+        "missing": missing,
+        "models": [],
+    }
+    if model_class is None:
+        return answer
+    generation = _generation(model_class)
+    if generation is None:
+        missing.append(f"{CLASS_NAME}.{COUNTS} (or {TOWER_COUNT} and {CONNECTOR_COUNT})")
+    if not hasattr(model_class, "get_mm_mapping"):
+        missing.append(f"{CLASS_NAME}.get_mm_mapping")
+    if manager_class is not None and not hasattr(manager_class, "_get_punica_wrapper"):
+        missing.append("LoRAModelManager._get_punica_wrapper")
+        manager_class = None
+    answer["generation"] = generation
+    answer["flag"] = getattr(model_class, FLAG, None)
+    answer["models"] = [
+        _ask_model(model_class, manager_class, generation, model) for model in question["models"]
+    ]
+    return answer
+
+
+def _generation(model_class: type[Any]) -> str | None:
+    """Which of the two count hooks the class itself has, not only the interface's refusal."""
+
+    def own(name: str) -> bool:
+        return any(
+            name in base.__dict__
+            for base in model_class.__mro__
+            if not base.__module__.endswith(".interfaces")
+        )
+
+    if own(COUNTS):
+        return "counts"
+    return "pair" if own(TOWER_COUNT) and own(CONNECTOR_COUNT) else None
+
+
+def _ask_model(
+    model_class: type[Any],
+    manager_class: type[Any] | None,
+    generation: str | None,
+    model: Any,
+) -> dict[str, Any]:
+    from transformers import Llama4Config
+
+    instance = object.__new__(model_class)
+    # The class is a torch module: its own __setattr__ wants a finished one.
+    object.__setattr__(instance, "config", Llama4Config.from_dict(dict(model["config"])))
+    answer: dict[str, Any] = {
+        "name": model["name"],
+        "mapping": None,
+        "wrappers": {},
+        "counts": [],
+    }
+    if hasattr(model_class, "get_mm_mapping"):
+        mapping = model_class.get_mm_mapping(instance)
+        answer["mapping"] = {field: _strings(getattr(mapping, field)) for field in KINDS}
+        if manager_class is not None:
+            answer["wrappers"] = _wrappers(manager_class, mapping, model["paths"])
+    if generation is not None:
+        count = _count_hook(instance, generation)
+        answer["counts"] = [_outcome(count, embeds) for embeds in model["embeds"]]
+    return answer
+
+
+def _wrappers(manager_class: type[Any], mapping: Any, paths: Iterable[str]) -> dict[str, Any]:
+    """vLLM's own choice for each module path, with a name in the place of every wrapper."""
+    manager = object.__new__(manager_class)
+    manager.supports_mm = True
+    manager.supported_modules_to_save = set()
+    manager.mm_mapping = mapping
+    manager.punica_wrapper_mapping = {
+        prefix: KINDS[field] for field in KINDS for prefix in _strings(getattr(mapping, field))
+    }
+    return {path: manager._get_punica_wrapper(path) for path in paths}
+
+
+def _count_hook(instance: Any, generation: str) -> Callable[[int], Sequence[int | None]]:
+    """(tower rows, connector rows) for a number of image tokens, as the model runner asks it."""
+
+    def counts(embeds: int) -> Sequence[int | None]:
+        answer: tuple[int, int | None] = instance.get_mm_lora_token_counts(
+            modality="image", mm_kwargs=None, num_mm_embeds=embeds
+        )
+        return answer
+
+    def pair(embeds: int) -> Sequence[int | None]:
+        tower = instance.get_num_mm_encoder_tokens(embeds)
+        return tower, instance.get_num_mm_connector_tokens(tower)
+
+    return counts if generation == "counts" else pair
+
+
+def _outcome(count: Callable[[int], Sequence[int | None]], embeds: int) -> dict[str, Any]:
+    try:
+        tower, connector = count(embeds)
+    except Exception as error:  # what vLLM does with a wrong number is what is asked
+        return {"embeds": embeds, "raised": f"{type(error).__name__}: {error}"}
+    return {"embeds": embeds, "tower": tower, "connector": connector}
+
+
+def _strings(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [str(entry) for entry in value]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

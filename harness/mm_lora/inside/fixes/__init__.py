@@ -1,0 +1,1 @@
+"""Patches that mend known defects, each the proof of a cause."""

@@ -1,0 +1,1 @@
+"""Seeded defects, to see checks fail."""

@@ -1,0 +1,206 @@
+"""Mutants: seeded mistakes that give a request somebody else's adapter or somebody else's picture.
+
+Each is silent where requests come one at a time from empty caches.
+"""
+
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from ..hooks import replace
+from ..registry import mutant
+
+_MANAGER = "vllm.lora.model_manager"
+_INPUT = "vllm.v1.engine.input_processor"
+_BATCH = "vllm.v1.worker.gpu_input_batch"
+_BLOCKS = "vllm.v1.core.kv_cache_utils"
+_POOL = "vllm.v1.core.block_pool"
+_ITEMS = "vllm.multimodal.cache.lru"
+
+
+def swap_when_they_meet(module: ModuleType) -> None:
+    """The first two adapters that meet in a step exchange their weights, from then on."""
+
+    def make(original: Any) -> Any:
+        def _set_adapter_mapping(self: Any, mapping: Any) -> None:
+            met = sorted({int(adapter) for adapter in mapping.index_mapping} - {0})
+            if len(met) > 1 and not getattr(self, "mm_lora_swapped", False):
+                self.mm_lora_swapped = True
+                one, other = (self.get_adapter(adapter) for adapter in met[:2])
+                one.loras, other.loras = other.loras, one.loras
+                for adapter in met[:2]:
+                    self.deactivate_adapter(adapter)
+                for adapter in met[:2]:
+                    self.activate_adapter(adapter)
+            original(self, mapping)
+
+        return _set_adapter_mapping
+
+    replace(module, "LoRAModelManager._set_adapter_mapping", make)
+
+
+def forget_adapter_in_key(module: ModuleType) -> None:
+    """The encoder cache knows a picture whatever adapter has encoded it."""
+
+    def make(original: Any) -> Any:
+        def _get_mm_identifier(self: Any, mm_hash: str, lora_request: Any) -> str:
+            return mm_hash
+
+        return _get_mm_identifier
+
+    replace(module, "InputProcessor._get_mm_identifier", make)
+
+
+def forget_adapter_in_prefix(module: ModuleType) -> None:
+    """The prefix cache knows a prompt whatever adapter has read it."""
+
+    def make(original: Any) -> Any:
+        def _gen_lora_extra_hash_keys(request: Any) -> list[Any]:
+            return []
+
+        return _gen_lora_extra_hash_keys
+
+    replace(module, "_gen_lora_extra_hash_keys", make)
+
+
+def keep_prefixes(module: ModuleType) -> None:
+    """Emptying the prefix cache is said to be done, and is not."""
+
+    def make(original: Any) -> Any:
+        def reset_prefix_cache(self: Any) -> bool:
+            return True
+
+        return reset_prefix_cache
+
+    replace(module, "BlockPool.reset_prefix_cache", make)
+
+
+def give_another_item(module: ModuleType) -> None:
+    """A picture that the processor's cache has is given as another one of the same shape."""
+
+    def make(original: Any) -> Any:
+        def get_and_update_item(self: Any, mm_item: Any, mm_hash: str) -> Any:
+            known = self.__dict__.setdefault("mm_lora_items", {})
+            found = original(self, mm_item, mm_hash)
+            shape = found["pixel_values"].data.shape
+            if mm_item is not None:
+                known[mm_hash] = found
+                return found
+            others = (
+                item
+                for other, item in known.items()
+                if other != mm_hash and item["pixel_values"].data.shape == shape
+            )
+            return next(others, found)
+
+        return get_and_update_item
+
+    replace(module, "LruKeyReplicatedReceiverCache.get_and_update_item", make)
+
+
+def leave_mapping_behind(module: ModuleType) -> None:
+    """A request that moves to the row of one that has ended leaves its adapter behind."""
+
+    def make(original: Any) -> Any:
+        def condense(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = self.request_lora_mapping.copy()
+            outcome = original(self, *args, **kwargs)
+            self.request_lora_mapping[: self.num_reqs] = before[: self.num_reqs]
+            return outcome
+
+        return condense
+
+    replace(module, "InputBatch.condense", make)
+
+
+def forget_later_pieces(module: ModuleType) -> None:
+    """Of a prompt that is read in pieces in company, only the first piece has its adapter."""
+    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _later_pieces))
+
+
+def decode_as_a_neighbour(module: ModuleType) -> None:
+    """Who decodes while another one's prompt is read gets that one's adapter for the step."""
+    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _decoding))
+
+
+def _mapped_in_company(rule: Any, original: Any) -> Any:
+    def make_lora_inputs(self: Any, scheduled: Any, sampled: Any) -> Any:
+        right = self.request_lora_mapping
+        if self.num_reqs > 1:
+            self.request_lora_mapping = rule(self, right.copy(), scheduled)
+        try:
+            return original(self, scheduled, sampled)
+        finally:
+            self.request_lora_mapping = right
+
+    return make_lora_inputs
+
+
+def _later_pieces(batch: Any, adapters: Any, scheduled: Any) -> Any:
+    """adapters [most requests], scheduled tokens [requests]."""
+    for at, tokens in enumerate(scheduled):
+        if tokens > 1 and batch.num_computed_tokens_cpu[at] > 0:
+            adapters[at] = 0
+    return adapters
+
+
+def _decoding(batch: Any, adapters: Any, scheduled: Any) -> Any:
+    """adapters [most requests], scheduled tokens [requests]."""
+    read = [at for at, tokens in enumerate(scheduled) if tokens > 1 and adapters[at]]
+    for at, tokens in enumerate(scheduled):
+        if tokens == 1 and read:
+            adapters[at] = adapters[read[0]]
+    return adapters
+
+
+PATCHES = (
+    mutant(
+        "adapters-swapped",
+        _MANAGER,
+        swap_when_they_meet,
+        "two adapters' weights change places behind the server's back",
+    ),
+    mutant(
+        "encoder-key",
+        _INPUT,
+        forget_adapter_in_key,
+        "the key of the encoder cache does not name the adapter",
+    ),
+    mutant(
+        "prefix-key",
+        _BLOCKS,
+        forget_adapter_in_prefix,
+        "the key of the prefix cache does not name the adapter",
+    ),
+    mutant(
+        "prefixes-kept",
+        _POOL,
+        keep_prefixes,
+        "the prefix cache is not emptied when it is said to be",
+    ),
+    mutant(
+        "processor-item",
+        _ITEMS,
+        give_another_item,
+        "the processor's cache gives another picture",
+        versions=">=0.32",
+    ),
+    mutant(
+        "mapping-left-behind",
+        _BATCH,
+        leave_mapping_behind,
+        "the adapter of a request does not move with it when the batch closes its gaps",
+    ),
+    mutant(
+        "later-pieces",
+        _BATCH,
+        forget_later_pieces,
+        "in company, only the first piece of a prompt has its adapter",
+    ),
+    mutant(
+        "decode-as-neighbour",
+        _BATCH,
+        decode_as_a_neighbour,
+        "who decodes beside a prompt gets that prompt's adapter",
+    ),
+)

@@ -1,0 +1,122 @@
+"""The rows of a matrix: what is run for each vLLM, what came of it, what changed. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from mm_lora.core.errors import ExitCode
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.selection import GROUPS
+
+RAN = "ran"
+NOT_INSTALLED, NO_FEATURE, NO_PATCH = "not-installed", "no-feature", "diff-does-not-apply"
+"""Why a row was not run. The first two are news about a version, and count as exit code 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One vLLM with one patch. `groups`: check group → outcome → how many; `checks`: id → outcome;
+    `defects`: known defect → how many checks met it.
+
+    `report`: the run's folder, relative to the matrix's. `reason`: why it was not run, or the
+    run's own note.
+    """
+
+    version: str
+    patch: str
+    state: str
+    exit_code: int
+    reason: str = ""
+    distribution: str = ""
+    transformers: str = ""
+    outcome: str = ""
+    duration_s: float = 0.0
+    report: str = ""
+    groups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    checks: Mapping[str, str] = field(default_factory=dict)
+    defects: Mapping[str, int] = field(default_factory=dict)
+    patches: tuple[str, ...] = ()
+    diff: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """For headings and progress: `0.16.0, patch feature`."""
+        return f"{self.version}, patch {self.patch}"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A check whose outcome differs from the row above; "" where a row does not have it."""
+
+    id: str
+    before: str
+    after: str
+
+
+def choices(lacks: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
+    """The settings of each row of one vLLM: as asked, else without any patch and, where Llama 4's
+    tower/connector LoRA is missing, with the feature patch too.
+    """
+    if "patch" in asked or "vllm-patch" in asked:
+        return [dict(asked)]
+    plain = {**asked, "patch": "none"}
+    return [plain, {**asked, "patch": "feature"}] if lacks else [plain]
+
+
+def ran(version: str, patch: str, exit_code: int, report: Mapping[str, Any], where: str) -> Row:
+    """The row of a run, from its report."""
+    groups: dict[str, Counter[str]] = {}
+    for check in report["checks"]:
+        groups.setdefault(check["group"], Counter())[check["outcome"]] += 1
+    vllm, around = report.get("vllm", {}), report.get("environment", {})
+    return Row(
+        version=version,
+        patch=patch,
+        state=RAN,
+        exit_code=exit_code,
+        reason=report.get("note", ""),
+        distribution=vllm.get("distribution") or "",
+        transformers=around.get("server", {}).get("transformers") or "",
+        outcome=report["outcome"],
+        duration_s=report["duration_s"],
+        report=where,
+        groups={group: dict(counts) for group, counts in groups.items()},
+        checks={check["id"]: check["outcome"] for check in report["checks"]},
+        defects=dict(Counter(c["defect"] for c in report["checks"] if c.get("defect"))),
+        patches=tuple(dict.fromkeys(p["id"] for s in report["servers"] for p in s["patches"])),
+        diff=vllm.get("diff", {}),
+    )
+
+
+def group_names(rows: Iterable[Row]) -> list[str]:
+    """The check groups that any row has, in their own order."""
+    found = {group for row in rows for group in row.groups}
+    return [*(g for g in GROUPS if g in found), *sorted(found - set(GROUPS))]
+
+
+def cell(row: Row, group: str) -> str:
+    """`12 pass, 1 fail`, in the order of outcomes; empty where the row has no such check."""
+    counts = row.groups.get(group, {})
+    return ", ".join(f"{counts[o]} {o}" for o in map(str, Outcome) if counts.get(o))
+
+
+def changes(above: Row, row: Row) -> list[Changed]:
+    """Checks whose outcome differs, in the order of the row; those of the row above alone last."""
+    ids = [*row.checks, *(check for check in above.checks if check not in row.checks)]
+    pairs = ((i, above.checks.get(i, ""), row.checks.get(i, "")) for i in ids)
+    return [Changed(i, before, after) for i, before, after in pairs if before != after]
+
+
+def neighbours(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Each row that ran, with the nearest one above it that ran too."""
+    through = [row for row in rows if row.state == RAN]
+    return list(pairwise(through))
+
+
+def worst(rows: Iterable[Row]) -> ExitCode:
+    """The exit code of a matrix: a signal before wrong usage, failure, trouble and nothing."""
+    codes = {row.exit_code for row in rows}
+    order = (ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.USAGE, ExitCode.FAIL, ExitCode.ERROR)
+    return next((code for code in (*order, ExitCode.EMPTY) if code in codes), ExitCode.PASS)

@@ -1,0 +1,93 @@
+"""What a collected case says of itself by its marks: its check, its server, what it will ask."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from mm_lora.core import skips
+from mm_lora.core.selection import MEASURED
+from mm_lora.run.context import Foreseen
+from mm_lora.run.options import RunOptions
+from mm_lora.run.plan import Planned, Wish
+from mm_lora.run.profiles import Profile
+
+
+def planned_of(
+    item: pytest.Function, options: RunOptions, profile: Profile, models: Collection[str]
+) -> Planned:
+    """The check that a collected case will judge. Raises ValueError for a case without an id."""
+    mark = item.get_closest_marker("check")
+    if mark is None:
+        raise ValueError(f"{item.nodeid} has no @pytest.mark.check")
+    parameters: dict[str, Any] = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    texts = {name: getattr(value, "label", value) for name, value in parameters.items()}
+    model = str(parameters.get("model", ""))
+    wish = None
+    server = item.get_closest_marker("server")
+    if server is not None:
+        own = [parameters["own"]] if "own" in parameters else []
+        wish = Wish(
+            model=model,
+            adapters=(*server.kwargs.get("adapters", ()), *own),
+            flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
+            env=tuple(sorted(server.kwargs.get("env", {}).items())),
+            patches=tuple(server.kwargs.get("patches", ("auto",))),
+            probe=bool(server.kwargs.get("probe", False)),
+        )
+    check_id = mark.args[0].format(**texts)
+    skip = inapplicable(item, wish, options, profile)
+    wanted = (
+        not model
+        or model in models
+        or item.get_closest_marker("every_model") is not None
+        or measures_every_model(check_id, options, profile)
+    )
+    asked_for = options.full or asks_for(options, check_id)
+    return Planned(
+        id=check_id,
+        title=mark.kwargs["title"].format(**texts),
+        core=wanted and (asked_for or item.get_closest_marker("full") is None),
+        wish=None if skip else wish,
+        skip=skip,
+        last=item.get_closest_marker("last") is not None,
+    )
+
+
+def measures_every_model(check_id: str, options: RunOptions, profile: Profile) -> bool:
+    """Whether `--full` without `--model` runs the check on each published miniature.
+
+    Tower and connector differ from geometry to geometry, so what measures them does; how requests
+    and adapters are managed does not. Real weights are one model's.
+    """
+    measured = check_id.partition("/")[0] in MEASURED
+    return options.full and not options.model and "reference" in profile.truths and measured
+
+
+def inapplicable(
+    item: pytest.Function, wish: Wish | None, options: RunOptions, profile: Profile
+) -> str:
+    """Why a check cannot be judged with this profile, empty where it can."""
+    truths = [mark.args[0] for mark in item.iter_markers("truth")]
+    if wish is not None and wish.probe:
+        truths.append("rows")
+    if options.base_url and wish is not None and (wish.flags or wish.env):
+        return skips.text(skips.SkipReason.OWN_SERVER)
+    missing = [truth for truth in truths if truth not in profile.truths]
+    return skips.text(skips.OF_TRUTH[missing[0]]) if missing else ""
+
+
+def asks_for(options: RunOptions, check_id: str) -> bool:
+    """Whether a setting asks for a check that is not in the core: `--set soak=5` for the soak."""
+    return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
+
+
+def foreseen(item: pytest.Item) -> list[Foreseen]:
+    """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
+    mark = item.get_closest_marker("foresee")
+    if mark is None or not isinstance(item, pytest.Function):
+        return []
+    parameters = dict(item.callspec.params)
+    asks = mark.kwargs["asks"]
+    return list(asks(**{key: parameters[key] for key in inspect.signature(asks).parameters}))

@@ -1,0 +1,132 @@
+"""What a run would start and judge, exactly, without starting it: `verify --dry-run`.
+
+RUN stands for the run's folder, TMP for a temporary one, PORT for a free port, as a run makes them.
+"""
+
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mm_lora.adapters.own import OwnAdapter
+from mm_lora.core import hub_cache
+from mm_lora.core.resources import fixtures_dir
+from mm_lora.families.models import Model
+from mm_lora.run.factors import Strengths
+from mm_lora.run.options import RunOptions
+from mm_lora.run.plan import Plan, Planned
+from mm_lora.run.profiles import Profile
+from mm_lora.run.tolerances import is_measured
+from mm_lora.serving.server.command import build_command, build_environment
+from mm_lora.serving.server.spec import ServerSpec
+from mm_lora.truth.build import Builder
+
+RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
+
+
+class DryRun:
+    """Prints a plan. `models`: by the name that checks have for them."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        profile: Profile,
+        models: dict[str, Model],
+        own: dict[str, OwnAdapter],
+    ) -> None:
+        self.options = options
+        self.profile = profile
+        self.models = models
+        self.own = own
+
+    def lines(self, plan: Plan) -> Iterator[str]:
+        """The whole of it, line by line."""
+        yield f"profile {self.profile.name}: {len(plan.checks)} checks, {len(plan.specs)} servers"
+        yield from self._needs(plan)
+        without = [check for check in plan.checks if check.id not in plan.servers]
+        yield from _checks("without a server", without)
+        if self.options.base_url:
+            yield f"server: {self.options.base_url}, which runs already"
+            yield from _checks("on it", [c for c in plan.checks if c.id in plan.servers])
+        else:
+            with Builder(Path(sys.executable)) as builder:
+                for number, spec in enumerate(plan.specs, 1):
+                    yield from self._server(number, spec, builder)
+                    mine = [c for c in plan.checks if plan.servers.get(c.id) == spec]
+                    yield from _checks(f"on server {number}", mine)
+        yield from expected_time(self.profile, plan)
+
+    def _needs(self, plan: Plan) -> Iterator[str]:
+        needs = self.profile.needs
+        if needs.gpus:
+            yield f"needs: {needs.gpus} GPUs of {needs.gpu_memory_gb} GB on this machine"
+        for name in dict.fromkeys(spec.model for spec in plan.specs):
+            model = self.models.get(name)
+            if model is not None and model.repository:
+                there = model.weights is not None
+                size = "on this disk" if there else f"about {needs.download_gb} GB to download"
+                yield f"weights: {model.repository}, {size} ({hub_cache.cache_folder()})"
+
+    def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
+        model = self.models[spec.model]
+        strengths = Strengths(self.options, self.profile)
+        folder = RUN / "servers" / f"{number}-{spec.label}"
+        specs = [strengths.spec(builder, model, n) for n in spec.adapters if n not in self.own]
+        paths = {name: own.path for name, own in self.own.items() if name in spec.adapters}
+        for one in specs:
+            paths[one.name] = builder.adapter_folder(model, one, miniature=not model.is_real)
+        command = build_command(
+            spec,
+            python=self.options.server_python or Path(sys.executable),
+            checkpoint=model.repository or builder.checkpoint_folder(model, self.options.seed),
+            adapters=paths,
+            port=PORT,
+            fast=spec.start != "plain",
+        )
+        environment = build_environment(
+            spec,
+            caller=os.environ,
+            plugin_folder=folder / "plugin",
+            config=folder / "inside.json",
+            working_folder=Path.cwd(),
+            temporary=TEMPORARY,
+        )
+        yield ""
+        yield f"server {number}: {spec.label}" + (", rows recorded" if spec.probe else "")
+        yield f"  patches: {', '.join(spec.patches)}"
+        for name in spec.adapters:
+            built = "there" if paths[name].is_dir() else "to be built"
+            yield f"  adapter {name}: {paths[name]} ({built})"
+        yield "  environment:"
+        yield from (f"    {key}={shlex.quote(value)}" for key, value in environment.items())
+        yield f"  command: {shlex.join(command)}"
+
+
+def _checks(where: str, checks: Sequence[Planned]) -> Iterator[str]:
+    if checks:
+        yield f"{len(checks)} checks {where}:"
+    for check in checks:
+        yield f"  {check.id}\t{check.skip or check.title}"
+
+
+def expected_time(profile: Profile, plan: Plan) -> Iterator[str]:
+    """What such checks took where they were measured; never a promise for another machine."""
+    costs = tomllib.loads((fixtures_dir() / "costs.toml").read_text(encoding="utf-8"))
+    seconds = costs["seconds"]
+    judged = [check for check in plan.checks if not check.skip]
+    checks = sum(seconds.get(check.id.partition("/")[0], 1.0) for check in judged)
+    start = costs["server_ready_s"] + (costs["noise_s"] if is_measured(profile) else 0.0)
+    total = start * len(plan.specs) + checks
+    yield ""
+    yield (
+        f"expected time: {total:.0f} s on {costs['machine']}: {len(plan.specs)} starts of "
+        f"{start:.0f} s{', noise measured' if is_measured(profile) else ''}, "
+        f"{len(judged)} checks {checks:.0f} s"
+    )
+    if profile.needs.gpus:
+        yield (
+            "  On GPUs nothing was measured: there the weights are read anew for each server, and "
+            "CUDA graphs captured; the number of requests is that of profile rehearsal."
+        )

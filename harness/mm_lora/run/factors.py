@@ -1,0 +1,80 @@
+"""How much stronger than named the synthetic adapters are built, so that their effect is seen.
+
+A real model's answer may move less than a miniature's. What was found to be needed is kept in the
+cache for each checkpoint and adapter, so that it is looked for once a machine.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mm_lora.adapters.sets import named, settled
+from mm_lora.adapters.spec import AdapterSpec
+from mm_lora.core.cache import Cache
+from mm_lora.families.models import Model
+from mm_lora.run.options import RunOptions, strength
+from mm_lora.run.profiles import Profile
+from mm_lora.run.tolerances import is_measured
+from mm_lora.truth.build import Builder
+
+
+def family_of(name: str) -> str:
+    """Adapters of one stream have the same numbers and are compared: they change together."""
+    return named(name).stream or name
+
+
+class Strengths:
+    """The factors of one run: from the cache, or raised in it."""
+
+    def __init__(
+        self, options: RunOptions, profile: Profile, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self._options = options
+        self._profile = profile
+        self._cache = Cache("strengths", say)
+        self._factors: dict[tuple[str, str], float] = {}
+
+    def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
+        """The adapter of that name as it is built for a server of this run."""
+        factor = self.factor(builder, model, family_of(name))
+        return self._as_named(name, strength(self._options.settings) * factor)
+
+    def factor(self, builder: Builder, model: Model, family: str) -> float:
+        """How many times stronger a family is, beside what the user asked for."""
+        key = (model.name, family)
+        if key not in self._factors:
+            self._factors[key] = 1.0
+            if is_measured(self._profile) and not self._options.base_url:
+                found = self._cache.find(*self._entry(builder, model, family))
+                self._factors[key] = float(found[1]["factor"]) if found else 1.0
+        return self._factors[key]
+
+    def change(self, model: Model, family: str, factor: float) -> None:
+        """Build the family so many times stronger from now on, in this run."""
+        self._factors[model.name, family] = factor
+
+    def keep(self, builder: Builder, model: Model, family: str) -> None:
+        """Remember the factor for later runs; not one that a seeded defect may have asked for."""
+        if {"break", "mutant", "vllm-patch"} & self._options.settings.keys():
+            return
+        factor = self._factors[model.name, family]
+
+        def build(folder: Path) -> Mapping[str, float]:
+            return {"factor": factor}
+
+        label, key = self._entry(builder, model, family)
+        known = self._cache.find(label, key)
+        if known is not None and known[1]["factor"] < factor:
+            shutil.rmtree(known[0], ignore_errors=True)
+        self._cache.get(label, key, build)
+
+    def _as_named(self, name: str, factor: float) -> AdapterSpec:
+        return settled(named(name), self._profile.dtype, factor)
+
+    def _entry(self, builder: Builder, model: Model, family: str) -> tuple[str, dict[str, str]]:
+        """Both folders' names hold all that they are made of, versions included."""
+        spec = self._as_named(family, strength(self._options.settings))
+        adapter = builder.adapter_folder(model, spec, miniature=not model.is_real)
+        served = model.repository or builder.checkpoint_folder(model, self._options.seed)
+        key = {"served": f"{served} {model.revision}", "adapter": adapter.name}
+        return f"{model.name}-{family}", key

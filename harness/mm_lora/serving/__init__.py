@@ -1,0 +1,1 @@
+"""Own, find and talk to a vLLM server."""

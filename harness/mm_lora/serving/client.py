@@ -1,0 +1,218 @@
+"""The OpenAI client as users have it: one request in, one typed answer out."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
+from mm_lora.core.images import picture_png
+
+CACHES = ("prefix", "mm", "encoder")
+
+# Teacher-forced comparison needs the sampled token's own logprob and its id; neither changes
+# what is sampled. `ignore_eos` keeps every answer at its full length.
+_EXTRA = {"return_token_ids": True, "ignore_eos": True}
+
+
+def data_url(picture: Picture) -> str:
+    """The picture as the `data:` URL that the chat API takes."""
+    return "data:image/png;base64," + base64.b64encode(picture_png(picture)).decode("ascii")
+
+
+def messages(request: Request) -> list[dict[str, Any]]:
+    """The chat messages of a request: pictures first, then the text."""
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_url(picture)}}
+        for picture in request.pictures
+    ]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
+
+
+class Client:
+    """Asks one server. Errors of the transport become ServerDied or ServerTimeout of ours."""
+
+    def __init__(self, base_url: str, timeout_s: float, api_key: str | None = None) -> None:
+        import openai  # 0.5 s and 60 MB: not for `--help`
+
+        self._openai = openai
+        self.base_url = base_url.rstrip("/")
+        self._key = api_key
+        self._client = openai.OpenAI(
+            base_url=f"{self.base_url}/v1",
+            api_key=api_key or "none",
+            timeout=timeout_s,
+            max_retries=0,  # a retry would hide a server that dies on a request
+            # vLLM closes an idle connection after 5 s: one that is used again at that very moment
+            # would look like a server that died.
+            default_headers={"Connection": "close"},
+        )
+
+    def ask(self, request: Request) -> Answer:
+        """Send one chat completion and return its answer; an HTTP error becomes an Answer too."""
+        options: dict[str, Any] = {
+            "model": request.model,
+            "messages": messages(request),
+            "max_tokens": request.max_tokens,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": request.top,
+            "extra_body": _EXTRA,
+        }
+        try:
+            if request.stream:
+                return self._streamed(options)
+            return self._whole(request, options)
+        except self._openai.APITimeoutError as error:
+            raise ServerTimeout(
+                f"no answer to a request for '{request.model}' in the profile's time",
+                "request_timeout_s of the profile, and the server's log",
+            ) from error
+        except self._openai.APIConnectionError as error:
+            raise ServerDied(
+                f"the connection broke during a request for '{request.model}'", "the server's log"
+            ) from error
+        except self._openai.APIStatusError as error:
+            return _refused(request, self.hidden(str(error)), error.status_code)
+
+    def _whole(self, request: Request, options: dict[str, Any]) -> Answer:
+        completion = self._client.chat.completions.create(**options)
+        return whole_answer(request, completion.model_dump(exclude_none=True), self.hidden)
+
+    def _streamed(self, options: dict[str, Any]) -> Answer:
+        stream = self._client.chat.completions.create(
+            **options, stream=True, stream_options={"include_usage": True}
+        )
+        text = ""
+        ids: list[int] = []
+        logprobs: list[float] = []
+        model, finish = "", ""
+        usage: dict[str, Any] = {}
+        chunks = []
+        for event in stream:
+            raw = event.model_dump(exclude_none=True)
+            chunks.append(raw)
+            model = raw.get("model") or model
+            usage = raw.get("usage") or usage
+            for choice in raw.get("choices", ()):
+                text += choice.get("delta", {}).get("content") or ""
+                ids += choice.get("token_ids") or []
+                logprobs += _logprobs(choice)
+                finish = choice.get("finish_reason") or finish
+        return Answer(
+            model=model,
+            text=text,
+            token_ids=tuple(ids),
+            logprobs=tuple(logprobs),
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            completion_tokens=usage.get("completion_tokens", 0),
+            finish_reason=finish,
+            id=chunks[-1].get("id", "") if chunks else "",
+            raw={"chunks": len(chunks), "last": chunks[-1] if chunks else None},
+        )
+
+    def reset_caches(self, names: Sequence[str] = CACHES) -> None:
+        """Empty the prefix, processor ("mm") and encoder caches (vLLM's developer mode).
+
+        Raises ServerError where the server does not offer it: exact claims need one cache state.
+        """
+        for name in names:
+            status, body = self.post(f"/reset_{name}_cache")
+            if status != 200:
+                raise ServerError(
+                    f"POST /reset_{name}_cache answered {status}: {body[:200]}",
+                    "the server must run with VLLM_SERVER_DEV_MODE=1",
+                )
+
+    def hold(self) -> bool:
+        """Let requests queue up, until `release`, so that they are scheduled in one step.
+
+        False where this vLLM cannot (developer mode again).
+        """
+        status, _ = self.post("/pause?mode=keep&clear_cache=false")
+        return status == 200
+
+    def release(self) -> None:
+        """Schedule what has queued up. Raises ServerError."""
+        status, body = self.post("/resume")
+        if status != 200:
+            raise ServerError(f"POST /resume answered {status}: {body[:200]}", "the server's log")
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
+        """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
+        data = json.dumps(body).encode() if body is not None else b""
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self.base_url + path, data=data, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]
+                return response.status, self.hidden(response.read().decode("utf-8", "replace"))
+        except urllib.error.HTTPError as error:
+            return error.code, self.hidden(error.read().decode("utf-8", "replace"))
+        except OSError as error:
+            raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+
+    def is_healthy(self) -> bool:
+        """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
+        try:
+            with urllib.request.urlopen(f"{self.base_url}/health", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    def hidden(self, text: str) -> str:
+        """The text without the API key, which a server may repeat: answers are stored."""
+        return text.replace(self._key, "***") if self._key else text
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:
+    content = (choice.get("logprobs") or {}).get("content") or ()
+    return tuple(float(entry["logprob"]) for entry in content)
+
+
+def whole_answer(
+    request: Request, raw: dict[str, Any], hidden: Callable[[str], str] = str
+) -> Answer:
+    """The answer in a chat completion's body; one without any is the server's error.
+
+    vLLM 0.16.0 says HTTP 200 to a request that its engine has died of.
+    """
+    if not raw.get("choices"):
+        said = hidden(str(raw.get("error") or raw))
+        return _refused(request, f"HTTP 200 without an answer: {said}", 500)
+    choice = raw["choices"][0]
+    usage = raw.get("usage", {})
+    return Answer(
+        model=raw["model"],
+        text=choice["message"].get("content") or "",
+        token_ids=tuple(choice.get("token_ids") or ()),
+        logprobs=_logprobs(choice),
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        finish_reason=choice.get("finish_reason") or "",
+        id=raw.get("id", ""),
+        raw=raw,
+    )
+
+
+def _refused(request: Request, said: str, status: int) -> Answer:
+    """An HTTP error as an answer without tokens: what the server said is an observation too."""
+    return Answer(
+        model=request.model,
+        text="",
+        token_ids=(),
+        logprobs=(),
+        prompt_tokens=0,
+        completion_tokens=0,
+        finish_reason="",
+        status=status,
+        raw={"error": said[:2000]},
+    )

@@ -1,0 +1,199 @@
+"""Reads what the probe wrote in the vLLM workers: wrapped layers, steps, used adapter tensors.
+
+Tolerant: a torn line is skipped and counted, lines that the worker had to drop are seen as gaps.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mm_lora.core.errors import PatchError, TroubleError
+from mm_lora.inside.probe_file import segment_files
+from mm_lora.serving.probe_records import (
+    AdapterUse,
+    Call,
+    Mapped,
+    Module,
+    Observed,
+    Request,
+    Step,
+    Unwrapped,
+    Worker,
+)
+
+Mark = Mapping[str, int]
+"""Worker → number of its last line: what was written after it was caused after it."""
+
+
+class Probe:
+    """The probe's folder of one server; may be read while the server writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._workers: dict[Path, Worker] = {}  # each file is written once
+
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers that have wrapped their layers, by rank; of a rank that was started again
+        the last. PatchError for a lost hook point."""
+        by_rank: dict[int, Worker] = {}
+        for path in sorted(self.folder.glob("probe-*.modules.json"), key=_written):
+            if path not in self._workers:
+                name = path.name.removesuffix(".modules.json")
+                self._workers[path] = _worker(name, _json(path))
+            worker = self._workers[path]
+            by_rank[worker.rank] = worker
+        for worker in by_rank.values():
+            if worker.missing:
+                raise PatchError(
+                    f"the probe's hook points are gone: {', '.join(worker.missing)}",
+                    "whether this vLLM version is supported",
+                )
+        return tuple(by_rank[rank] for rank in sorted(by_rank))
+
+    def mark(self) -> Mark:
+        """Remember how far the workers have written, to read later only what came `since`."""
+        return {worker.name: self._last(worker.name) for worker in self.workers()}
+
+    def since(self, mark: Mark | None = None) -> Observed:
+        """All steps after the mark, in the order of each worker."""
+        steps: list[Step] = []
+        lost = torn = 0
+        for worker in self.workers():
+            last = (mark or {}).get(worker.name, 0)
+            lines, bad = self._lines(worker.name, "steps", after=last)
+            torn += bad
+            for line in lines:
+                if line["seq"] <= last:
+                    continue
+                lost += line["seq"] - last - 1
+                last = line["seq"]
+                steps.append(_step(worker, line))
+        return Observed(tuple(steps), lost, torn)
+
+    def adapters(self) -> tuple[AdapterUse, ...]:
+        """Every activation of an adapter, in order, of each worker."""
+        return tuple(
+            _adapter_use(worker.name, line)
+            for worker in self.workers()
+            for line in self._lines(worker.name, "adapters")[0]
+        )
+
+    def _last(self, worker: str) -> int:
+        for path in reversed(segment_files(self.folder, f"{worker}.steps")):
+            lines, _ = _read(path)
+            if lines:
+                return int(lines[-1]["seq"])
+        return 0
+
+    def _lines(self, worker: str, kind: str, after: int = 0) -> tuple[list[Mapping[str, Any]], int]:
+        """The readable lines of all segments that hold some `after` that number, and how many of
+        theirs were not readable."""
+        parts, torn = [], 0
+        for path in reversed(segment_files(self.folder, f"{worker}.{kind}")):
+            lines, bad = _read(path)
+            parts.append(lines)
+            torn += bad
+            if lines and lines[0]["seq"] <= after + 1:
+                break
+        return [line for lines in reversed(parts) for line in lines], torn
+
+
+def _written(path: Path) -> tuple[float, str]:
+    return path.stat().st_mtime, path.name
+
+
+def _read(path: Path) -> tuple[list[Mapping[str, Any]], int]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:  # the worker dropped it while we looked
+        return [], 0
+    raws = [raw for raw in data.split(b"\n") if raw.strip()]
+    lines = [line for raw in raws if (line := _parsed(raw)) is not None]
+    return lines, len(raws) - len(lines)
+
+
+def _parsed(raw: bytes) -> Mapping[str, Any] | None:
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "seq" in line else None
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TroubleError(
+            f"the probe's list of layers cannot be read: {path}: {error}", "free disk space"
+        ) from error
+    return document
+
+
+def _worker(name: str, document: Mapping[str, Any]) -> Worker:
+    return Worker(
+        name=name,
+        rank=document["rank"],
+        slots=document["slots"],
+        compiled=document["compiled"],
+        prefixes={kind: tuple(value) for kind, value in document["prefixes"].items()},
+        modules=tuple(
+            Module(
+                path=module["path"],
+                wrapper_class=module["class"],
+                base_class=module["base"],
+                held=module["held"],
+                by_prefix=module["by_prefix"],
+                parts=tuple(module["parts"]),
+                slices=module["slices"],
+            )
+            for module in document["modules"]
+        ),
+        unwrapped=tuple(
+            Unwrapped(row["path"], row["class"], row["reason"]) for row in document["unwrapped"]
+        ),
+        missing=tuple(document["missing"]),
+    )
+
+
+def _step(worker: Worker, line: Mapping[str, Any]) -> Step:
+    mapped = {
+        key: Mapped(said["wrapper"], said["rows"], tuple((name, n) for name, n in said["runs"]))
+        for key, said in line["mapped"].items()
+    }
+    return Step(
+        worker=worker.name,
+        seq=line["seq"],
+        number=line["step"],
+        kind=line["kind"],
+        requests=tuple(
+            Request(asked["id"], asked["adapter"], asked["tokens"], tuple(asked["images"]))
+            for asked in line["requests"]
+        ),
+        calls=tuple(
+            Call(rows, mapped.get(key), tuple(_paths(worker, stretches)))
+            for rows, key, stretches in line["calls"]
+        ),
+        raised=line.get("raised"),
+    )
+
+
+def _paths(worker: Worker, stretches: Iterable[tuple[int, int]]) -> Iterator[str]:
+    for first, last in stretches:
+        for index in range(first, last + 1):
+            yield worker.modules[index].path
+
+
+def _adapter_use(worker: str, line: Mapping[str, Any]) -> AdapterUse:
+    return AdapterUse(
+        worker=worker,
+        seq=line["seq"],
+        adapter=line["adapter"],
+        slot=line["slot"],
+        kept={path: tuple(tensors) for path, tensors in line["kept"].items()},
+        used={path: tuple(parts) for path, parts in line["used"].items()},
+        held={
+            path: tuple((a, b) for a, b in pairs) for path, pairs in line.get("held", {}).items()
+        },
+    )

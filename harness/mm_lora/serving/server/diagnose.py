@@ -1,0 +1,121 @@
+"""Reads a dead server's log: the likely cause, and what to check."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+from mm_lora.serving.server.causes import CAUSES
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A likely `cause` and what to `check`; `kind` is a stable name for tests and decisions.
+
+    `by_signal` is the signal that ended the API server, the engine core or a worker, if one did.
+    """
+
+    kind: str
+    cause: str
+    check: str
+    by_signal: int | None = None
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+# What a healthy server says too, and what interpreters say while they end.
+_CHATTER = re.compile(
+    r"^(?:\([^)]*\) )?(?:INFO|WARNING|DEBUG)\b"
+    r"|^nanobind: |^ - (?:leaked|\.\.\. skipped)|^See https://nanobind"
+    r"|UserWarning: resource_tracker: |^\s+warnings\.warn\("
+    r"|^Triton is installed, but|^\[transformers\] "
+)
+_LAST_ERROR = re.compile(
+    r"^[^\n]*?\b((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit): [^\n]+)", re.MULTILINE
+)
+# Exceptions that only say that another process is dead.
+_SYMPTOMS = (
+    "Engine core initialization failed",
+    "WorkerProc initialization failed",
+    "EngineDeadError",
+    "Executor failed",
+    "please check the stack trace above",
+)
+_BARE_ERROR = re.compile(r"\] (\w+(?:Error|Exception|Iteration))$", re.MULTILINE)
+_WORKER_DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -(\d+)\)")
+_ENGINE_DIED = re.compile(
+    r"EngineDeadError|Engine core initialization failed|[Ee]ngine core \S* ?(?:died|exited)"
+)
+
+
+def trouble(log: str) -> str:
+    """The log without escape sequences and without the lines of a healthy server."""
+    lines = _ESCAPES.sub("", log).splitlines()
+    return "\n".join(line for line in lines if not _CHATTER.search(line))
+
+
+def diagnose(log: str, exit_code: int | None) -> Diagnosis:
+    """From the end of the log and the exit code (negative: minus the signal, None: still runs)."""
+    text = trouble(log)
+    for entry in CAUSES:
+        found = re.search(entry.pattern, text, re.IGNORECASE)
+        if found:
+            detail = found[1].strip() if found.groups() and found[1] else ""
+            return Diagnosis(
+                entry.kind,
+                entry.cause.format(detail),
+                entry.check,
+                _own_signal(exit_code),
+            )
+    if exit_code is not None and exit_code < 0:
+        return _by_signal("the API server", -exit_code)
+    worker = _WORKER_DIED.search(_ESCAPES.sub("", log))
+    if worker:
+        return _by_signal("a worker", int(worker[1]))
+    errors = [line for line in _LAST_ERROR.findall(text) if not any(s in line for s in _SYMPTOMS)]
+    errors = errors or _BARE_ERROR.findall(text)
+    if errors:
+        return Diagnosis("error", errors[-1].strip()[:300], "the log's traceback")
+    if _ENGINE_DIED.search(text):
+        # An exception would have left a traceback: only a signal ends a process without a word.
+        return _by_signal("the engine core", signal.SIGKILL)
+    return Diagnosis("unknown", "no known cause in its log", "the log")
+
+
+def describe_exit(exit_code: int) -> str:
+    """`exit code 1`, or `signal 9 (SIGKILL)` for a negative one."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    return f"signal {-exit_code} ({_signal_name(-exit_code)})"
+
+
+def _own_signal(exit_code: int | None) -> int | None:
+    return -exit_code if exit_code is not None and exit_code < 0 else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _by_signal(who: str, number: int) -> Diagnosis:
+    if number == signal.SIGKILL:
+        return Diagnosis(
+            "killed",
+            f"{who} was killed from outside: out of memory, or by a person",
+            "free memory (`dmesg` names what the kernel killed)",
+            number,
+        )
+    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return Diagnosis(
+            "ended",
+            f"{who} was told to end from outside",
+            "who sends signals to this process",
+            number,
+        )
+    return Diagnosis(
+        "crashed",
+        f"{who} crashed in compiled code, {_signal_name(number)}",
+        "that vLLM's build fits this CPU: `mm-lora doctor`",
+        number,
+    )

@@ -1,0 +1,51 @@
+"""Makes our plugin visible to any interpreter: a PYTHONPATH folder with package and metadata."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mm_lora
+from mm_lora.serving.server.command import PLUGIN_NAME
+
+PACKAGE = "mm_lora_inside"
+
+# Two groups, one name (VLLM_PLUGINS filters by name): platform plugins are asked before
+# transformers imports torchvision, general plugins when the process knows what it is.
+_ENTRY_POINTS = f"""\
+[vllm.platform_plugins]
+{PLUGIN_NAME} = {PACKAGE}.plugin:early
+
+[vllm.general_plugins]
+{PLUGIN_NAME} = {PACKAGE}.plugin:register
+"""
+
+
+def write_plugin_folder(folder: Path) -> Path:
+    """Copy `inside` as a top-level package beside its dist-info into `folder`; returns it.
+
+    A copy, not a link: the server must not see the rest of the harness, and a kept server
+    outlives an edit of the checkout.
+    """
+    source = Path(mm_lora.__file__).parent / "inside"
+    package = folder / PACKAGE
+    shutil.copytree(
+        source,
+        package,
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
+    information = folder / f"{PACKAGE}-{mm_lora.__version__}.dist-info"
+    information.mkdir(exist_ok=True)
+    (information / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {mm_lora.__version__}\n",
+        encoding="utf-8",
+    )
+    (information / "entry_points.txt").write_text(_ENTRY_POINTS, encoding="utf-8")
+    return folder
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """The one JSON file that the plugin reads, named by MM_LORA_INSIDE."""
+    path.write_text(json.dumps(config, indent=1), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The independent truth: builder and reference, in a process with torch."""
