@@ -1,6 +1,7 @@
 """The run as a check sees it: models, builds, servers, the reference, and where to note things."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from mm_lora.serving.served_vllm import ServedVllm
     from mm_lora.truth.reference import Forced, Reference
     from mm_lora.truth.worker_client import WorkerClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What a check will ask the reference: an adapter's name ("" for the base) and a request."""
+
+    model: str
+    adapter: str
+    request: Request
+    predict: bool = False
 
 
 class Context(Protocol):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mm_lora.checks.context import Foreseen
 from mm_lora.core import skips
 from mm_lora.core.selection import MEASURED
-from mm_lora.run.context import Foreseen
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Planned, Wish
 from mm_lora.run.profiles import Profile

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.checkpoint_folder import weight_shapes
 from mm_lora.adapters.own import OwnAdapter, read_all
 from mm_lora.checks import adapter_table, defects
+from mm_lora.checks.context import Foreseen
 from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError, UsageError
 from mm_lora.core.interpreters import facts
@@ -43,16 +43,6 @@ from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.build import Builder
 from mm_lora.truth.reference import QK_ROWS, Forced, Reference
 from mm_lora.truth.worker_client import WorkerClient
-
-
-@dataclass(frozen=True, kw_only=True)
-class Foreseen:
-    """What a check will ask the reference: an adapter's name ("" for the base) and a request."""
-
-    model: str
-    adapter: str
-    request: Request
-    predict: bool = False
 
 
 class RunContext:
