@@ -1,108 +1,114 @@
 """Arithmetic: our token counts against transformers' own processor and vLLM's own model class."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 
 from mm_lora.checks import flow_table
 from mm_lora.checks.compare_counts import capability_mismatches, hook_mismatches, odd_counts
-from mm_lora.checks.compare_rows import kind_of
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.processor_question import JOB, alone, arguments, mismatches
 from mm_lora.checks.running import Served
 from mm_lora.core.skips import NotApplicable, SkipReason
-from mm_lora.families.models import PUBLISHED, resolve
-from mm_lora.serving.hook_client import (
-    ONE_OF_EACH,
-    HookAnswers,
-    HookQuestion,
-    ask_hooks,
-    count_inputs,
-    odd_inputs,
-)
+from mm_lora.families import registry
+from mm_lora.families.family import Family
+from mm_lora.families.models import Model, resolve
+from mm_lora.serving.hook_client import HookAnswers, HookQuestion, ask_hooks
 
-MODELS = {name: resolve(name) for name in PUBLISHED}
-GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
-CONFIG_COLUMNS = ("model", "image_size", "patch_size", "pixel_shuffle_ratio", "as published for")
+CONFIG_COLUMNS = ("model", "layout", "as published for")
 CONFIG_TITLE = "The served checkpoint's own vision geometry"
 ODD_COLUMNS = ("model", "asked", "what vLLM's class answers")
-ODD_TITLE = "Image tokens that no picture has: what vLLM's class answers"
+ODD_TITLE = "Numbers of image tokens that no picture has: what vLLM's class answers"
 
 
-def require_published(model: str) -> None:
-    if model not in MODELS:
+@cache
+def published(family: Family) -> dict[str, Model]:
+    return {name: resolve(name) for name in family.published}
+
+
+def require_published(model: str) -> Model:
+    if model not in registry.published():
         raise NotApplicable(SkipReason.NOT_PUBLISHED)
+    return resolve(model)
 
 
 @pytest.fixture(scope="session")
-def processor_answer(context: Context) -> dict[str, Any]:
-    """One question to transformers' processor for all models."""
-    return context.worker.call(JOB, **arguments(context.miniature("scout"), GEOMETRIES))
+def ask_processor(context: Context) -> Callable[[Family], Any]:
+    """One question to a family's real processor for all its published models."""
+    return cache(lambda family: context.worker.call(JOB, **arguments(published(family))))
 
 
 @pytest.fixture(scope="session")
-def hook_answers(context: Context) -> HookAnswers:
-    """One question to vLLM's model class for all models, without weights."""
-    questions = [
-        HookQuestion(
-            name,
-            model.config,
-            ONE_OF_EACH,
-            count_inputs(model.geometry) + odd_inputs(model.geometry),
+def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
+    """One question to a family's class in vLLM for all its published models, without weights."""
+
+    @cache
+    def ask(family: Family) -> HookAnswers:
+        questions = [
+            HookQuestion(
+                name,
+                model.config,
+                tuple(family.prefix_cases),
+                tuple(family.hook_cases(model.layout)),
+            )
+            for name, model in published(family).items()
+        ]
+        return ask_hooks(
+            context.server_python,
+            family.vllm,
+            questions,
+            patches=context.vllm.feature_of(family),
+            search=context.vllm.search,
+            say=context.progress.say,
         )
-        for name, model in MODELS.items()
-    ]
-    return ask_hooks(
-        context.server_python,
-        questions,
-        patches=context.vllm.feature,
-        search=context.vllm.search,
-        say=context.progress.say,
-    )
+
+    return ask
 
 
 @pytest.mark.every_model
 @pytest.mark.check(
     "arithmetic/{model}/pictures/transformers",
-    title="chunks, image tokens and prompt tokens of 38 prompts are the real processor's",
+    title="image and prompt tokens of every picture and prompt are the real processor's",
 )
 def test_processor(
-    model: str, check: Judge, context: Context, request: pytest.FixtureRequest
+    model: str, check: Judge, context: Context, ask_processor: Callable[[Family], Any]
 ) -> None:
-    require_published(model)
-    answer = request.getfixturevalue("processor_answer")
-    flows = flow_table.table_flows(GEOMETRIES[model], context.picture_tokens)
-    counts = alone(answer, model, GEOMETRIES[model])
-    said = [counts[flow.width, flow.height] for flow in flows]
-    cells = flow_table.transformers_cells(flows, said)
-    flow_table.note(context.run.tables, MODELS[model], flow_table.TRANSFORMERS, cells)
-    found = mismatches(answer, GEOMETRIES)[model]
-    check.equal([], [str(bad) for bad in found], "our counts are not transformers'")
+    found = require_published(model)
+    answer = ask_processor(found.family)
+    flows = flow_table.table_flows(found, context.picture_tokens)
+    counts = alone(answer, found)
+    flows = tuple(flow for flow in flows if flow.size in counts)
+    cells = flow_table.transformers_cells(flows, [counts[flow.size] for flow in flows])
+    flow_table.note(context.run.tables, found, flow_table.TRANSFORMERS, cells)
+    bad = mismatches(answer, published(found.family))[model]
+    check.equal([], [str(one) for one in bad], "our counts are not transformers'")
 
 
 @pytest.mark.every_model
 @pytest.mark.truth("rows")
 @pytest.mark.check(
     "arithmetic/{model}/rows/vllm-class",
-    title="encoder and connector rows and the wrapper kinds are what vLLM's class says",
+    title="tower and connector rows and the wrapper kinds are what vLLM's class says",
 )
-def test_hook(model: str, check: Judge, context: Context, request: pytest.FixtureRequest) -> None:
-    require_published(model)
-    answers: HookAnswers = request.getfixturevalue("hook_answers")
-    flows = flow_table.table_flows(GEOMETRIES[model], context.picture_tokens)
+def test_class(
+    model: str, check: Judge, context: Context, ask_class: Callable[[Family], HookAnswers]
+) -> None:
+    found = require_published(model)
+    family = found.family
+    answers = ask_class(family)
+    cases = family.hook_cases(found.layout)
     said = answers.models[model]
-    cells = flow_table.hook_cells(flows, said)
-    flow_table.note(context.run.tables, MODELS[model], flow_table.HOOK, cells)
-    odd = [[model, *line.split(": ", 1)] for line in odd_counts(GEOMETRIES[model], said)]
-    # One model's are enough: only the size of a chunk differs.
-    context.run.tables.setdefault(
-        "odd-counts",
-        {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd, "brief": False},
-    )
-    kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
-    bad = [*capability_mismatches(answers)]
-    bad += hook_mismatches(GEOMETRIES[model], answers.models[model], kinds)
+    flows = flow_table.table_flows(found, context.picture_tokens)
+    cells = flow_table.hook_cells(flows, cases, said)
+    flow_table.note(context.run.tables, found, flow_table.HOOK, cells)
+    # One model's are enough: only the size of a unit differs.
+    rows = context.table("odd-counts", ODD_TITLE, ODD_COLUMNS, brief=False)
+    if not rows:
+        rows += [[model, *line] for line in odd_counts(said, cases)]
+    bad = [*capability_mismatches(answers), *hook_mismatches(said, cases, family.prefix_cases)]
     check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")
 
 
@@ -115,22 +121,13 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
     if context.is_remote:
         raise NotApplicable(SkipReason.NO_CONFIG)
     own = resolve(str(context.checkpoint(model)))
-    like = [name for name, geometry in GEOMETRIES.items() if geometry == own.geometry]
-    row = [
-        model,
-        own.geometry.image_size,
-        own.geometry.patch_size,
-        own.geometry.pixel_shuffle_ratio,
-    ]
-    context.run.tables.setdefault(
-        "served-config", {"title": CONFIG_TITLE, "columns": list(CONFIG_COLUMNS), "rows": []}
-    )["rows"].append([*row, ", ".join(like) or "none"])
+    like = [name for name, other in published(own.family).items() if other.layout == own.layout]
+    rows = context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS)
+    rows.append([model, own.family.describe(own.layout)[0], ", ".join(like) or "none"])
     check.claim(
         bool(like),
-        expected=f"the geometry of one of {', '.join(GEOMETRIES)}",
-        observed=own.geometry,
+        expected=f"the geometry of one of {', '.join(published(own.family))}",
+        observed=own.layout,
         reason="no row of the arithmetic is this model's",
     )
-    check.equal(
-        context.model(model).geometry, own.geometry, "another geometry than its checks assume"
-    )
+    check.equal(served.model.layout, own.layout, "another geometry than its checks assume")

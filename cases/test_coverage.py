@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,6 @@ from mm_lora.checks.compare_coverage import (
     LEFT_COLUMNS,
     WRAPPED_COLUMNS,
     adapter_mismatches,
-    foreseen,
     group_mismatches,
     left_out,
     left_rows,
@@ -21,64 +19,59 @@ from mm_lora.checks.compare_coverage import (
 from mm_lora.checks.context import Context
 from mm_lora.checks.held_norms import file_norms, mismatches
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import Names, groups, last_connector, unwrapped
 from mm_lora.checks.row_claims import require_mixed, require_rows, watch
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Picture, Request
-from mm_lora.families.llama4.modules import GROUPS
+from mm_lora.core.asking import Request
+from mm_lora.families.family import Family
 from mm_lora.serving.probe_records import AdapterUse
 
-ADAPTERS = (
-    "tower-attention",
-    "tower-mlp",
-    "vision-adapter",
-    "projector",
-    "language-model",
-    "all",
-)
-ON_SERVER = pytest.mark.server(adapters=ADAPTERS, probe=True)
-EVERY_NAME = pytest.mark.server(
-    adapters=("patch-embedding", "projector"),
-    probe=True,
-    flags={
-        "lora-target-modules": [
-            *("qkv_proj", "o_proj", "fc1", "fc2", "linear_1", "linear"),
-            *("gate_up_proj", "down_proj"),
-        ]
-    },
-)
-"""Every module name that can be wrapped on a CPU, the patch embedding's `linear` among them."""
+ON_SERVER = pytest.mark.server(adapters=groups, probe=True)
 
-PATCH_EMBEDDING = "patch-embedding"
-ONE, MANY = Picture(width=336, height=336), Picture(width=700, height=400)
+
+def with_unwrapped(family: Family) -> Names:
+    return (*unwrapped(family), *last_connector(family))
+
+
+def every_name(family: Family) -> dict[str, list[str]]:
+    """Every module name that can be wrapped on a CPU, those with known defects among them."""
+    return {"lora-target-modules": list(family.every_target_module)}
+
+
+EVERY_NAME = pytest.mark.server(adapters=with_unwrapped, probe=True, flags=every_name)
+
+
+def wrapped_groups(family: Family) -> Names:
+    return tuple(group.name for group in family.wrapped)
 
 
 def offered(context: Context, model: str) -> list[str]:
     """The modules that transformers has for an adapter, of the checkpoint that is served."""
     config = json.loads((context.checkpoint(model) / "config.json").read_text(encoding="utf-8"))
-    return [row["path"] for row in context.worker.call(JOB, config=config)["modules"]]
+    side = context.model(model).family.torch_side
+    answer = context.worker.call(JOB, side=side, config=config)
+    return [row["path"] for row in answer["modules"]]
 
 
 def require_group(check: Judge, served: Served, context: Context, model: str, group: str) -> None:
-    modules = offered(context, model)
+    modules, family = offered(context, model), served.family
     for worker in served.workers():
-        found = group_mismatches(GROUPS[group], modules, worker)
+        found = group_mismatches(family, family.groups[group], modules, worker)
         check.equal([], [str(one) for one in found], f"{group} is not wrapped as it must be")
         add_rows(
             context,
             "coverage",
             "Coverage: wrapped layers of each module group",
             WRAPPED_COLUMNS,
-            wrapped_rows(model, GROUPS[group], worker),
+            wrapped_rows(family, model, family.groups[group], worker),
         )
 
 
 def add_rows(
     context: Context, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
 ) -> None:
-    table = context.run.tables.setdefault(
-        name, {"title": title, "columns": list(columns), "rows": []}
-    )
-    table["rows"] += [row for row in rows if row not in table["rows"]]
+    known = context.table(name, title, columns)
+    known += [row for row in rows if row not in known]
 
 
 @pytest.mark.check(
@@ -86,7 +79,7 @@ def add_rows(
     title="every module of {group} that transformers has is held by the right wrapper",
 )
 @ON_SERVER
-@pytest.mark.parametrize("group", [name for name in GROUPS if name != PATCH_EMBEDDING])
+@pytest.mark.each("group", wrapped_groups)
 def test_group(model: str, group: str, served: Served, check: Judge, context: Context) -> None:
     require_group(check, served, context, model, group)
 
@@ -96,7 +89,7 @@ def test_group(model: str, group: str, served: Served, check: Judge, context: Co
     title="each tensor of {adapter} is used by exactly one layer; counts are PEFT's own",
 )
 @ON_SERVER
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.each("adapter", groups)
 def test_tensors(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     require_tensors(check, served, context, model, adapter)
 
@@ -115,15 +108,19 @@ def require_tensors(
 
 def require_uses(check: Judge, context: Context, model: str, uses: Sequence[AdapterUse]) -> None:
     """All adapters together: a known mistake in one must not hide another in the next."""
+    family = context.model(model).family
     found, lines = [], []
     for use in uses:
         built = context.adapters(model, (use.adapter,))[use.adapter]
-        mine = adapter_mismatches(tensor_names(built.path), built.coverage, use)
+        mine = adapter_mismatches(family, tensor_names(built.path), built.coverage, use)
         found += mine
         lines += [f"{use.adapter}: {one}" for one in mine]
     wrong = ", ".join(dict.fromkeys(line.partition(":")[0] for line in lines))
     check.equal(
-        [], lines, f"not every tensor is used once of {wrong}", predicted_by=foreseen(found)
+        [],
+        lines,
+        f"not every tensor is used once of {wrong}",
+        predicted_by=family.foreseen_coverage(found),
     )
 
 
@@ -147,13 +144,14 @@ def test_every_tensor(model: str, served: Served, check: Judge, context: Context
     title="every layer holds A of {adapter} as in its file, and B times alpha/r",
 )
 @ON_SERVER
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.each("adapter", groups)
 def test_strength(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     request = Request(model=adapter, max_tokens=4)
     check.equal([], served.ask(request).problems(request, None), "the answer is not valid")
     latest = {use.worker: use for use in served.probe.adapters() if use.adapter == adapter}
     check.equal({worker.name for worker in served.workers()}, set(latest), "never activated")
-    norms = file_norms(context.adapters(model, (adapter,))[adapter].path)
+    folder = context.adapters(model, (adapter,))[adapter].path
+    norms = file_norms(folder, served.family.to_vllm)
     check.equal([], mismatches(norms, list(latest.values()))[:8], "held in another size")
 
 
@@ -163,9 +161,9 @@ def test_strength(model: str, adapter: str, served: Served, check: Judge, contex
 )
 @ON_SERVER
 def test_left_out(model: str, served: Served, check: Judge, context: Context) -> None:
-    modules = offered(context, model)
+    modules, family = offered(context, model), served.family
     for worker in served.workers():
-        left = left_out(modules, worker)
+        left = left_out(family, modules, worker)
         add_rows(
             context,
             "left-out",
@@ -174,49 +172,53 @@ def test_left_out(model: str, served: Served, check: Judge, context: Context) ->
             left_rows(model, left),
         )
         check.equal([], [one.path for one in left if not one.reason], "left out without a reason")
-        # The profile leaves `linear` out: the patch embedding's own checks have another server.
+        # What the flags leave out has checks of its own, on another server.
         grouped = {one.group: one.reason for one in left if one.group}
-        check.equal({PATCH_EMBEDDING: "not among --lora-target-modules"}, grouped)
+        expected = {g.name: g.unwrapped for g in family.groups.values() if g.unwrapped}
+        check.equal(expected, grouped)
 
 
 @pytest.mark.check(
-    "coverage/{model}/patch-embedding/wrapped",
-    title="where every module name is wrapped, the patch embedding is held by the tower's wrapper",
+    "coverage/{model}/{group}/wrapped",
+    title="where every module name is wrapped, {group} is held by the right wrapper",
 )
 @pytest.mark.full
 @EVERY_NAME
-def test_patch_embedding_wrapped(
-    model: str, served: Served, check: Judge, context: Context
-) -> None:
-    require_group(check, served, context, model, PATCH_EMBEDDING)
-    require_tensors(check, served, context, model, PATCH_EMBEDDING)
+@pytest.mark.each("group", unwrapped)
+def test_unwrapped(model: str, group: str, served: Served, check: Judge, context: Context) -> None:
+    require_group(check, served, context, model, group)
+    require_tensors(check, served, context, model, group)
 
 
 @pytest.mark.check(
-    "coverage/{model}/patch-embedding/rows",
-    title="the patch embedding is mapped the rows that it sees: p² a chunk, without class token",
+    "coverage/{model}/{group}/rows",
+    title="{group} is mapped the rows that it sees, where every module name is wrapped",
 )
 @pytest.mark.full
 @EVERY_NAME
-def test_patch_embedding_rows(model: str, served: Served, check: Judge) -> None:
+@pytest.mark.each("group", unwrapped)
+def test_unwrapped_rows(model: str, group: str, served: Served, check: Judge) -> None:
     # The base alone: with no adapter in the batch no LoRA kernel runs, so that nothing dies.
+    draw = served.family.sizes.picture
     requests = [
         Request(model=served.base, pictures=pictures, max_tokens=4)
-        for pictures in ((ONE,), (MANY,), (replace(MANY, seed=1), replace(ONE, seed=1)))
+        for pictures in ((draw("one"),), (draw("many"),), (draw("many", 1), draw("one", 1)))
     ]
     require_rows(check, served, watch(served, requests))
 
 
 @pytest.mark.truth("reference")
 @pytest.mark.check(
-    "coverage/{model}/patch-embedding/effect",
-    title="an adapter on the patch embedding moves the answer as transformers says",
+    "coverage/{model}/{group}/effect",
+    title="an adapter on {group} moves the answer as transformers says",
 )
 @pytest.mark.full
 @EVERY_NAME
-def test_patch_embedding_effect(model: str, served: Served, check: Judge) -> None:
-    for picture in (ONE, MANY):
-        require_effect(check, served, Request(model=PATCH_EMBEDDING, pictures=(picture,)))
+@pytest.mark.each("group", unwrapped)
+def test_unwrapped_effect(model: str, group: str, served: Served, check: Judge) -> None:
+    for size in ("one", "many"):
+        picture = served.family.sizes.picture(size)
+        require_effect(check, served, Request(model=group, pictures=(picture,)))
 
 
 def require_effect(check: Judge, served: Served, request: Request) -> None:
@@ -227,19 +229,22 @@ def require_effect(check: Judge, served: Served, request: Request) -> None:
 
 
 @pytest.mark.check(
-    "coverage/{model}/patch-embedding/other-adapters",
-    title="where the patch embedding is wrapped, adapters elsewhere work too, mixed with it",
+    "coverage/{model}/{group}/other-adapters",
+    title="where {group} is wrapped, adapters elsewhere work too, mixed with it",
 )
 @pytest.mark.full
 @EVERY_NAME
-def test_patch_embedding_others(model: str, served: Served, check: Judge) -> None:
-    require_effect(check, served, Request(model="projector", pictures=(ONE,)))
+@pytest.mark.each("group", unwrapped)
+def test_unwrapped_others(model: str, group: str, served: Served, check: Judge) -> None:
+    draw = served.family.sizes.picture
+    (elsewhere,) = last_connector(served.family)
+    require_effect(check, served, Request(model=elsewhere, pictures=(draw("one"),)))
 
     def requests(turn: int) -> list[Request]:
         return [
-            Request(model=name, pictures=(replace(picture, seed=10 + turn),), max_tokens=4)
-            for name in (PATCH_EMBEDDING, served.base, "projector")
-            for picture in (MANY, ONE)
+            Request(model=name, pictures=(draw(size, 10 + turn),), max_tokens=4)
+            for name in (group, served.base, elsewhere)
+            for size in ("many", "one")
         ]
 
     require_mixed(check, served, requests)

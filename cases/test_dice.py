@@ -6,22 +6,41 @@ from dataclasses import replace
 import pytest
 
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import (
+    Names,
+    acts_on_text,
+    first_connector,
+    groups,
+    last_connector,
+    vision,
+)
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Picture, Request
 from mm_lora.core.images import DEFAULT_COLOURS
 from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.families.family import Family
 
-LANGUAGE = ("language-model", "all")
-VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
-DICE = Picture(width=336, height=336)
-WIDE = Picture(width=400, height=300)
-ON_SERVER = pytest.mark.server(adapters=(*VISION, *LANGUAGE))
-ASKED = pytest.mark.parametrize("name", ["base", *VISION, *LANGUAGE])
-ADAPTER = pytest.mark.parametrize("adapter", VISION)
+ON_SERVER = pytest.mark.server(adapters=groups)
+
+
+def named(family: Family) -> Names:
+    return (BASE, *groups(family))
+
+
+def streamed(family: Family) -> Names:
+    return (BASE, *last_connector(family))
+
+
+def on_two(family: Family) -> Names:
+    return (BASE, *first_connector(family))
+
+
+def dice(served: Served) -> Picture:
+    return served.family.sizes.picture("one")
 
 
 def served_name(served: Served, name: str) -> str:
-    return served.base if name == "base" else name
+    return served.base if name == BASE else name
 
 
 def require_valid(check: Judge, served: Served, request: Request) -> None:
@@ -39,9 +58,9 @@ def require_valid(check: Judge, served: Served, request: Request) -> None:
     "dice/{model}/{name}/picture", title="{name} answers about the dice, validly and repeatably"
 )
 @ON_SERVER
-@ASKED
+@pytest.mark.each("name", named)
 def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
-    require_valid(check, served, Request(model=served_name(served, name), pictures=(DICE,)))
+    require_valid(check, served, Request(model=served_name(served, name), pictures=(dice(served),)))
 
 
 @pytest.mark.truth("reference")
@@ -49,11 +68,11 @@ def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
     "dice/{model}/{adapter}/effect", title="{adapter} moves the answer as transformers says"
 )
 @ON_SERVER
-@pytest.mark.parametrize("adapter", [*VISION, *LANGUAGE])
+@pytest.mark.each("adapter", groups)
 def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
-    request = Request(model=adapter, pictures=(DICE,))
+    request = Request(model=adapter, pictures=(dice(served),))
     answer = served.ask(request)
-    truth = served.forced(request, answer, predict=adapter in LANGUAGE)
+    truth = served.forced(request, answer, predict=acts_on_text(served.family, adapter))
     check.agrees(
         truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
     )
@@ -65,7 +84,7 @@ def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
 )
 @ON_SERVER
 def test_base_reference(model: str, served: Served, check: Judge) -> None:
-    request = Request(model=served.base, pictures=(DICE,))
+    request = Request(model=served.base, pictures=(dice(served),))
     answer = served.ask(request)
     truth = served.forced(request, answer)
     check.equal(truth.prompt_tokens, answer.prompt_tokens)
@@ -79,7 +98,7 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
 def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
     if not served.context.model(model).speaks:
         raise NotApplicable(SkipReason.NO_MEANING)
-    answer = served.ask(Request(model=served.base, pictures=(DICE,), max_tokens=128))
+    answer = served.ask(Request(model=served.base, pictures=(dice(served),), max_tokens=128))
     said = answer.text.lower()
     check.claim(
         re.search(r"\b(dice|die)\b", said) is not None
@@ -94,7 +113,7 @@ def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
     "dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer as the base's"
 )
 @ON_SERVER
-@ADAPTER
+@pytest.mark.each("adapter", vision)
 def test_text_only(model: str, adapter: str, served: Served, check: Judge) -> None:
     request = Request(model=adapter, text=TEXT_QUESTION)
     base = served.ask_cold(request.asking(served.base))
@@ -105,9 +124,9 @@ def test_text_only(model: str, adapter: str, served: Served, check: Judge) -> No
 
 @pytest.mark.check("dice/{model}/{name}/streamed", title="{name} streams the same answer")
 @ON_SERVER
-@pytest.mark.parametrize("name", ["base", "projector"])
+@pytest.mark.each("name", streamed)
 def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
-    request = Request(model=served_name(served, name), pictures=(DICE,))
+    request = Request(model=served_name(served, name), pictures=(dice(served),))
     whole = served.ask(request)
     streamed = served.ask_again(replace(request, stream=True))
     check.equal([], streamed.problems(request, whole.prompt_tokens), "the answer is not valid")
@@ -116,14 +135,18 @@ def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.check("dice/{model}/{name}/two-pictures", title="{name} answers about two pictures")
 @ON_SERVER
-@pytest.mark.parametrize("name", ["base", "vision-adapter"])
+@pytest.mark.each("name", on_two)
 def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> None:
-    request = Request(model=served_name(served, name), text=DICE_QUESTION, pictures=(DICE, WIDE))
+    request = Request(
+        model=served_name(served, name),
+        text=DICE_QUESTION,
+        pictures=(dice(served), served.family.sizes.picture("few")),
+    )
     require_valid(check, served, request)
     if not served.context.has_reference:
         return
     truth = served.forced(request, served.ask(request))
-    base = None if name == "base" else truth.base
+    base = None if name == BASE else truth.base
     check.agrees(truth.adapted, served.ask(request).logprobs, base=base, ties=truth.ties)
 
 
@@ -132,11 +155,11 @@ def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> No
 )
 @ON_SERVER
 def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
-    request = Request(model=served.base, pictures=(DICE,))
+    request = Request(model=served.base, pictures=(dice(served),))
     first = served.ask(request)  # in a whole run: before any adapter was used on this server
     before = served.ask_cold(request)
     check.same_answer(first, before)
-    for adapter in (*VISION, *LANGUAGE):
+    for adapter in groups(served.family):
         if adapter not in served.refused:  # it fails where it is the one that is judged
             served.ask_again(request.asking(adapter))
     after = served.ask_cold(request)
@@ -149,7 +172,7 @@ def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
 )
 @ON_SERVER
 def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None:
-    require_valid(check, served, Request(model=own, pictures=(DICE,)))
+    require_valid(check, served, Request(model=own, pictures=(dice(served),)))
 
 
 @pytest.mark.truth("reference")
@@ -158,9 +181,9 @@ def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None
 )
 @ON_SERVER
 def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
-    request = Request(model=own, pictures=(DICE,))
+    request = Request(model=own, pictures=(dice(served),))
     answer = served.ask(request)
-    language = served.context.own[own].reaches_language
+    language = served.context.own[own].reaches_language(served.family)
     truth = served.forced(request, answer, predict=language)
     check.agrees(
         truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
@@ -174,7 +197,7 @@ def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
 def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> None:
     request = Request(model=own, text=TEXT_QUESTION)
     require_valid(check, served, request)
-    if not served.context.own[own].reaches_language:
+    if not served.context.own[own].reaches_language(served.family):
         base = served.ask_cold(request.asking(served.base))
         check.same_answer(base, served.ask_cold(request))
 

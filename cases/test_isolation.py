@@ -9,16 +9,43 @@ from itertools import permutations
 
 import pytest
 
+from mm_lora.adapters.sets import ALL
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.batches import reuse
 from mm_lora.checks.isolation.claims import MET, settle, until_met
-from mm_lora.checks.isolation.questions import anyone, asked, everyone
-from mm_lora.checks.isolation.servers import AT_ONCE, SERVERS, TENANTS, on, to_draw_from
+from mm_lora.checks.isolation.questions import (
+    FEW,
+    LONG,
+    LONG_PICTURE,
+    MANY,
+    ONE,
+    TWO,
+    anyone,
+    asked,
+    everyone,
+)
+from mm_lora.checks.isolation.servers import SERVERS, at_once, on, to_draw_from
 from mm_lora.checks.isolation.traffic import Seen, Traffic
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import (
+    Names,
+    first_connector,
+    first_tower,
+    language,
+    last_connector,
+    tenants,
+    towers,
+)
 from mm_lora.checks.running import Served
+from mm_lora.core.asking import BASE
+from mm_lora.families.family import Family
 
-TEXT = ("base", "tower-mlp", "language-model")
+
+def without_pictures(family: Family) -> Names:
+    """Who is also asked about text alone: the base, a vision adapter, the language model."""
+    return (BASE, towers(family)[-1], language(family)[0])
+
+
 EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
 
 
@@ -30,8 +57,9 @@ EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
 def test_mixed_batch(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
-    least = {**MET, "adapters": AT_ONCE[server]}
-    burst = (everyone(TENANTS, text=TEXT), ())
+    family = served.family
+    least = {**MET, "adapters": at_once(server, family)}
+    burst = (everyone(family, tenants(family), text=without_pictures(family)), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
     settle(check, context, f"{model}/mixed-batch/{server}", seen, least)
 
@@ -44,7 +72,7 @@ def test_mixed_batch(
 def test_base_beside_one(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
-    burst = ([asked(tenant, "1-chunk", 32) for tenant in ("all", "base") * 2], ())
+    burst = ([asked(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
     settle(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
 
@@ -57,7 +85,8 @@ def test_base_beside_one(
 def test_same_picture(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
-    order = ("tower-attention", "base", "projector", "tower-attention")
+    first, last = first_tower(served.family), last_connector(served.family)
+    order = (*first, BASE, *last, *first)
     seen = in_order(Traffic(served, check.tolerance), order)
     settle(check, context, f"{model}/same-picture/a-base-b-a", seen)
 
@@ -72,14 +101,16 @@ def test_every_order(
 ) -> None:
     traffic = Traffic(served, check.tolerance)
     seen = Seen()
-    for order in permutations(("base", "tower-mlp", "vision-adapter", "all")):
+    family = served.family
+    four = (BASE, towers(family)[-1], *first_connector(family), ALL)
+    for order in permutations(four):
         seen += in_order(traffic, (*order, order[0]))
     settle(check, context, f"{model}/same-picture/every-order-{server}", seen)
 
 
 def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
     """One after the other from empty caches, which are then left alone."""
-    requests = [asked(tenant, "1-chunk") for tenant in order]
+    requests = [asked(traffic.served.family, tenant, ONE) for tenant in order]
     traffic.learn(requests)
     traffic.served.client.reset_caches()
     return traffic.judged(requests, [traffic.served.ask_again(one) for one in requests])
@@ -92,8 +123,9 @@ def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
 @EVERY_SERVER
 def test_at_once(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
     chance = random.Random(f"{context.seed}/{server}")
-    orders = [chance.sample(TENANTS, len(TENANTS)) for _ in range(3)]
-    bursts = [([asked(tenant, "3-chunks") for tenant in order], ()) for order in orders]
+    everybody = tenants(served.family)
+    orders = [chance.sample(everybody, len(everybody)) for _ in range(3)]
+    bursts = [([asked(served.family, tenant, FEW) for tenant in order], ()) for order in orders]
     seen = until_met(Traffic(served, check.tolerance), bursts)
     settle(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
 
@@ -108,11 +140,12 @@ def test_in_flight(
     model: str, server: str, count: int, served: Served, check: Judge, context: Context
 ) -> None:
     chance = random.Random(f"{context.seed}/{server}/{count}")
-    tenants = to_draw_from(server)
+    family = served.family
+    draw_from = to_draw_from(server, family)
     traffic = Traffic(served, check.tolerance)
-    seen = traffic.burst(anyone(tenants, count, chance))
+    seen = traffic.burst(anyone(family, draw_from, count, chance))
     if not seen.unforeseen:
-        bursts = [(anyone(tenants, count, chance), ()) for _ in range(5)]
+        bursts = [(anyone(family, draw_from, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
     settle(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
 
@@ -126,10 +159,10 @@ def test_decode_with_prefill(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
     least = {"decoding": 3}
-    questions = ("long-text-picture", "1-chunk", "long-text", "7-chunks")
+    questions, everybody = (LONG_PICTURE, ONE, LONG, MANY), tenants(served.family)
     requests = [
-        asked(tenant, questions[at % len(questions)], 32)
-        for at, tenant in enumerate((*TENANTS, *reversed(TENANTS)))
+        asked(served.family, tenant, questions[at % len(questions)], 32)
+        for at, tenant in enumerate((*everybody, *reversed(everybody)))
     ]
     burst = (requests, [0.1 * at for at in range(len(requests))])
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
@@ -145,8 +178,11 @@ def test_prefill_in_pieces(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
     least = {"language": 1, "pieces": 4}
-    questions = ("7-chunks", "long-text-picture", "long-text")
-    burst = ([asked(tenant, questions[at % 3], 24) for at, tenant in enumerate(TENANTS)], ())
+    questions, family = (MANY, LONG_PICTURE, LONG), served.family
+    requests = [
+        asked(family, tenant, questions[at % 3], 24) for at, tenant in enumerate(tenants(family))
+    ]
+    burst = (requests, ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
     settle(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
 
@@ -182,9 +218,9 @@ def test_cache(
     emptied = [name for name in ("prefix", "mm", "encoder") if warm not in (name, "everything")]
     traffic = Traffic(served, check.tolerance)
     # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
-    text = ("long-text",) if WARM[warm][0] else ()
-    questions = ("1-chunk", "two-pictures", *text)
-    requests = [asked(tenant, which) for which in questions for tenant in TENANTS]
+    text = (LONG,) if WARM[warm][0] else ()
+    questions, family = (ONE, TWO, *text), served.family
+    requests = [asked(family, tenant, which) for which in questions for tenant in tenants(family)]
     requests += reversed(requests)
     traffic.learn(requests)
     served.client.reset_caches()
@@ -215,9 +251,9 @@ def test_cache(
 def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
     traffic = Traffic(served, check.tolerance)
     wrong = {}
-    for question in ("1-chunk", "7-chunks", "long-text"):
-        for tenant in TENANTS:
-            request = asked(tenant, question)
+    for question in (ONE, MANY, LONG):
+        for tenant in tenants(served.family):
+            request = asked(served.family, tenant, question)
             error = traffic.by_reference(request, served.ask_cold(request))
             if not error <= check.tolerance:
                 wrong[f"{tenant} {question}"] = error

@@ -10,15 +10,12 @@ from mm_lora.adapters.bad import bad_copy
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.lifecycle import answers_as, asked, broken_off, loaded, own_copy, put
+from mm_lora.checks.roles import first_connector, pair
 from mm_lora.checks.running import Served
+from mm_lora.families.modules import ROLES, TOWER
 
-ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
-PAIRS = {
-    "tower": ("tower-attention", "tower-mlp"),
-    "connector": ("vision-adapter-fc1", "projector"),
-    "language": ("language-v_proj", "language-o_proj"),
-}
-EVERY_PAIR = pytest.mark.parametrize("part", PAIRS)
+ON_SERVER = pytest.mark.server(adapters=first_connector)
+EVERY_PAIR = pytest.mark.parametrize("part", ROLES)
 
 
 @pytest.mark.full
@@ -27,19 +24,20 @@ EVERY_PAIR = pytest.mark.parametrize("part", PAIRS)
 )
 @ON_SERVER
 def test_unload(model: str, served: Served, check: Judge) -> None:
-    loaded(check, served.load("guest", served.built("tower-attention")), "the adapter")
+    one, other = pair(served.family, TOWER)
+    loaded(check, served.load("guest", served.built(one)), "the adapter")
     check.equal(True, "guest" in served.listed, "it is not listed")
-    twice = served.load("guest", served.built("tower-mlp"))
+    twice = served.load("guest", served.built(other))
     check.claim(
         twice[0] == 400 and "already" in twice[1],
         expected="HTTP 400: the name is in use",
         observed=twice,
         reason="a name was loaded twice",
     )
-    answers_as(served, check, "guest", "tower-attention")
+    answers_as(served, check, "guest", one)
     loaded(check, served.unload("guest"), "unloading")
     check.equal(False, "guest" in served.listed, "it is still listed")
-    after = served.ask_again(asked("guest"))
+    after = served.ask_again(asked(served, "guest"))
     check.claim(
         after.status == 404 and "guest" in str(after.raw),
         expected="HTTP 404 with the name",
@@ -53,7 +51,8 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
         observed=again,
         reason="unloading what is not there",
     )
-    answers_as(served, check, "vision-adapter", "vision-adapter")
+    (resident,) = first_connector(served.family)
+    answers_as(served, check, resident, resident)
 
 
 @pytest.mark.full
@@ -66,7 +65,7 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
 @pytest.mark.parametrize("how", ["same-name", "in-place"])
 def test_replaced(model: str, how: str, part: str, served: Served, check: Judge) -> None:
     """`same-name`: the old one is unloaded first; `in-place`: it is not."""
-    old, new = PAIRS[part]
+    old, new = pair(served.family, part)
     name = f"{how}-{part}"
     loaded(check, served.load(name, served.built(old)), old)
     try:
@@ -90,7 +89,7 @@ def test_replaced(model: str, how: str, part: str, served: Served, check: Judge)
 def test_new_bytes(
     model: str, part: str, how: str, served: Served, check: Judge, context: Context
 ) -> None:
-    old, new = PAIRS[part]
+    old, new = pair(served.family, part)
     name = f"new-bytes-{part}-{how}"
     path = own_copy(context, served, old, name)
     loaded(check, served.load(name, path), old)
@@ -112,12 +111,13 @@ def test_new_bytes(
 )
 @ON_SERVER
 def test_loaded_once(model: str, served: Served, check: Judge, context: Context) -> None:
-    path = own_copy(context, served, "tower-attention", "loaded-once")
-    loaded(check, served.load("once", served.built("tower-mlp")), "the first")
+    one, other = pair(served.family, TOWER)
+    path = own_copy(context, served, one, "loaded-once")
+    loaded(check, served.load("once", served.built(other)), "the first")
     try:
         loaded(check, served.load("once", path, in_place=True), "the second")
-        put(served.built("tower-mlp"), path)
-        answers_as(served, check, "once", "tower-attention", not_as="tower-mlp", cold=True)
+        put(served.built(other), path)
+        answers_as(served, check, "once", one, not_as=other, cold=True)
     finally:
         served.unload("once")
 
@@ -130,14 +130,16 @@ def test_loaded_once(model: str, served: Served, check: Judge, context: Context)
 @ON_SERVER
 def test_refused_in_place(model: str, served: Served, check: Judge, context: Context) -> None:
     bad = context.folder.path / "copies" / f"{served.spec.key}-refused"
-    bad_copy(served.built("tower-attention"), bad, "shape-larger")
-    loaded(check, served.load("kept", served.built("tower-mlp")), "the good one")
+    good = served.family.good
+    _, kept = pair(served.family, TOWER)
+    bad_copy(served.built(good.adapter), bad, "shape-larger", good)
+    loaded(check, served.load("kept", served.built(kept)), "the good one")
     try:
         status, said = served.load("kept", bad, in_place=True)
         check.claim(status != 200, expected="a refusal", observed=said, reason="it was accepted")
-        # The first o_proj breaks the load off: q, k and v of that layer are in the slot by then.
-        written = r"layers\.0\.self_attn\.[qkv]_proj"
-        parts = broken_off(context, served, "tower-mlp", "tower-attention", written)
-        answers_as(served, check, "kept", "tower-mlp", parts=parts, cold=True)
+        # The first plain layer breaks the load off: the packed one before it is in the slot then.
+        written = rf"layers\.0\.{good.parent}\.(?!{good.plain})"
+        parts = broken_off(context, served, kept, good.adapter, written)
+        answers_as(served, check, "kept", kept, parts=parts, cold=True)
     finally:
         served.unload("kept")

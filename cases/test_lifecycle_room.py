@@ -6,18 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mm_lora.adapters.sets import ALL
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.lifecycle import answers_as, asked, loaded, memory, own_copy, put, weight
+from mm_lora.checks.roles import first_connector, last_connector, pair, towers
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
-from mm_lora.core.asking import Picture
+from mm_lora.families.family import Family
+from mm_lora.families.modules import TOWER
 
-ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
+ON_SERVER = pytest.mark.server(adapters=first_connector)
 LARGE = "peft-plain"
 ROUNDS, WARM_UP = 200, 40
+
 LENGTHS = (256, 512, 1024)
 """Tokens of an answer; longer where loading took longer than the answer."""
+
+
+def guests(family: Family) -> tuple[str, str, str]:
+    """One adapter of the tower, of the connector and of the language model."""
+    return towers(family)[-1], *last_connector(family), "language-v_proj"
 
 
 @pytest.mark.full
@@ -32,10 +41,10 @@ def test_meanwhile(model: str, what: str, served: Served, check: Judge) -> None:
 
     The host has a language model part: a vision adapter's work is done before the first token.
     """
-    pictures = [Picture(width=336, height=336, seed=seed) for seed in range(1, 4)]
+    pictures = [served.family.sizes.picture("one", seed) for seed in range(1, 4)]
     for tokens in LENGTHS:
-        requests = [asked("host", picture=picture, tokens=tokens) for picture in pictures]
-        loaded(check, served.load("host", served.built("all")), "the host")
+        requests = [asked(served, "host", picture=picture, tokens=tokens) for picture in pictures]
+        loaded(check, served.load("host", served.built(ALL)), "the host")
         alone = [served.ask_cold(request) for request in requests]
         served.client.reset_caches()
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
@@ -64,10 +73,10 @@ def come_and_go(served: Served, check: Judge, what: str) -> None:
     """What happens while the host answers."""
     if what == "it-is-unloaded":
         loaded(check, served.unload("host"), "unloading")
-        loaded(check, served.load("other", served.built("tower-mlp")), "another")
+        loaded(check, served.load("other", served.built(towers(served.family)[-1])), "another")
         served.unload("other")
         return
-    for name in ("tower-mlp", "projector", "language-v_proj"):
+    for name in guests(served.family):
         loaded(check, served.load(f"beside-{name}", served.built(name)), name)
         served.unload(f"beside-{name}")
 
@@ -85,18 +94,15 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
         name = f"round-{number}"
         loaded(check, served.load(name, path), name)
         if number % 20 == 0:
-            answer = served.ask_again(asked(name, tokens=1))
+            answer = served.ask_again(asked(served, name, tokens=1))
             check.equal(200, answer.status, f"round {number} gets no answer")
         loaded(check, served.unload(name), name)
         if number >= WARM_UP - 1:
             seen.append(memory(served))
     grown, allowed = seen[-1] - seen[0], ROUNDS * weight(path) // 2
-    table = {
-        "title": f"Memory of the server after {ROUNDS} rounds of load, use and unload",
-        "columns": ["model", "grown, MiB", "allowed, MiB", "one adapter, KiB"],
-        "rows": [],
-    }
-    context.run.tables.setdefault("memory", table)["rows"].append(
+    title = f"Memory of the server after {ROUNDS} rounds of load, use and unload"
+    columns = ("model", "grown, MiB", "allowed, MiB", "one adapter, KiB")
+    context.table("memory", title, columns).append(
         [model, f"{grown / 2**20:.1f}", f"{allowed / 2**20:.1f}", f"{weight(path) / 2**10:.0f}"]
     )
     check.claim(
@@ -105,7 +111,8 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
         observed=f"{grown / 2**20:.1f} MiB more",
         reason="memory grows with each load",
     )
-    answers_as(served, check, "vision-adapter", "vision-adapter")
+    (resident,) = first_connector(served.family)
+    answers_as(served, check, resident, resident)
 
 
 @pytest.mark.full
@@ -117,9 +124,10 @@ def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
 
     `same-slot`: the small ones come right after the large one, into the slot that it leaves.
     """
-    order = ("projector", "tower-mlp", "language-v_proj", "projector", "tower-mlp")
+    tower, connector, language = guests(served.family)
+    order: tuple[str, ...] = (connector, tower, language, connector, tower)
     if what == "same-slot":
-        order = (LARGE, "projector", LARGE, "language-v_proj", LARGE, "tower-mlp")
+        order = (LARGE, connector, LARGE, language, LARGE, tower)
     names = dict.fromkeys(order)
     try:
         for name in names:
@@ -138,12 +146,13 @@ def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
 )
 @SMALL
 def test_files_changed(model: str, served: Served, check: Judge, context: Context) -> None:
-    path = own_copy(context, served, "tower-attention", "files-changed")
+    one, other = pair(served.family, TOWER)
+    path = own_copy(context, served, one, "files-changed")
     try:
         loaded(check, served.load("changed", path), "the adapter")
-        put(served.built("tower-mlp"), path)
+        put(served.built(other), path)
         push_out(served, check)
-        answers_as(served, check, "changed", "tower-attention", not_as="tower-mlp", cold=True)
+        answers_as(served, check, "changed", one, not_as=other, cold=True)
     finally:
         served.unload("changed")
 
@@ -155,25 +164,28 @@ def test_files_changed(model: str, served: Served, check: Judge, context: Contex
 )
 @SMALL
 def test_folder_removed(model: str, served: Served, check: Judge, context: Context) -> None:
+    (gone,) = last_connector(served.family)
+
     def prepare() -> None:
-        path = own_copy(context, served, "projector", "removed")
+        path = own_copy(context, served, gone, "removed")
         loaded(check, served.load("removed", path), "the adapter")
         shutil.rmtree(path)
         push_out(served, check)
 
     prepare()
-    request = asked("removed")
+    request = asked(served, "removed")
     answer = served.ask_after(request, prepare)
     if answer.status == 200:
-        truth = served.forced(request, answer, truth="projector")
+        truth = served.forced(request, answer, truth=gone)
         check.agrees(truth.adapted, answer.logprobs, base=truth.base)
     served.unload("removed")
-    answers_as(served, check, "vision-adapter", "vision-adapter")
+    (resident,) = first_connector(served.family)
+    answers_as(served, check, resident, resident)
 
 
 def push_out(served: Served, check: Judge) -> None:
     """Two others take the two places in memory."""
-    for other in ("projector", "language-v_proj"):
+    for other in guests(served.family)[1:]:
         loaded(check, served.load(f"pushes-{other}", served.built(other)), other)
-        check.equal(200, served.ask_again(asked(f"pushes-{other}")).status)
+        check.equal(200, served.ask_again(asked(served, f"pushes-{other}")).status)
         served.unload(f"pushes-{other}")

@@ -1,69 +1,73 @@
 """Numerics: the whole answer's logprobs against transformers with the adapter merged, and PEFT's.
 
-One adapter per projection, every group and all of them, on one picture of one chunk, one of many,
-two pictures and text alone. Language-model q and k are where a predictor of a known defect counts.
+One adapter per projection, every group and all of them, on one picture of one unit, one of many,
+two pictures and text alone.
 """
 
 from collections.abc import Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, PROJECTIONS, TOWER
-from mm_lora.adapters.spec import STANDARD
 from mm_lora.checks.context import Context, Foreseen
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
+from mm_lora.checks.roles import Names, acts_on_text, everyone, subjects
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.families.family import Family
 
-GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
-SUBJECTS = (*TOWER, *CONNECTOR, "projector", *LANGUAGE, *(n for n in GROUPS if n != "projector"))
-ON_SERVER = pytest.mark.server(adapters=SUBJECTS)
-VISION_ONLY = (*TOWER, *CONNECTOR, "tower-attention", "tower-mlp", "vision-adapter", "projector")
-
+ON_SERVER = pytest.mark.server(adapters=subjects)
 pytestmark = pytest.mark.truth("reference")
 
-VARIANTS: dict[str, tuple[str, tuple[Picture, ...]]] = {
-    "1-chunk": (DICE_QUESTION, (Picture(width=336, height=336),)),
-    "7-chunks": (DICE_QUESTION, (Picture(width=700, height=400),)),
-    "two-pictures": (
-        DICE_QUESTION,
-        (Picture(width=336, height=336), Picture(width=400, height=300, seed=1)),
-    ),
-    "text-only": (TEXT_QUESTION, ()),
-}
+SIZES = ("one", "many")
+TWO, TEXT = "two-pictures", "text-only"
 
 
-def asked(name: str, variant: str) -> Request:
-    text, pictures = VARIANTS[variant]
+def variants(family: Family) -> dict[str, tuple[str, tuple[Picture, ...]]]:
+    """A picture of one unit, one of many, two pictures, text alone."""
+    draw = family.sizes.picture
+    sized = {family.sizes.labels[size]: (DICE_QUESTION, (draw(size),)) for size in SIZES}
+    return {
+        **sized,
+        TWO: (DICE_QUESTION, (draw("one"), draw("few", seed=1))),
+        TEXT: (TEXT_QUESTION, ()),
+    }
+
+
+def asked(family: Family, name: str, variant: str) -> Request:
+    text, pictures = variants(family)[variant]
     return Request(model=name, text=text, pictures=pictures)
 
 
-def in_core(name: str, variant: str) -> bool:
-    """One chunk for all, more for the groups, and the smallest case of a known defect."""
-    if variant == "1-chunk" or (name, variant) == ("language-k_proj", "text-only"):
+def in_core(family: Family, name: str, variant: str) -> bool:
+    """One unit for all, more for the groups, and the smallest case of a known defect."""
+    if variant == family.sizes.labels["one"] or (name, variant) in family.core_numbers:
         return True
-    return name in ("base", *GROUPS) and variant != "two-pictures"
+    return name in (BASE, *everyone(family)) and variant != TWO
 
 
-EVERY = [
-    pytest.param(name, variant, marks=() if in_core(name, variant) else pytest.mark.full)
-    for variant in VARIANTS
-    for name in ("base", *SUBJECTS)
-]
+def every(family: Family) -> list[ParameterSet]:
+    return [
+        pytest.param(
+            name, variant, marks=() if in_core(family, name, variant) else pytest.mark.full
+        )
+        for variant in variants(family)
+        for name in (BASE, *subjects(family))
+    ]
 
 
-def foreseen(model: str, adapter: str, variant: str) -> Iterator[Foreseen]:
+def unmerged(family: Family) -> Names:
+    return tuple(name for name in everyone(family) if name not in family.bundles)
+
+
+def foreseen(family: Family, model: str, adapter: str, variant: str) -> Iterator[Foreseen]:
     yield Foreseen(
         model=model,
-        adapter="" if adapter == "base" else adapter,
-        request=asked(adapter, variant),
-        predict=has_language(adapter),
+        adapter="" if adapter == BASE else adapter,
+        request=asked(family, adapter, variant),
+        predict=acts_on_text(family, adapter),
     )
-
-
-def has_language(adapter: str) -> bool:
-    return adapter in LANGUAGE or adapter in ("language-model", "pr35147", "all")
 
 
 @pytest.mark.check(
@@ -72,19 +76,21 @@ def has_language(adapter: str) -> bool:
 )
 @ON_SERVER
 @pytest.mark.foresee(asks=foreseen)
-@pytest.mark.parametrize(("adapter", "variant"), EVERY)
+@pytest.mark.each(("adapter", "variant"), every)
 def test_reference(
     model: str, adapter: str, variant: str, served: Served, check: Judge, context: Context
 ) -> None:
-    request = asked(adapter, variant)
+    family = served.family
+    request = asked(family, adapter, variant)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    truth = served.forced(request, answer, predict=has_language(adapter))
+    truth = served.forced(request, answer, predict=acts_on_text(family, adapter))
     check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
     add_row(context, model, adapter, variant, answer, truth)
-    if adapter in VISION_ONLY and variant == "text-only":
+    untouched = adapter != BASE and variant == TEXT and not acts_on_text(family, adapter)
+    if untouched:
         check.equal(truth.base, truth.adapted, "a vision adapter moves the reference's text")
-    acts = adapter != "base" and not (adapter in VISION_ONLY and variant == "text-only")
+    acts = adapter != BASE and not untouched
     check.agrees(
         truth.adapted,
         answer.logprobs,
@@ -98,11 +104,10 @@ def test_reference(
     "numerics/{model}/{adapter}/unmerged",
     title="{adapter}: PEFT's own forward, not merged, agrees with the merged reference",
 )
-@pytest.mark.parametrize("adapter", [name for name in GROUPS if name != "pr35147"])
+@pytest.mark.each("adapter", unmerged)
 def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:
-    request = asked(adapter, "1-chunk")
-    truth = context.forced(model, adapter, request, predict=has_language(adapter), peft=True)
+    family = context.model(model).family
+    request = asked(family, adapter, family.sizes.labels["one"])
+    predict = acts_on_text(family, adapter)
+    truth = context.forced(model, adapter, request, predict=predict, peft=True)
     check.agrees(truth.peft, truth.adapted, base=truth.base)
-
-
-assert set(PROJECTIONS) <= set(SUBJECTS), "a projection without a check"

@@ -4,34 +4,70 @@ One adapter for every kind of sharded layer against transformers, and a mixed ba
 `data-encoder`: the ranks share the pictures out instead of the encoder's layers.
 """
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, TOWER
 from mm_lora.checks.context import Context
+from mm_lora.checks.isolation import questions
 from mm_lora.checks.isolation.claims import MET, settle, until_met
-from mm_lora.checks.isolation.questions import ADAPTERS, everyone
 from mm_lora.checks.isolation.servers import on_two_ranks
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import (
+    Names,
+    acts_on_text,
+    connectors,
+    everyone,
+    language,
+    last_connector,
+    projections,
+    towers,
+)
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, Picture, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, Request
+from mm_lora.families.family import Family
+from mm_lora.families.modules import TOWER
 
-PICTURES = (Picture(width=336, height=336), Picture(width=400, height=300, seed=1))
-LATER = "tower-v_proj"
-"""Loaded over HTTP: where vLLM refuses it, a server that has it from the start would not start."""
+MODES = ("tensor", "data-encoder")
 
-TENANTS = {
-    "tensor": ADAPTERS,
-    "data-encoder": ("tower-mlp", "vision-adapter", "projector", "language-model"),
-}
-LAYERS = {
-    "tensor": (*TOWER, *CONNECTOR, "projector", *LANGUAGE),
+
+def whose(mode: str, family: Family) -> Names:
+    """Who meets in a mixed batch."""
+    if mode == "tensor":
+        return everyone(family)
     # The encoder is all that differs, and each layer that fails ends two servers.
-    "data-encoder": ("tower-fc1", "projector"),
-}
-MARKS = {mode: on_two_ranks(mode, *LAYERS[mode], *TENANTS[mode]) for mode in LAYERS}
+    return (towers(family)[-1], *connectors(family), *language(family)[:1])
+
+
+def layers(mode: str, family: Family) -> Names:
+    """One adapter for every kind of sharded layer."""
+    if mode == "tensor":
+        return projections(family)
+    mlp = family.roled(TOWER)[-1]
+    return (next(iter(mlp.projections), mlp.name), *last_connector(family))
+
+
+def loaded(mode: str, family: Family) -> Names:
+    return tuple(dict.fromkeys((*layers(mode, family), *whose(mode, family))))
+
+
+MARKS = {mode: on_two_ranks(mode, partial(loaded, mode)) for mode in MODES}
+
+
+def every_layer(family: Family) -> list[ParameterSet]:
+    return [
+        pytest.param(mode, adapter, marks=MARKS[mode])
+        for mode in MODES
+        for adapter in (BASE, *layers(mode, family))
+    ]
+
+
+def later(family: Family) -> Names:
+    """Loaded over HTTP: where vLLM refuses it, no server would start with it."""
+    return (family.later,) if family.later else ()
 
 
 @pytest.mark.truth("reference")
@@ -40,27 +76,22 @@ MARKS = {mode: on_two_ranks(mode, *LAYERS[mode], *TENANTS[mode]) for mode in LAY
     title="{adapter} on two ranks ({mode}): the logprobs are transformers' own",
 )
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("mode", "adapter"),
-    [
-        pytest.param(mode, adapter, marks=MARKS[mode])
-        for mode, layers in LAYERS.items()
-        for adapter in ("base", *layers)
-    ],
-)
+@pytest.mark.each(("mode", "adapter"), every_layer)
 def test_layer(model: str, mode: str, adapter: str, served: Served, check: Judge) -> None:
     require_reference(served, check, adapter)
 
 
 def require_reference(served: Served, check: Judge, adapter: str) -> None:
-    request = Request(model=adapter, text=DICE_QUESTION, pictures=PICTURES)
+    draw = served.family.sizes.picture
+    pictures = (draw("one"), draw("few", seed=1))
+    request = Request(model=adapter, text=DICE_QUESTION, pictures=pictures)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    truth = served.forced(request, answer, predict=adapter in LANGUAGE)
+    truth = served.forced(request, answer, predict=acts_on_text(served.family, adapter))
     check.agrees(
         truth.adapted,
         answer.logprobs,
-        base=None if adapter == "base" else truth.base,
+        base=None if adapter == BASE else truth.base,
         predictors=truth.predicted,
         ties=truth.ties,
     )
@@ -73,8 +104,9 @@ def require_reference(served: Served, check: Judge, adapter: str) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=MARKS[mode]) for mode in MARKS])
 def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, context: Context) -> None:
-    tenants = ("base", *TENANTS[mode])
-    burst = (everyone(tenants, text=("base", "tower-mlp", "language-model")), ())
+    family = served.family
+    text = (BASE, towers(family)[-1], language(family)[0])
+    burst = (questions.everyone(family, (BASE, *whose(mode, family)), text=text), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3)
     settle(check, context, f"{model}/parallel/{mode}", seen, MET)
 
@@ -83,17 +115,18 @@ def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, contex
 
 
 @pytest.mark.check(
-    f"parallel/{{model}}/data-encoder/{LATER}",
-    title=f"{LATER} on two ranks (data-encoder): loaded, and the logprobs are transformers' own",
+    "parallel/{model}/data-encoder/{adapter}",
+    title="{adapter} on two ranks (data-encoder): loaded, and the logprobs are transformers' own",
 )
 @pytest.mark.full
 @MARKS["data-encoder"]
-def test_loaded_later(model: str, served: Served, check: Judge) -> None:
-    status, said = served.load(LATER)
+@pytest.mark.each("adapter", later)
+def test_loaded_later(model: str, adapter: str, served: Served, check: Judge) -> None:
+    status, said = served.load(adapter)
     check.claim(
         status == 200, expected=200, observed=f"{status}: {said}", reason="the adapter is refused"
     )
-    require_reference(served, check, LATER)
+    require_reference(served, check, adapter)
 
 
 @pytest.mark.check(
@@ -107,8 +140,8 @@ def test_after_a_refusal(
 ) -> None:
     status, said = served.load("nobody", tmp_path / "nowhere")
     check.claim(status >= 400, expected="a refusal", observed=f"{status}: {said}", reason="taken")
-    folder = context.adapters(model, ("projector",))["projector"].path
-    status, said = served.load("projector-again", folder)
+    (good,) = last_connector(served.family)
+    status, said = served.load(f"{good}-again", served.built(good))
     check.claim(
         status == 200,
         expected=200,

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from mm_lora.adapters.peft_variants import PEFT_VARIANTS, TWINS
+from mm_lora.adapters.peft_variants import NAMES, TWINS
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Picture, Request
+from mm_lora.core.asking import Request
 
 pytestmark = pytest.mark.truth("reference")
 
@@ -33,7 +33,7 @@ def marked(name: str) -> object:
     title="{adapter} is applied as PEFT means it, or refused clearly",
 )
 @pytest.mark.server
-@pytest.mark.parametrize("adapter", [marked(name) for name in PEFT_VARIANTS])
+@pytest.mark.parametrize("adapter", [marked(name) for name in NAMES])
 def test_config(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     status, said = served.load(adapter)
     if status != 200:
@@ -46,11 +46,11 @@ def test_config(model: str, adapter: str, served: Served, check: Judge, context:
         )
         return
     try:
-        request = Request(model=adapter, pictures=(Picture(width=336, height=336),))
+        request = Request(model=adapter, pictures=(served.family.sizes.picture("one"),))
         answer = served.ask(request)
         check.equal([], answer.problems(request, None), "the answer is not valid")
         truth = served.forced(request, answer, predict=True, truth=TWINS.get(adapter, ""))
-        add_row(context, model, adapter, "1-chunk", answer, truth)
+        add_row(context, model, adapter, served.family.sizes.labels["one"], answer, truth)
         check.agrees(
             truth.adapted,
             answer.logprobs,

@@ -9,16 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.adapters.bad import BAD, bad_copy, copy
+from mm_lora.adapters.bad import KINDS, bad_adapters, bad_copy, copy
 from mm_lora.adapters.files import CONFIG, configure, read_config
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
+from mm_lora.checks.roles import Names, first_connector, first_tower, last_connector, unwrapped
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
+from mm_lora.families.family import Family
 
-GOOD = "tower-attention"
-ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
+ON_SERVER = pytest.mark.server(adapters=first_connector)
+
+
+def outside(family: Family) -> Names:
+    """A group that the flags leave out."""
+    return unwrapped(family)[:1]
+
+
+def of_the_tower(family: Family) -> Names:
+    return (*first_tower(family), *last_connector(family), "peft-plain")
+
+
 TOWER_OFF = pytest.mark.server(
     adapters=("language-v_proj",), flags={"enable-tower-connector-lora": False}
 )
@@ -33,19 +45,21 @@ def on_its_server(kind: str) -> object:
 
 @pytest.mark.full
 @pytest.mark.check("refusal/{model}/{kind}", title="{kind}: applied or refused, never ignored")
-@pytest.mark.parametrize("kind", [on_its_server(kind) for kind in BAD if kind != "overflow"])
+@pytest.mark.parametrize("kind", [on_its_server(kind) for kind in KINDS if kind != "overflow"])
 def test_bad(model: str, kind: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
     name = f"bad-{kind}"
-    path = bad_copy(served.built(GOOD), context.folder.path / "bad" / f"{model}-{kind}", kind)
+    good = served.family.good
+    bad, target = bad_adapters(good)[kind], context.folder.path / "bad" / f"{model}-{kind}"
+    path = bad_copy(served.built(good.adapter), target, kind, good)
     offered = offer(served, check, name, path)
-    judge_refused(context, served, check, name, BAD[kind].what, offered, BAD[kind].says)
-    if not BAD[kind].says:
+    judge_refused(context, served, check, name, bad.what, offered, bad.says)
+    if not bad.says:
         check.claim(
             offered.answer is not None, expected="applied", observed=offered.seen, reason="refused"
         )
         assert offered.answer is not None
-        truth = served.forced(asked(name), offered.answer, truth=GOOD)
+        truth = served.forced(asked(served, name), offered.answer, truth=served.family.good.adapter)
         check.agrees(truth.adapted, offered.answer.logprobs, base=truth.base)
 
 
@@ -55,10 +69,10 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, context: Conte
 def test_overflow(model: str, served: Served, check: Judge, context: Context) -> None:
     """Nothing is wrong with its values: it may be applied, and then only its own users may see."""
     witnesses(served)
-    bad = BAD["overflow"]
-    path = bad_copy(
-        served.built(GOOD), context.folder.path / "bad" / f"{model}-overflow", "overflow"
-    )
+    good = served.family.good
+    bad = bad_adapters(good)["overflow"]
+    target = context.folder.path / "bad" / f"{model}-overflow"
+    path = bad_copy(served.built(good.adapter), target, "overflow", good)
     offered = offer(served, check, "bad-overflow", path)
     judge_refused(context, served, check, "bad-overflow", bad.what, offered, bad.says)
     status = offered.answer.status if offered.answer else offered.status
@@ -83,7 +97,7 @@ def test_no_such_folder(model: str, served: Served, check: Judge, context: Conte
 @ON_SERVER
 def test_name_of_the_base(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
-    status, said = served.load(served.base, served.built(GOOD))
+    status, said = served.load(served.base, served.built(served.family.good.adapter))
     offered = Offered(status, said)
     judge_refused(context, served, check, served.base, "the base's name", offered, "base model")
 
@@ -94,10 +108,13 @@ def test_name_of_the_base(model: str, served: Served, check: Judge, context: Con
     title="an adapter whose modules --lora-target-modules leaves out: refused",
 )
 @ON_SERVER
-def test_outside_targets(model: str, served: Served, check: Judge, context: Context) -> None:
+@pytest.mark.each("group", outside)
+def test_outside_targets(
+    model: str, group: str, served: Served, check: Judge, context: Context
+) -> None:
     witnesses(served)
-    offered = offer(served, check, "outside", served.built("patch-embedding"))
-    what = "patch embedding, left out by --lora-target-modules"
+    offered = offer(served, check, "outside", served.built(group))
+    what = f"{group}, left out by --lora-target-modules"
     judge_refused(context, served, check, "outside", what, offered, NOT_APPLIED)
 
 
@@ -107,7 +124,7 @@ def test_outside_targets(model: str, served: Served, check: Judge, context: Cont
     title="{adapter} without --enable-tower-connector-lora: refused",
 )
 @TOWER_OFF
-@pytest.mark.parametrize("adapter", ["tower-attention", "projector", "peft-plain"])
+@pytest.mark.each("adapter", of_the_tower)
 def test_tower_flag_off(
     model: str, adapter: str, served: Served, check: Judge, context: Context
 ) -> None:
@@ -127,13 +144,13 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
     witnesses(served)
     server = served.folder
     target = server / ("resolver" if place in ("inside", "no-peft-type") else "beside") / place
-    copy(served.built(GOOD), target)
+    copy(served.built(served.family.good.adapter), target)
     configure(target, base_model_name_or_path=str(context.checkpoint(model)))
     if place == "no-peft-type":
         left = {key: value for key, value in read_config(target).items() if key != "peft_type"}
         (target / CONFIG).write_text(json.dumps(left), encoding="utf-8")
     name = {"parent": "../beside/parent", "absolute": str(target)}.get(place, place)
-    answer = served.ask_cold(asked(name))
+    answer = served.ask_cold(asked(served, name))
     effect = effect_of(served, check, answer) if answer.status == 200 else ""
     offered = Offered(answer.status, str((answer.raw or {}).get("error", "")), effect, answer)
     shutil.rmtree(target)  # or it would be found again
@@ -141,6 +158,6 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
     says = "" if place == "inside" else "(?i)not exist|not found|peft_type"
     judge_refused(context, served, check, name, f"resolver: {place}", offered, says)
     if place == "inside":
-        check.equal([], answer.problems(asked(name), None))
-        truth = served.forced(asked(name), answer, truth=GOOD)
+        check.equal([], answer.problems(asked(served, name), None))
+        truth = served.forced(asked(served, name), answer, truth=served.family.good.adapter)
         check.agrees(truth.adapted, answer.logprobs, base=truth.base)

@@ -7,23 +7,26 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.adapters.relatives import RELATIVES, SAME
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.adapters.relatives import NAMES, SAME
 from mm_lora.checks.isolation.traffic import LAST_SLOT
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import Names, everyone, vision
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Request
 from mm_lora.core.outcomes import moved
-
-GROUPS = tuple(name for name in STANDARD if name != "patch-embedding")
-VISION = ("tower-attention", "tower-mlp", "vision-adapter", "projector")
-ON_SERVER = pytest.mark.server(adapters=(*GROUPS, *RELATIVES))
-WIDE = Picture(width=400, height=300)
-MANY = Picture(width=700, height=400)
+from mm_lora.families.family import Family
 
 
-def about_picture(name: str) -> Request:
-    return Request(model=name, text=DICE_QUESTION, pictures=(WIDE,), top=20)
+def with_relatives(family: Family) -> Names:
+    return (*everyone(family), *NAMES)
+
+
+ON_SERVER = pytest.mark.server(adapters=with_relatives)
+
+
+def about_picture(served: Served, name: str) -> Request:
+    few = served.family.sizes.picture("few")
+    return Request(model=name, text=DICE_QUESTION, pictures=(few,), top=20)
 
 
 @pytest.mark.check(
@@ -31,9 +34,9 @@ def about_picture(name: str) -> Request:
 )
 @ON_SERVER
 def test_zero_b(model: str, served: Served, check: Judge) -> None:
-    base = served.ask_cold(about_picture(served.base))
-    zero = served.ask_cold(about_picture("relative-zero-b"))
-    check.equal([], zero.problems(about_picture("relative-zero-b"), base.prompt_tokens))
+    base = served.ask_cold(about_picture(served, served.base))
+    zero = served.ask_cold(about_picture(served, "relative-zero-b"))
+    check.equal([], zero.problems(about_picture(served, "relative-zero-b"), base.prompt_tokens))
     check.equal(base.token_ids, zero.token_ids)
     check.equal(base.logprobs, zero.logprobs, "zero B moves the answer")
 
@@ -44,20 +47,20 @@ def test_zero_b(model: str, served: Served, check: Judge) -> None:
 @ON_SERVER
 @pytest.mark.parametrize("relation", SAME)
 def test_same(model: str, relation: str, served: Served, check: Judge) -> None:
-    one, other = (served.ask_cold(about_picture(name)) for name in SAME[relation])
-    base = served.ask(about_picture(served.base))
-    check.equal([], one.problems(about_picture(SAME[relation][0]), base.prompt_tokens))
+    one, other = (served.ask_cold(about_picture(served, name)) for name in SAME[relation])
+    base = served.ask(about_picture(served, served.base))
+    check.equal([], one.problems(about_picture(served, SAME[relation][0]), base.prompt_tokens))
     check.same_answer(one, other)
     check.acts(moved(one.first_logprobs(), base.first_logprobs()), "both do nothing")
 
 
 @pytest.mark.check("relations/{model}/{adapter}/moves", title="{adapter} alone moves the answer")
 @ON_SERVER
-@pytest.mark.parametrize("adapter", GROUPS)
+@pytest.mark.each("adapter", everyone)
 def test_moves(model: str, adapter: str, served: Served, check: Judge) -> None:
-    base = served.ask(about_picture(served.base))
-    answer = served.ask(about_picture(adapter))
-    check.equal([], answer.problems(about_picture(adapter), base.prompt_tokens))
+    base = served.ask(about_picture(served, served.base))
+    answer = served.ask(about_picture(served, adapter))
+    check.equal([], answer.problems(about_picture(served, adapter), base.prompt_tokens))
     effect = moved(answer.first_logprobs(), base.first_logprobs())
     check.acts(effect, "the adapter is served without effect")
 
@@ -67,7 +70,7 @@ def test_moves(model: str, adapter: str, served: Served, check: Judge) -> None:
     title="{adapter} leaves a text-only answer bit-identical to the base's",
 )
 @ON_SERVER
-@pytest.mark.parametrize("adapter", VISION)
+@pytest.mark.each("adapter", vision)
 def test_text_untouched(model: str, adapter: str, served: Served, check: Judge) -> None:
     base = served.ask_cold(Request(model=served.base, text=TEXT_QUESTION))
     answer = served.ask_cold(Request(model=adapter, text=TEXT_QUESTION))
@@ -80,17 +83,18 @@ def test_text_untouched(model: str, adapter: str, served: Served, check: Judge) 
     title="{adapter} answers bit-identically whoever was served before it",
 )
 @ON_SERVER
-@pytest.mark.parametrize("adapter", VISION)
+@pytest.mark.each("adapter", vision)
 def test_after_others(model: str, adapter: str, served: Served, check: Judge) -> None:
     # A GPU kernel reads as many adapter indices as the layer has rows: where too few were mapped,
     # the last ones are left over from a larger picture that somebody sent before.
-    other = VISION[(VISION.index(adapter) + 1) % len(VISION)]
+    all_vision, many = vision(served.family), served.family.sizes.picture("many")
+    other = all_vision[(all_vision.index(adapter) + 1) % len(all_vision)]
     answers = []
     for before in (adapter, other):
-        served.ask_cold(Request(model=before, pictures=(MANY,), max_tokens=1))
-        answers.append(served.ask_cold(about_picture(adapter)))
+        served.ask_cold(Request(model=before, pictures=(many,), max_tokens=1))
+        answers.append(served.ask_cold(about_picture(served, adapter)))
     one, two = answers
-    check.equal([], one.problems(about_picture(adapter), None), "the answer is not valid")
+    check.equal([], one.problems(about_picture(served, adapter), None), "the answer is not valid")
     check.equal(one.token_ids, two.token_ids, f"another answer after {other}")
     check.equal(one.logprobs, two.logprobs, f"{other}, served before, moves the answer")
 
@@ -101,10 +105,10 @@ def test_after_others(model: str, adapter: str, served: Served, check: Judge) ->
 )
 @ON_SERVER
 def test_together(model: str, served: Served, check: Judge) -> None:
-    pictures = (WIDE, MANY, Picture(width=336, height=336))
+    pictures = [served.family.sizes.picture(size) for size in ("few", "many", "one")]
     requests = [
-        replace(about_picture(name), pictures=(replace(pictures[at % 3], seed=at),))
-        for at, name in enumerate((served.base, *GROUPS))
+        replace(about_picture(served, name), pictures=(replace(pictures[at % 3], seed=at),))
+        for at, name in enumerate((served.base, *everyone(served.family)))
     ]
     alone = [served.ask_cold(request) for request in requests]
     base = [served.ask_cold(request.asking(served.base)) for request in requests]

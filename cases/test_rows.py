@@ -7,39 +7,54 @@ import pytest
 from mm_lora.checks import flow_table
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import Names, first_connector, first_tower, one_each
 from mm_lora.checks.row_claims import SHOWN, require_mixed, require_rows, watch
 from mm_lora.checks.row_evidence import evidence, measured
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Picture, Request
+from mm_lora.core.asking import BASE, Picture, Request
+from mm_lora.families.family import Family
 
-ADAPTERS = ("tower-attention", "vision-adapter", "projector", "language-model")
-ON_SERVER = pytest.mark.server(adapters=ADAPTERS, probe=True)
-SIZES = ("one-chunk", "few-chunks", "many-chunks", "most-chunks")
-"""The pictures of the token-flow table, in its order; the last is the most that a prompt holds."""
+ON_SERVER = pytest.mark.server(adapters=one_each, probe=True)
+
+
+def sizes(family: Family) -> Names:
+    """The pictures of the token-flow table, in its order; the last: most that a prompt holds."""
+    unit = family.sizes.unit
+    return (f"one-{unit}", *(f"{count}-{unit}s" for count in ("few", "many", "most")))
+
+
+def on_several(family: Family) -> Names:
+    return (BASE, *first_tower(family), *first_connector(family))
+
+
+def odd_sizes(served: Served) -> list[tuple[int, int]]:
+    """Small and odd pictures beside the sizes by role, exactly one unit among them."""
+    one = served.family.sizes.one
+    return [one, (100, 60), (one[0] + 1, one[1])]
+
 
 Noise = partial(Picture, kind="noise")
 ask = partial(Request, max_tokens=4)
 
 
 @pytest.mark.check(
-    "arithmetic/{model}/rows/{chunks}",
-    title="one picture, {chunks}: every layer sees and is mapped our rows, adapter or not",
+    "arithmetic/{model}/rows/{size}",
+    title="one picture, {size}: every layer sees and is mapped our rows, adapter or not",
 )
 @ON_SERVER
-@pytest.mark.parametrize("chunks", SIZES)
-def test_one_picture(
-    model: str, chunks: str, served: Served, check: Judge, context: Context
-) -> None:
-    place = SIZES.index(chunks)
-    flow = flow_table.table_flows(served.geometry, context.picture_tokens)[place]
-    width, height = flow.width, flow.height
+@pytest.mark.each("size", sizes)
+def test_one_picture(model: str, size: str, served: Served, check: Judge, context: Context) -> None:
+    family = served.family
+    place = sizes(family).index(size)
+    width, height = flow_table.table_flows(served.model, context.picture_tokens)[place].size
     pictures = (Noise(width=width, height=height, seed=100 + place),)
     watched = watch(
         served,
-        [ask(model=name, pictures=pictures) for name in (served.base, ADAPTERS[place])],
+        [ask(model=name, pictures=pictures) for name in (served.base, one_each(family)[place])],
     )
-    cells = {(width, height): measured(watched.evidence.steps)}
-    flow_table.note(context.run.tables, context.model(model), flow_table.MEASURED, cells)
+    seen = measured(family, watched.workers[0], watched.evidence.steps)
+    cells = {(width, height): seen}
+    flow_table.note(context.run.tables, served.model, flow_table.MEASURED, cells)
     require_rows(check, served, watched)
 
 
@@ -48,13 +63,10 @@ def test_one_picture(
     title="three pictures in one request to {name}: every layer's rows are ours, in their order",
 )
 @ON_SERVER
-@pytest.mark.parametrize("name", ["base", "tower-attention", "vision-adapter"])
+@pytest.mark.each("name", on_several)
 def test_several_pictures(model: str, name: str, served: Served, check: Judge) -> None:
-    tile = served.geometry.image_size
-    pictures = tuple(
-        Noise(width=w, height=h, seed=200 + i)
-        for i, (w, h) in enumerate([(700, 400), (tile, tile), (100, 60)])
-    )
+    shapes = (served.family.sizes.many, *odd_sizes(served)[:2])
+    pictures = tuple(Noise(width=w, height=h, seed=200 + i) for i, (w, h) in enumerate(shapes))
     require_rows(check, served, watch(served, [ask(model=name, pictures=pictures)]))
 
 
@@ -64,7 +76,7 @@ def test_several_pictures(model: str, name: str, served: Served, check: Judge) -
 )
 @ON_SERVER
 def test_text_only(model: str, served: Served, check: Judge) -> None:
-    requests = [ask(model=name) for name in (served.base, *ADAPTERS)]
+    requests = [ask(model=name) for name in (served.base, *one_each(served.family))]
     require_rows(check, served, watch(served, requests))
 
 
@@ -74,9 +86,10 @@ def test_text_only(model: str, served: Served, check: Judge) -> None:
 )
 @ON_SERVER
 def test_several_requests(model: str, served: Served, check: Judge) -> None:
-    tile = served.geometry.image_size
-    shapes = [(700, 400), (tile, tile), (400, 300), (100, 60), (tile + 1, tile)]
-    names = (ADAPTERS[0], served.base, *ADAPTERS[1:])
+    one, *odd = odd_sizes(served)
+    shapes = [served.family.sizes.many, one, served.family.sizes.few, *odd]
+    adapters = one_each(served.family)
+    names = (adapters[0], served.base, *adapters[1:])
 
     def requests(turn: int) -> list[Request]:
         seeds = range(300 + 10 * turn, 310 + 10 * turn)
@@ -96,7 +109,7 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 @ON_SERVER
 @pytest.mark.last
 def test_every_step(model: str, served: Served, check: Judge, context: Context) -> None:
-    seen = evidence(served.workers(), served.probe.since(), served.sent)
+    seen = evidence(served.family, served.workers(), served.probe.since(), served.sent)
     lines = [str(one) for one in seen.mismatches]
     context.asker.observe(
         "every-step",

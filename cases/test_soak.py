@@ -12,9 +12,10 @@ import pytest
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation import soak
 from mm_lora.checks.isolation.claims import settle
-from mm_lora.checks.isolation.servers import SERVERS, TENANTS, on
+from mm_lora.checks.isolation.servers import SERVERS, on
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import tenants
 from mm_lora.checks.running import Served
 from mm_lora.run.options import soak_minutes
 
@@ -26,7 +27,7 @@ from mm_lora.run.options import soak_minutes
 @pytest.mark.full
 def test_soak(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
     seed = f"{context.seed}/{model}/{server}"
-    planned: Iterable[soak.Wave] | None = soak.waves(seed, TENANTS)
+    planned: Iterable[soak.Wave] | None = soak.waves(served.family, seed, tenants(served.family))
     seconds = soak_minutes(context.settings) * 60 / len(SERVERS)
     if "replay" in context.settings:
         planned = soak.read(Path(context.settings["replay"]), model, server)

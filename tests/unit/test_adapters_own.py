@@ -9,6 +9,9 @@ import pytest
 
 from mm_lora.adapters.own import OwnAdapter, read, read_all
 from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
+
+LLAMA4 = registry.family("llama4")
 
 FC1 = "vision_model.model.layers.0.mlp.fc1"
 Q = "language_model.model.layers.0.self_attn.q_proj"
@@ -46,13 +49,13 @@ def test_a_fitting_adapter(tmp_path: Path) -> None:
     own = adapter(tmp_path, pair(FC1, 256, 64))
     own.require_fit("scout", MODEL)
     own.require_rank(8)
-    assert not own.reaches_language
-    built = own.built()
+    assert not own.reaches_language(LLAMA4)
+    built = own.built(LLAMA4)
     assert built.path == tmp_path
     assert built.coverage == [
         {"group": "tower-mlp", "modules": 1, "tensors": 2, "parameters": 8 * (256 + 64)}
     ]
-    assert adapter(tmp_path, pair(Q, 128, 128)).reaches_language
+    assert adapter(tmp_path, pair(Q, 128, 128)).reaches_language(LLAMA4)
 
 
 @pytest.mark.parametrize(

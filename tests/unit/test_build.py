@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from mm_lora.adapters.spec import STANDARD, AdapterSpec
+from mm_lora.adapters.sets import standard
+from mm_lora.adapters.spec import of_targets
 from mm_lora.core.errors import InstallError, UsageError
+from mm_lora.families import registry
 from mm_lora.families.models import resolve
 from mm_lora.truth import build
 from mm_lora.truth.build import Builder
 
+STANDARD = standard(registry.family("llama4"))
 ROWS = [{"group": "projector", "modules": 1, "tensors": 2, "parameters": 2048}]
 
 
@@ -36,7 +39,7 @@ class FakeWorker:
         self.asked.append(kind)
         self.orders.append(order)
         Path(order["folder"], "file").write_text(json.dumps(order["config"]))
-        rows = [] if order.get("spec", {}).get("targets") == ("nothing",) else ROWS
+        rows = [] if order.get("spec", {}).get("target_pattern") == "nothing" else ROWS
         return {"coverage": rows, "bytes": 7} if kind == "adapter" else {"bytes": 9}
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ def test_own_folder_with_weights_is_used_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("worker")
 def test_targets_that_match_nothing() -> None:
     builder, _ = new_builder()
-    spec = AdapterSpec(name="typo", targets=("nothing",))
+    spec = of_targets("typo", ["nothing"])
     for _ in range(2):  # and nothing of it is kept
         with pytest.raises(UsageError, match="'typo' targets no module of scout"):
             builder.adapters(resolve("scout"), [spec])

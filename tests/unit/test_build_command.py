@@ -74,9 +74,9 @@ def test_adapter_prints_its_coverage(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_adapter_with_own_targets(tmp_path: Path) -> None:
     build.adapter("mine", tmp_path / "a", targets=["*.q_proj"])
     build.adapter("all", tmp_path / "b", targets=["*.q_proj"])
-    assert [(spec.name, spec.targets) for spec in FakeBuilder.specs] == [
-        ("mine", ("*.q_proj",)),
-        ("all", ("*.q_proj",)),
+    assert [(spec.name, spec.pattern) for spec in FakeBuilder.specs] == [
+        ("mine", r".*\.q_proj"),
+        ("all", r".*\.q_proj"),
     ]
 
 

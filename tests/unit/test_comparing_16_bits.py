@@ -11,6 +11,7 @@ from mm_lora.core.asking import Answer
 from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import NotPassed, apart, told_apart
 from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.families import registry
 from mm_lora.run.options import settings_of
 from mm_lora.run.profiles import load
 
@@ -94,9 +95,11 @@ def test_no_effect_fails_and_a_weak_one_proves_nothing(effect: float, outcome: s
 
 
 def test_a_factor_keeps_relatives_relatives() -> None:
-    one, two = (settled(named(n), "bfloat16", 4) for n in ("relative", "relative-b-doubled"))
+    family = registry.family("llama4")
+    names = ("relative", "relative-b-doubled")
+    one, two = (settled(named(family, name), "bfloat16", 4) for name in names)
     assert (one.dtype, one.strength, two.strength) == ("bfloat16", 2.0, 4.0)
-    assert settled(named("peft-float16"), "bfloat16").dtype == "float16"
-    assert settled(named("projector"), "float32") == named("projector")
+    assert settled(named(family, "peft-float16"), "bfloat16").dtype == "float16"
+    assert settled(named(family, "projector"), "float32") == named(family, "projector")
     with pytest.raises(UsageError, match="strength=0"):
         settings_of(["strength=0"])

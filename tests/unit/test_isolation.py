@@ -11,16 +11,24 @@ import pytest
 
 from mm_lora.checks.isolation import soak
 from mm_lora.checks.isolation.batches import Batches, Reuse, batches, reuse
-from mm_lora.checks.isolation.questions import QUESTIONS, asked, everyone
+from mm_lora.checks.isolation.questions import EVERY, everyone, questions
+from mm_lora.checks.isolation.questions import asked as asked_of
 from mm_lora.checks.isolation.traffic import LAST_SLOT, LONGEST, Seen, Traffic, Wrong
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.families import registry
 from mm_lora.run.options import settings_of, soak_minutes
 from mm_lora.serving.probe_records import Request as Scheduled
 from mm_lora.serving.probe_records import Step
+
+LLAMA4 = registry.family("llama4")
+
+
+def asked(tenant: str, question: str, max_tokens: int = 16) -> Request:
+    return asked_of(LLAMA4, tenant, question, max_tokens)
 
 
 def step(number: int, *requests: tuple[str, str | None, int], kind: str = "language") -> Step:
@@ -77,6 +85,7 @@ class Known:
     """
 
     base = "base"
+    family = LLAMA4
     context = SimpleNamespace(has_reference=True)
     values: ClassVar = {"base": -1.0, "projector": -2.0, "all": -3.0}
 
@@ -99,12 +108,12 @@ class Known:
 @pytest.fixture
 def traffic() -> Traffic:
     made = Traffic(cast(Served, Known()), 1e-3)
-    made.learn([asked(tenant, "1-chunk") for tenant in Known.values])
+    made.learn([asked(tenant, "one") for tenant in Known.values])
     return made
 
 
 def test_a_shorter_answer_is_the_beginning_of_the_one_alone(traffic: Traffic) -> None:
-    request = asked("projector", "1-chunk", 6)
+    request = asked("projector", "one", 6)
     seen = traffic.judged([request], [answer(request, [-2.0005] * 6)])
     assert seen.wrong == ()
     assert seen.error == pytest.approx(5e-4)
@@ -114,7 +123,7 @@ def test_a_shorter_answer_is_the_beginning_of_the_one_alone(traffic: Traffic) ->
 
 
 def test_the_tenant_whose_answer_it_is_is_named(traffic: Traffic) -> None:
-    request = asked("projector", "1-chunk", 6)
+    request = asked("projector", "one", 6)
     seen = traffic.judged([request], [answer(request, [-3.0] * 6)])
     assert seen.wrong == (Wrong(request=request, error=6.0, like="all"),)
     assert seen.unforeseen
@@ -122,7 +131,7 @@ def test_the_tenant_whose_answer_it_is_is_named(traffic: Traffic) -> None:
 
 
 def test_the_reference_can_overrule_where_rounding_decides(traffic: Traffic) -> None:
-    request = asked("projector", "1-chunk", 3)
+    request = asked("projector", "one", 3)
     assert traffic.error(request, answer(request, [-2.0, -2.0, -9.0], [0, 77, 2])) == 0.0
     assert traffic.error(request, answer(request, [-2.0, -2.0, -8.0], [0, 77, 2])) == 1.0
 
@@ -141,7 +150,7 @@ def test_only_what_the_defect_can_do_is_foreseen(
 ) -> None:
     server = Known()
     server.slots = slots
-    request = asked(tenant, "1-chunk", 3)
+    request = asked(tenant, "one", 3)
     given = Answer(**{**vars(answer(request, [-7.0] * 3)), "id": "r1"})
     adapter = None if tenant == "base" else tenant
     steps = [step(1, ("r1-0", adapter, 3), ("r2-0", beside, 1))]
@@ -178,22 +187,23 @@ def test_what_caches_spared_is_counted() -> None:
 
 
 def test_a_refusal_is_a_wrong_answer(traffic: Traffic) -> None:
-    request = asked("all", "1-chunk", 3)
+    request = asked("all", "one", 3)
     refused = Answer(**{**vars(answer(request, [-3.0] * 3)), "status": 404})
     assert len(traffic.judged([request], [refused]).wrong) == 1
 
 
 def test_everyone_asks_and_ends_at_different_times() -> None:
-    requests = everyone(("base", "projector", "all"), text=("base",))
+    requests = everyone(LLAMA4, ("base", "projector", "all"), text=("base",))
     assert {request.model for request in requests} == {"base", "projector", "all"}
     assert sum(not request.pictures for request in requests) == 1
     assert len({request.max_tokens for request in requests}) > 1
     assert max(request.max_tokens for request in requests) <= LONGEST
-    assert len(QUESTIONS) == len(set(QUESTIONS.values()))
+    known = questions(LLAMA4)
+    assert len(known) == len(set(known.values())) == len(EVERY)
 
 
 def first(seed: str, count: int) -> list[soak.Wave]:
-    traffic = soak.waves(seed, ("base", "all"))
+    traffic = soak.waves(LLAMA4, seed, ("base", "all"))
     return [next(traffic) for _ in range(count)]
 
 
@@ -237,7 +247,7 @@ def test_a_failure_is_stored_and_read_back(tmp_path: Path) -> None:
 
 def test_a_soak_ends_with_its_time() -> None:
     for seconds in (0.05, 0.0):  # without any time left it still waits for a batch
-        seen, _ = soak.run(Scripted(bad=0), soak.waves("0", ("base",)), seconds=seconds)
+        seen, _ = soak.run(Scripted(bad=0), soak.waves(LLAMA4, "0", ("base",)), seconds=seconds)
         assert seen.batches.language
         assert not seen.wrong
 

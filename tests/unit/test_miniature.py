@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
 from mm_lora.families.llama4.geometry import Geometry
-from mm_lora.families.llama4.miniature import miniature_config, side_files
-from mm_lora.families.llama4.vocabulary import vocabulary
-from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.families.models import Model, resolve
+from mm_lora.families.vocabulary import vocabulary
 
+LLAMA4 = registry.family("llama4")
 KEPT_TEXT = (
     "num_local_experts",
     "num_experts_per_tok",
@@ -25,17 +27,25 @@ KEPT_TEXT = (
 KEPT_VISION = ("image_size", "patch_size", "pixel_shuffle_ratio", "num_channels", "rope_theta")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+def miniature_config(model: Model) -> dict[str, Any]:
+    return model.family.miniature(model.config, model.layout)
+
+
+def side_files(model: Model) -> dict[str, Any]:
+    return model.family.side_files(model.layout)
+
+
+@pytest.mark.parametrize("name", LLAMA4.published)
 def test_structure_is_as_published(name: str) -> None:
     model = resolve(name)
     small = miniature_config(model)
     for part, keys in (("text_config", KEPT_TEXT), ("vision_config", KEPT_VISION)):
         assert {k: small[part][k] for k in keys} == {k: model.config[part][k] for k in keys}
-    assert Geometry.from_config(small) == model.geometry
+    assert Geometry.from_config(small) == model.layout
     assert model.config["text_config"]["hidden_size"] == 5120  # the published one is not touched
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", LLAMA4.published)
 def test_widths_fit_together(name: str) -> None:
     config = miniature_config(resolve(name))
     vision, text = config["vision_config"], config["text_config"]
@@ -49,7 +59,7 @@ def test_widths_fit_together(name: str) -> None:
 
 def test_every_token_id_is_of_the_vocabulary() -> None:
     model = resolve("scout")
-    config, ids = miniature_config(model), vocabulary()
+    config, ids = miniature_config(model), vocabulary(LLAMA4.special_tokens)
     assert config["text_config"]["vocab_size"] == len(ids)
     assert config["image_token_index"] == ids["<|patch|>"]
     assert config["boi_token_index"] == ids["<|image_start|>"]
@@ -61,7 +71,7 @@ def test_every_token_id_is_of_the_vocabulary() -> None:
 
 
 def test_side_files_follow_the_geometry() -> None:
-    files = side_files(replace(resolve("pr35147"), geometry=Geometry(504, 14, 0.5, 9)))
+    files = side_files(replace(resolve("pr35147"), layout=Geometry(504, 14, 0.5, 9)))
     processor = files["preprocessor_config.json"]
     assert processor["size"] == {"height": 504, "width": 504}
     assert processor["max_patches"] == 9

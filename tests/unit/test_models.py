@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
 from mm_lora.families.llama4.geometry import Geometry
-from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.families.models import resolve
 
 SCOUT = Geometry(336, 14, 0.5)
 
@@ -26,7 +27,7 @@ def test_published_numbers(
 ) -> None:
     model = resolve(name)
     text = model.config["text_config"]
-    assert model.geometry == geometry
+    assert model.layout == geometry
     assert text["num_local_experts"] == experts
     assert text["interleave_moe_layer_step"] == step
     assert text["use_qk_norm"] is qk_norm
@@ -74,7 +75,7 @@ def test_own_config(tmp_path: Path, as_file: bool) -> None:
     (folder / "preprocessor_config.json").write_text('{"max_patches": 4}')
     model = resolve(str(folder / "config.json" if as_file else folder))
     assert model.name == "mine"
-    assert model.geometry == Geometry(448, 14, 0.5, 4)
+    assert model.layout == Geometry(448, 14, 0.5, 4)
     assert model.path == (None if as_file else folder)
     assert model.weights is None
 
@@ -82,7 +83,7 @@ def test_own_config(tmp_path: Path, as_file: bool) -> None:
 def test_max_patches_may_be_nested(tmp_path: Path) -> None:
     folder = write_config(tmp_path, image_size=336)
     (folder / "processor_config.json").write_text('{"image_processor": {"max_patches": 9}}')
-    assert resolve(str(folder)).geometry.max_chunks == 9
+    assert resolve(str(folder)).layout.max_chunks == 9
 
 
 def test_a_folder_with_weights_is_a_checkpoint(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_folder_with_weights_is_a_checkpoint(tmp_path: Path) -> None:
     assert resolve(str(folder)).weights == folder
 
 
-@pytest.mark.parametrize("published", PUBLISHED)
+@pytest.mark.parametrize("published", registry.published())
 def test_a_folder_of_that_name_does_not_hide_a_published_model(
     published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,21 @@ def test_what_is_no_llama4_config_is_refused(tmp_path: Path, content: str) -> No
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=r"config\.json"):
         resolve(str(file))
+
+
+def test_another_architecture_is_told_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "llama"}')
+    with pytest.raises(UsageError, match=r"'llama', .*the nearest is Llama 4 \(llama4\)"):
+        resolve(str(file))
+    file.write_text('{"model_type": "zzz"}')
+    with pytest.raises(UsageError, match=r"which no family here has\n") as raised:
+        resolve(str(file))
+    assert "llama4" in raised.value.check
+
+
+def test_a_familys_name_is_its_default_model() -> None:
+    assert resolve("llama4") == resolve("scout")
 
 
 def test_folder_without_config(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from mm_lora.families.llama4.modules import (
-    GROUPS,
-    LANGUAGE_ATTENTION,
-    LANGUAGE_MLP,
-    TARGETS,
-    group_of,
-    target_pattern,
-)
+from mm_lora.adapters.sets import projections
+from mm_lora.adapters.spec import of_groups, of_targets
+from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
+from mm_lora.families.llama4.modules import LANGUAGE_ATTENTION
+
+LLAMA4 = registry.family("llama4")
+GROUPS = LLAMA4.groups
 
 PATHS = {
     "vision_model.model.layers.33.self_attn.q_proj": ("tower-attention", "tower"),
@@ -31,9 +31,9 @@ PATHS = {
 
 @pytest.mark.parametrize(("path", "expected"), PATHS.items())
 def test_group_and_wrapper(path: str, expected: tuple[str, str]) -> None:
-    group = group_of(path)
+    group = LLAMA4.group_of(path)
     assert group is not None
-    assert (group.name, group.wrapper) == expected
+    assert (group.name, group.role) == expected
     assert [other.name for other in GROUPS.values() if other.has(path)] == [group.name]
 
 
@@ -50,32 +50,31 @@ def test_group_and_wrapper(path: str, expected: tuple[str, str]) -> None:
     ],
 )
 def test_in_no_group(path: str) -> None:
-    assert group_of(path) is None
+    assert LLAMA4.group_of(path) is None
 
 
-@pytest.mark.parametrize("group", TARGETS)
+@pytest.mark.parametrize("group", GROUPS)
 def test_a_group_as_targets_is_the_whole_group(group: str) -> None:
-    pattern = target_pattern(targets=[TARGETS[group]])
+    pattern = of_targets("x", [GROUPS[group].target]).pattern
     for path, (name, _) in PATHS.items():
         assert bool(re.fullmatch(pattern, path)) is (name == group)
 
 
 def test_language_model_has_two_parts() -> None:
-    attention, mlp = (
-        target_pattern(targets=[LANGUAGE_ATTENTION]),
-        target_pattern((), [LANGUAGE_MLP]),
-    )
+    attention = of_targets("x", [LANGUAGE_ATTENTION]).pattern
+    known = projections(LLAMA4)
+    mlp = "|".join(known[f"language-{name}_proj"].pattern for name in ("gate", "up", "down"))
     language = [path for path, (name, _) in PATHS.items() if name == "language-model"]
     assert [bool(re.fullmatch(attention, path)) for path in language] == [True, False, False]
     assert [bool(re.fullmatch(mlp, path)) for path in language] == [False, True, True]
 
 
-def test_targets_override_groups() -> None:
-    pattern = target_pattern(["tower-mlp"], ["*.layers.[01].*.q_proj", "a?b"])
+def test_targets_are_globs_and_groups_are_taken_as_they_are() -> None:
+    pattern = of_targets("x", ["*.layers.[01].*.q_proj", "a?b"]).pattern
     assert pattern == r"(.*\.layers\.[01]\..*\.q_proj)|(a.b)"
-    assert target_pattern(["projector"]) == GROUPS["projector"].pattern
+    assert of_groups(LLAMA4, "x", ["projector"]).pattern == GROUPS["projector"].pattern
 
 
 def test_unknown_group() -> None:
-    with pytest.raises(KeyError):
-        target_pattern(["tower"])
+    with pytest.raises(UsageError, match="no module group 'tower'"):
+        of_groups(LLAMA4, "x", ["tower"])

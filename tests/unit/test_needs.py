@@ -86,7 +86,7 @@ def test_a_repository_counts_as_downloaded_when_all_shards_are(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     before = resolve(SCOUT)
     assert (before.name, before.is_real, before.weights) == ("scout", True, None)
-    assert before.geometry.image_size == 336
+    assert before.layout.image_size == 336
     folder = downloaded(tmp_path, shards=1)
     assert resolve(SCOUT).weights is None
     (folder / "model-1.safetensors").write_bytes(b"")

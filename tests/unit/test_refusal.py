@@ -9,6 +9,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.refusal import Offered, judge_refused, unharmed, witnesses
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import NotPassed
+from mm_lora.families import registry
 
 
 def answer(model: str, *logprobs: float, status: int = 200) -> Answer:
@@ -28,6 +29,7 @@ class Served:
     """Answers the base with what the test says, and knows no other name."""
 
     base = "base"
+    family = registry.family("llama4")
     spec = SimpleNamespace(adapters=("all", "vision-adapter"), model="scout")
     listed = ("base",)
 

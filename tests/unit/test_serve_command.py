@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.cli.commands.serve import DEFAULT_ADAPTERS, _own_folder, picture_request, try_it
+from mm_lora.checks.roles import everyone
+from mm_lora.cli.commands.serve import _own_folder, picture_request, try_it
 from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
 
 
 def test_request_is_a_picture_question() -> None:
@@ -30,5 +32,6 @@ def test_own_adapters_are_name_and_folder() -> None:
 
 
 def test_patch_embedding_is_not_served_by_default() -> None:
-    assert "patch-embedding" not in DEFAULT_ADAPTERS
-    assert "all" in DEFAULT_ADAPTERS
+    served = everyone(registry.family("llama4"))
+    assert "patch-embedding" not in served
+    assert "all" in served

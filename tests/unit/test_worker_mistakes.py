@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mm_lora.truth.worker.mistakes import MISTAKES, wrong
+from mm_lora.families.llama4.torch_side import SIDE
+from mm_lora.truth.worker.mistakes import GENERAL, wrong
 
+MISTAKES = (*SIDE.mistakes, *GENERAL)
 SHARED = "language_model.model.layers.0.feed_forward.shared_expert.down_proj"
 FC1 = "vision_model.model.layers.0.mlp.fc1"
 O_PROJ = "language_model.model.layers.0.self_attn.o_proj"
@@ -25,13 +27,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_only_mistakes_that_the_adapter_can_meet_are_foreseen(folder: Path) -> None:
     deltas = {SHARED: np.ones(2), O_PROJ: np.ones(2)}
-    found = dict(wrong([*MISTAKES, "some other signature"], MODEL, folder, deltas))
+    found = dict(wrong(SIDE, [*MISTAKES, "some other signature"], MODEL, folder, deltas))
     assert list(found) == [("shared-expert-without-adapter",)]
     assert list(found[("shared-expert-without-adapter",)]) == [O_PROJ]
 
 
 def test_several_at_once_are_foreseen_together(folder: Path) -> None:
-    found = dict(wrong(MISTAKES, MODEL, folder, {SHARED: np.ones(2), FC1: np.ones(2)}))
+    found = dict(wrong(SIDE, MISTAKES, MODEL, folder, {SHARED: np.ones(2), FC1: np.ones(2)}))
     names = ("shared-expert-without-adapter", "rank-pattern-ignored")
     assert set(found) == {names[:1], names[1:], names}
     assert found[names[1:]][FC1].tolist() == [0.5, 0.5], "by r = 8 instead of 4"
@@ -39,4 +41,4 @@ def test_several_at_once_are_foreseen_together(folder: Path) -> None:
 
 
 def test_names_that_nobody_asked_for_are_not_computed(folder: Path) -> None:
-    assert not list(wrong([], MODEL, folder, {SHARED: np.ones(2)}))
+    assert not list(wrong(SIDE, [], MODEL, folder, {SHARED: np.ones(2)}))

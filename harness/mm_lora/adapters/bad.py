@@ -1,19 +1,20 @@
 """Bad and unusual adapters, each made from a good one, with what a user should get for it.
 
-The good one has a module that vLLM fuses with others (`v_proj` in `qkv_proj`) and one that it does
-not (`o_proj`), fp32 tensors, and rank 8 with alpha 16.
+The good one has a module that vLLM packs with others (`v_proj` in `qkv_proj`) and one that it does
+not (`o_proj`), fp32 tensors, and rank 8 with alpha 16: see `GoodAdapter`.
 """
 
 import shutil
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mm_lora.adapters.files import CONFIG, WEIGHTS, Tensor, configure, read, read_config, write
+from mm_lora.families.family import GoodAdapter
 
 Tensors = dict[str, Tensor]
-FUSED, PLAIN = ".self_attn.v_proj.", ".self_attn.o_proj."
 
 
 @dataclass(frozen=True)
@@ -147,92 +148,128 @@ def _low_rank(folder: Path) -> None:
     configure(folder, r=read_config(folder)["r"] // 2)
 
 
-_PROJECTIONS = r"[qkv]_proj|qkv_proj|o_proj"
 _LOST = r"not be applied|no module of that name|expected target modules"
 
-BAD: Mapping[str, Bad] = {
-    "missing-b": Bad("o_proj without B", drop(f"{PLAIN}lora_B"), r"o_proj.*lora_B"),
-    "missing-b-fused": Bad(
-        "v_proj without B, alpha = rank",
-        each(drop(f"{FUSED}lora_B"), config(lora_alpha=8)),
-        r"v_proj.*lora_B",
-    ),
-    "missing-a": Bad("v_proj without A", drop(f"{FUSED}lora_A"), r"v_proj.*lora_A"),
-    "shape-larger": Bad(
-        "B of o_proj for twice the outputs", rows(f"{PLAIN}lora_B", 2), r"o_proj.*\b128\b"
-    ),
-    "shape-smaller": Bad(
-        "B of o_proj for half the outputs", rows(f"{PLAIN}lora_B", 0.5), r"o_proj.*\b32\b"
-    ),
-    "rank-in-config": Bad("rank 8, the config says 4", _low_rank, r"rank|\br\b"),
-    "rank-in-tensors": Bad("rank 16, the config says 8", rank(2), r"rank"),
-    "rank-above-maximum": Bad(
-        "rank 16, the server's maximum is 8", each(rank(2), config(r=16)), r"rank 16.*max_lora_rank"
-    ),
-    "other-prefix": Bad(
-        "keys of another model", rename("base_model.model.", "base_model.model.other."), _LOST
-    ),
-    "misspelt-module": Bad("o_prj for o_proj", rename(".o_proj.", ".o_prj."), r"o_prj"),
-    "misspelt-path": Bad(
-        "self_atn for self_attn in one layer",
-        rename(".self_attn.", ".self_atn.", only=".layers.1."),
-        r"self_atn",
-    ),
-    "layer-beyond": Bad(
-        "one layer's tensors for layer 99", rename(".layers.1.", ".layers.99."), r"layers\.99"
-    ),
-    "nan": Bad("one NaN in B", one_value(float("nan")), r"(?i)nan|finite"),
-    "infinity": Bad("one infinity in B", one_value(float("inf")), r"(?i)inf|finite"),
-    "overflow": Bad("3e38 in B: finite, its products are not", one_value(3e38)),
-    "empty-file": Bad("a file of 0 bytes", text(WEIGHTS, ""), r"(?i)safetensor|header"),
-    "truncated": Bad("the last 1000 bytes lost", _truncate, r"(?i)safetensor|incomplete|header"),
-    "no-tensors": Bad("a file without tensors", lambda f: write(f, {}), r"(?i)no .*tensor|empty"),
-    "no-config": Bad("no adapter_config.json", lambda f: (f / CONFIG).unlink(), r"(?i)no adapter"),
-    "config-no-json": Bad("a config that is no JSON", text(CONFIG, "{"), r"(?i)json|Expecting"),
-    "unknown-type": Bad("peft_type NOVEL", config(peft_type="NOVEL"), r"NOVEL"),
-    "other-type": Bad(
-        "a LoHa adapter",
-        each(config(peft_type="LOHA"), rename(".lora_A.weight", ".hada_w1_a")),
-        r"(?i)loha|hada_w1_a|unsupported",
-    ),
-    "dora": Bad(
-        "DoRA",
-        each(config(use_dora=True), beside(".lora_B.weight", ".lora_magnitude_vector")),
-        r"DoRA",
-    ),
-    "dora-undeclared": Bad(
-        "DoRA's magnitudes, not declared",
-        beside(".lora_B.weight", ".lora_magnitude_vector"),
-        r"magnitude",
-    ),
-    "modules-to-save": Bad(
-        "modules_to_save: lm_head",
-        each(
-            config(modules_to_save=["lm_head"]),
-            beside("vision_model.model.layers.0.self_attn.o_proj.lora_A", "lm_head", 128),
+
+@cache
+def bad_adapters(good: GoodAdapter) -> Mapping[str, Bad]:
+    """By name, in the words of the good adapter's own modules.
+
+    `fan_in_fan_out` speaks of the base layer's weights; for nn.Linear PEFT unsets it.
+    """
+    fused, plain = good.fused, good.plain
+    wrong, other = _misspelt(plain), _misspelt(good.parent)
+    return {
+        "missing-b": Bad(f"{plain} without B", drop(f".{plain}.lora_B"), rf"{plain}.*lora_B"),
+        "missing-b-fused": Bad(
+            f"{fused} without B, alpha = rank",
+            each(drop(f".{fused}.lora_B"), config(lora_alpha=8)),
+            rf"{fused}.*lora_B",
         ),
-        r"modules_to_save.*lm_head",
-    ),
-    "bias": Bad(
-        "bias: lora_only",
-        each(config(bias="lora_only"), beside(".lora_B.weight", ".base_layer.bias")),
-        r"(?i)bias",
-    ),
-    "lora-bias": Bad(
-        "lora_bias: a bias on B",
-        each(config(lora_bias=True), beside(".lora_B.weight", ".lora_B.bias")),
-        r"(?i)bias",
-    ),
-    "unreadable": Bad("a path that cannot be read", _loop, r"(?i)symbolic|read|doesn't contain"),
-    "fan-in-fan-out": Bad("fan_in_fan_out, which PEFT ignores here", config(fan_in_fan_out=True)),
-}
-"""By name. `fan_in_fan_out` speaks of the base layer's weights; for nn.Linear PEFT unsets it."""
+        "missing-a": Bad(f"{fused} without A", drop(f".{fused}.lora_A"), rf"{fused}.*lora_A"),
+        "shape-larger": Bad(
+            f"B of {plain} for twice the outputs",
+            rows(f".{plain}.lora_B", 2),
+            rf"{plain}.*\b{2 * good.outputs}\b",
+        ),
+        "shape-smaller": Bad(
+            f"B of {plain} for half the outputs",
+            rows(f".{plain}.lora_B", 0.5),
+            rf"{plain}.*\b{good.outputs // 2}\b",
+        ),
+        "rank-in-config": Bad("rank 8, the config says 4", _low_rank, r"rank|\br\b"),
+        "rank-in-tensors": Bad("rank 16, the config says 8", rank(2), r"rank"),
+        "rank-above-maximum": Bad(
+            "rank 16, the server's maximum is 8",
+            each(rank(2), config(r=16)),
+            r"rank 16.*max_lora_rank",
+        ),
+        "other-prefix": Bad(
+            "keys of another model", rename("base_model.model.", "base_model.model.other."), _LOST
+        ),
+        "misspelt-module": Bad(f"{wrong} for {plain}", rename(f".{plain}.", f".{wrong}."), wrong),
+        "misspelt-path": Bad(
+            f"{other} for {good.parent} in one layer",
+            rename(f".{good.parent}.", f".{other}.", only=".layers.1."),
+            other,
+        ),
+        "layer-beyond": Bad(
+            "one layer's tensors for layer 99", rename(".layers.1.", ".layers.99."), r"layers\.99"
+        ),
+        "nan": Bad("one NaN in B", one_value(float("nan")), r"(?i)nan|finite"),
+        "infinity": Bad("one infinity in B", one_value(float("inf")), r"(?i)inf|finite"),
+        "overflow": Bad("3e38 in B: finite, its products are not", one_value(3e38)),
+        "empty-file": Bad("a file of 0 bytes", text(WEIGHTS, ""), r"(?i)safetensor|header"),
+        "truncated": Bad(
+            "the last 1000 bytes lost", _truncate, r"(?i)safetensor|incomplete|header"
+        ),
+        "no-tensors": Bad(
+            "a file without tensors", lambda f: write(f, {}), r"(?i)no .*tensor|empty"
+        ),
+        "no-config": Bad(
+            "no adapter_config.json", lambda f: (f / CONFIG).unlink(), r"(?i)no adapter"
+        ),
+        "config-no-json": Bad("a config that is no JSON", text(CONFIG, "{"), r"(?i)json|Expecting"),
+        "unknown-type": Bad("peft_type NOVEL", config(peft_type="NOVEL"), r"NOVEL"),
+        "other-type": Bad(
+            "a LoHa adapter",
+            each(config(peft_type="LOHA"), rename(".lora_A.weight", ".hada_w1_a")),
+            r"(?i)loha|hada_w1_a|unsupported",
+        ),
+        "dora": Bad(
+            "DoRA",
+            each(config(use_dora=True), beside(".lora_B.weight", ".lora_magnitude_vector")),
+            r"DoRA",
+        ),
+        "dora-undeclared": Bad(
+            "DoRA's magnitudes, not declared",
+            beside(".lora_B.weight", ".lora_magnitude_vector"),
+            r"magnitude",
+        ),
+        "modules-to-save": Bad(
+            "modules_to_save: lm_head",
+            each(
+                config(modules_to_save=["lm_head"]),
+                beside(f"layers.0.{good.parent}.{plain}.lora_A", "lm_head", 128),
+            ),
+            r"modules_to_save.*lm_head",
+        ),
+        "bias": Bad(
+            "bias: lora_only",
+            each(config(bias="lora_only"), beside(".lora_B.weight", ".base_layer.bias")),
+            r"(?i)bias",
+        ),
+        "lora-bias": Bad(
+            "lora_bias: a bias on B",
+            each(config(lora_bias=True), beside(".lora_B.weight", ".lora_B.bias")),
+            r"(?i)bias",
+        ),
+        "unreadable": Bad(
+            "a path that cannot be read", _loop, r"(?i)symbolic|read|doesn't contain"
+        ),
+        "fan-in-fan-out": Bad(
+            "fan_in_fan_out, which PEFT ignores here", config(fan_in_fan_out=True)
+        ),
+    }
 
 
-def bad_copy(good: Path, target: Path, kind: str) -> Path:
-    """Copy the folder `good` to `target` and make the copy bad; `kind` is one of BAD."""
-    copy(good, target)
-    BAD[kind].make(target)
+def _misspelt(name: str) -> str:
+    """Without its last letter but one: `o_prj` for `o_proj`, `self_atn` for `self_attn`."""
+    return name[:-2] + name[-1:] if not name.endswith("proj") else name.replace("proj", "prj")
+
+
+KINDS = tuple(
+    bad_adapters(
+        GoodAdapter(adapter="", parent="self_attn", fused="v_proj", plain="o_proj", outputs=2)
+    )
+)
+"""Their names, the same for every family."""
+
+
+def bad_copy(folder: Path, target: Path, kind: str, good: GoodAdapter) -> Path:
+    """Copy the `folder` of the good adapter to `target` and make it bad; `kind` is one of KINDS."""
+    copy(folder, target)
+    bad_adapters(good)[kind].make(target)
     return target
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mm_lora.adapters.files import configure, read, read_config, write
-from mm_lora.adapters.sets import named
+from mm_lora.adapters.sets import known
 from mm_lora.core.errors import UsageError
+from mm_lora.families import registry
 
 
 def _alpha(folder: Path) -> None:
@@ -57,7 +58,9 @@ KINDS: Mapping[str, Callable[[Path], None]] = {
 def parse(setting: str) -> tuple[str, str]:
     """`ADAPTER:KIND` as its two parts. Raises UsageError: a typo must not break nothing."""
     name, _, kind = setting.partition(":")
-    named(name)
+    every = {one: None for family in registry.families().values() for one in known(family)}
+    if name not in every:
+        raise UsageError(f"no adapter '{name}' to break", f"one of {', '.join(every)}")
     if kind not in KINDS:
         raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
     return name, kind

@@ -9,11 +9,12 @@ from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.checkpoint_folder import check_safetensors
-from mm_lora.adapters.sets import KNOWN
+from mm_lora.adapters.sets import known
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import UsageError
-from mm_lora.families.llama4.modules import GROUPS, LANGUAGE, group_of
-from mm_lora.families.models import PUBLISHED
+from mm_lora.families import registry
+from mm_lora.families.family import Family
+from mm_lora.families.modules import LANGUAGE
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -40,10 +41,10 @@ class OwnAdapter:
         """The largest rank of any module."""
         return max(a[0] for a, _ in self.modules.values())
 
-    @property
-    def reaches_language(self) -> bool:
+    def reaches_language(self, family: Family) -> bool:
         """Whether it changes the language model, and so the answer to a text without picture."""
-        return any(path.startswith(f"{LANGUAGE}_model.") for path in self.modules)
+        groups = (family.group_of(path) for path in self.modules)
+        return any(group is None or group.role == LANGUAGE for group in groups)
 
     def require_rank(self, maximum: int) -> None:
         """Raise UsageError where the server's `--max-lora-rank` is smaller than the rank."""
@@ -69,11 +70,11 @@ class OwnAdapter:
                     f"is for {a[1]} and {b[0]}",
                 )
 
-    def built(self) -> BuiltAdapter:
-        """As one of the adapters that a server loads."""
+    def built(self, family: Family) -> BuiltAdapter:
+        """As one of the adapters that a server of that family loads."""
         rows = []
-        for group in (*GROUPS, "other"):
-            mine = [m for p, m in self.modules.items() if _group(p) == group]
+        for group in (*family.groups, "other"):
+            mine = [m for p, m in self.modules.items() if _group(family, p) == group]
             size = sum(a[0] * a[1] + b[0] * b[1] for a, b in mine)
             if mine:
                 row = {"group": group, "modules": len(mine), "tensors": 2 * len(mine)}
@@ -98,7 +99,7 @@ def read_all(words: Iterable[str]) -> dict[str, OwnAdapter]:
                 f"--adapter '{word}' is not NAME=FOLDER",
                 "a name of letters, digits, dots, dashes and underscores, and a PEFT folder",
             )
-        if name in (*KNOWN, *PUBLISHED, BASE, "server") or name in found:
+        if name in _taken() or name in found:
             raise UsageError(f"the adapter name '{name}' is taken", "another name")
         found[name] = read(name, Path(folder).expanduser())
     return found
@@ -150,6 +151,12 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _group(path: str) -> str:
-    group = group_of(path)
+def _group(family: Family, path: str) -> str:
+    group = family.group_of(path)
     return group.name if group else "other"
+
+
+def _taken() -> set[str]:
+    """Names of synthetic adapters, models and what ids say otherwise."""
+    adapters = {name for family in registry.families().values() for name in known(family)}
+    return adapters | {*registry.published(), BASE, "server"}

@@ -3,61 +3,50 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mm_lora.adapters.projections import LANGUAGE, TOWER
-from mm_lora.adapters.spec import AdapterSpec
-from mm_lora.families.llama4.modules import TARGETS
+from mm_lora.adapters.spec import AdapterSpec, of_groups, of_targets
+from mm_lora.families.family import Family
 
-# Every kind of wrapper, without q and k of the language model: see known_defects.toml.
-_WIDE = AdapterSpec(
-    name="peft-plain",
-    targets=(
-        TARGETS["tower-attention"],
-        TARGETS["vision-adapter"],
-        TARGETS["projector"],
-        LANGUAGE["language-v_proj"],
-        LANGUAGE["language-down_proj"],
-    ),
+NAMES = (
+    *("peft-plain", "peft-rslora", "peft-alpha-below-rank", "peft-rank-pattern"),
+    *("peft-alpha-pattern", "peft-partial-layers", "peft-part-of-qkv", "peft-rank-1"),
+    *("peft-rank-3", "peft-bfloat16", "peft-float16", "peft-target-list", "peft-sharded"),
+    "peft-text-class",
 )
-
-PEFT_VARIANTS: Mapping[str, AdapterSpec] = {
-    spec.name: spec
-    for spec in (
-        _WIDE,
-        replace(_WIDE, name="peft-rslora", peft=(("use_rslora", True),), alpha=6.0),
-        replace(_WIDE, name="peft-alpha-below-rank", alpha=3.0),
-        replace(_WIDE, name="peft-rank-pattern", peft=(("rank_pattern", {"q_proj": 2, "fc1": 4}),)),
-        replace(
-            _WIDE, name="peft-alpha-pattern", peft=(("alpha_pattern", {"o_proj": 5, "fc2": 40}),)
-        ),
-        AdapterSpec(
-            name="peft-partial-layers",
-            targets=(
-                "vision_model.model.layers.1.self_attn.?_proj",
-                "language_model.model.layers.2.self_attn.[vo]_proj",
-            ),
-        ),
-        AdapterSpec(
-            name="peft-part-of-qkv", targets=(TOWER["tower-q_proj"], TOWER["tower-v_proj"])
-        ),
-        replace(_WIDE, name="peft-rank-1", rank=1),
-        replace(_WIDE, name="peft-rank-3", rank=3),
-        replace(_WIDE, name="peft-bfloat16", dtype="bfloat16"),
-        replace(_WIDE, name="peft-float16", dtype="float16"),
-        # PEFT takes a list as ends of module paths: tower MLP and vision adapter at once.
-        AdapterSpec(
-            name="peft-target-list",
-            groups=("tower-mlp", "vision-adapter"),
-            peft=(("target_modules", ["fc1", "fc2"]),),
-        ),
-        replace(_WIDE, name="peft-sharded", form="sharded", stream=_WIDE.name),
-        AdapterSpec(
-            name="peft-text-class",
-            targets=(LANGUAGE["language-v_proj"],),
-            form="text-class",
-            stream="language-v_proj",
-        ),
-    )
-}
 
 TWINS: Mapping[str, str] = {"peft-sharded": "peft-plain", "peft-text-class": "language-v_proj"}
 """Adapters in a form that the reference does not read → the same numbers as PEFT writes them."""
+
+
+def peft_variants(family: Family) -> Mapping[str, AdapterSpec]:
+    """By name."""
+    forms = family.forms
+    wide = of_targets("peft-plain", forms.wide)
+    language = next(
+        group.projections["language-v_proj"]
+        for group in family.groups.values()
+        if "language-v_proj" in group.projections
+    )
+    specs = (
+        wide,
+        replace(wide, name="peft-rslora", peft=(("use_rslora", True),), alpha=6.0),
+        replace(wide, name="peft-alpha-below-rank", alpha=3.0),
+        replace(wide, name="peft-rank-pattern", peft=(("rank_pattern", dict(forms.ranks)),)),
+        replace(wide, name="peft-alpha-pattern", peft=(("alpha_pattern", dict(forms.alphas)),)),
+        of_targets("peft-partial-layers", forms.partial),
+        of_targets("peft-part-of-qkv", forms.part_of_packed),
+        replace(wide, name="peft-rank-1", rank=1),
+        replace(wide, name="peft-rank-3", rank=3),
+        replace(wide, name="peft-bfloat16", dtype="bfloat16"),
+        replace(wide, name="peft-float16", dtype="float16"),
+        of_groups(
+            family,
+            "peft-target-list",
+            forms.ends_groups,
+            peft=(("target_modules", list(forms.ends)),),
+        ),
+        replace(wide, name="peft-sharded", form="sharded", stream=wide.name),
+        of_targets("peft-text-class", [language], form="text-class", stream="language-v_proj"),
+    )
+    found = {spec.name: spec for spec in specs}
+    assert tuple(found) == NAMES
+    return found

@@ -1,11 +1,12 @@
 """Synthetic adapters as specs: modules, rank, alpha, dtype, seed and strength. No torch here."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mm_lora.core.errors import UsageError
-from mm_lora.families.llama4.modules import GROUPS, LANGUAGE_ATTENTION, TARGETS, target_pattern
+from mm_lora.families.family import Family
+from mm_lora.families.modules import LANGUAGE, either, from_glob
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -14,7 +15,7 @@ FORMS: Mapping[str, str] = {
     "padded": "rank doubled with zeros, alpha doubled: the same B·A and scale",
     "permuted": "the rank's order reversed in A and B alike: the same B·A",
     "sharded": "tensors in two safetensors files and an index, as transformers shards a model",
-    "text-class": "keys as Llama4ForCausalLM, the text-only class, has them",
+    "text-class": "keys as the text-only class of the model has them",
 }
 
 
@@ -22,8 +23,10 @@ FORMS: Mapping[str, str] = {
 class AdapterSpec:
     """All that makes an adapter's bytes, but for the model.
 
-    `groups` of `llama4.modules` or, overriding them, `targets`: shell patterns over PEFT module
-    paths. `strength`: about the size of B·A·x for an x of size 1; 0 makes B zero. At 0.5 each
+    `pattern`: a regular expression over whole PEFT module paths, PEFT's `target_modules`.
+    `groups`: the module groups that it covers whole; `roles`: where its modules lie (tower,
+    connector, language), empty where nobody knows.
+    `strength`: about the size of B·A·x for an x of size 1; 0 makes B zero. At 0.5 each
     standard adapter moves a miniature's logprobs by 0.8 to 3.2, each single projection by 0.2 to 3.
     `stream`: name of the random numbers, the spec's own name if empty; specs with the same stream
     and seed have the same numbers, so that one can be compared with the other.
@@ -32,8 +35,9 @@ class AdapterSpec:
     """
 
     name: str
+    pattern: str
     groups: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
     rank: int = 8
     alpha: float = 16.0
     dtype: str = "float32"
@@ -44,11 +48,6 @@ class AdapterSpec:
     form: str = ""
 
     def __post_init__(self) -> None:
-        unknown = [group for group in self.groups if group not in GROUPS]
-        if unknown:
-            raise UsageError(f"no module group '{unknown[0]}'", f"one of {', '.join(GROUPS)}")
-        if not self.groups and not self.targets:
-            raise UsageError(f"adapter '{self.name}' targets nothing", "its groups or targets")
         if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
             raise UsageError(f"rank {self.rank!r} is no whole number above zero", "--rank")
         if not self.alpha > 0:
@@ -64,44 +63,34 @@ class AdapterSpec:
         return self.alpha / self.rank
 
     @property
-    def target_pattern(self) -> str:
-        """PEFT's `target_modules`: one regular expression over whole module paths."""
-        return target_pattern(self.groups, self.targets)
+    def reaches_language(self) -> bool:
+        """Whether it changes the language model, and so an answer about text alone."""
+        return not self.roles or LANGUAGE in self.roles
 
     def as_json(self) -> dict[str, Any]:
         """For the worker, cache keys and reports."""
-        return {**asdict(self), "peft": dict(self.peft), "target_pattern": self.target_pattern}
+        known = asdict(self)
+        pattern = known.pop("pattern")
+        return {**known, "peft": dict(self.peft), "target_pattern": pattern}
 
 
-STANDARD: Mapping[str, AdapterSpec] = {
-    spec.name: spec
-    for spec in (
-        AdapterSpec(name="tower-attention", groups=("tower-attention",)),
-        AdapterSpec(name="tower-mlp", groups=("tower-mlp",)),
-        AdapterSpec(name="vision-adapter", groups=("vision-adapter",)),
-        AdapterSpec(name="projector", groups=("projector",)),
-        AdapterSpec(name="language-model", groups=("language-model",)),
-        # The targets of vLLM pull request 35147: 331 modules on full Scout.
-        AdapterSpec(
-            name="pr35147",
-            targets=(
-                TARGETS["tower-attention"],
-                TARGETS["vision-adapter"],
-                TARGETS["projector"],
-                LANGUAGE_ATTENTION,
-            ),
-        ),
-        # Every group but patch embedding, which kills a CPU server that wraps `linear`.
-        AdapterSpec(
-            name="all", groups=tuple(group for group in GROUPS if group != "patch-embedding")
-        ),
-        AdapterSpec(name="patch-embedding", groups=("patch-embedding",)),
-    )
-}
+def of_groups(family: Family, name: str, groups: Iterable[str], **more: Any) -> AdapterSpec:
+    """An adapter over whole module groups. Raises UsageError for an unknown one or for none."""
+    names = tuple(groups)
+    unknown = [group for group in names if group not in family.groups]
+    if unknown:
+        raise UsageError(f"no module group '{unknown[0]}'", f"one of {', '.join(family.groups)}")
+    if not names:
+        raise UsageError(f"adapter '{name}' targets nothing", "its groups or targets")
+    mine = [family.groups[group] for group in names]
+    roles = tuple(dict.fromkeys(group.role for group in mine))
+    pattern = either([group.pattern for group in mine])
+    return AdapterSpec(name=name, pattern=pattern, groups=names, roles=roles, **more)
 
 
-def standard(name: str, **changes: Any) -> AdapterSpec:
-    """The standard adapter `name` with some fields changed. Raises UsageError."""
-    if name not in STANDARD:
-        raise UsageError(f"no adapter '{name}'", f"one of {', '.join(STANDARD)}")
-    return replace(STANDARD[name], **changes)
+def of_targets(name: str, targets: Iterable[str], **more: Any) -> AdapterSpec:
+    """An adapter over globs of PEFT module paths (`*` crosses dots, `?`, `[abc]`)."""
+    patterns = [from_glob(target) for target in targets]
+    if not patterns:
+        raise UsageError(f"adapter '{name}' targets nothing", "its groups or targets")
+    return AdapterSpec(name=name, pattern=either(patterns), **more)

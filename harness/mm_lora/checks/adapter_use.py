@@ -1,6 +1,6 @@
 """Which wrapped layer used which tensor of an adapter: every tensor must be used by exactly one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,13 @@ class TensorUse:
         return once and not self.ignored and not self.unasked
 
 
-def tensor_use(tensors: Iterable[str], use: AdapterUse) -> TensorUse:
-    """`tensors`: the keys in the adapter's file, `base_model.model.<path>.lora_A.weight`."""
+def tensor_use(
+    tensors: Iterable[str], use: AdapterUse, to_vllm: Callable[[str], str] = str
+) -> TensorUse:
+    """`tensors`: the keys in the adapter's file, `base_model.model.<path>.lora_A.weight`.
+
+    `to_vllm`: PEFT module path → vLLM's name of it.
+    """
     layers: dict[str, list[str]] = {}
     for layer, parts in use.used.items():
         for part in parts:
@@ -39,6 +44,7 @@ def tensor_use(tensors: Iterable[str], use: AdapterUse) -> TensorUse:
     asked = set()
     for tensor in tensors:
         path, side = parted(tensor)
+        path = to_vllm(path)
         asked.add(path)
         if path in layers and side in use.kept.get(path, ()):
             used[tensor] = tuple(layers[path])

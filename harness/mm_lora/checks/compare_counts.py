@@ -4,60 +4,44 @@ Pure: takes recorded answers, returns the mismatches, so that a stored run can b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mm_lora.families.llama4.geometry import Geometry, TokenFlow
+from mm_lora.checks.mismatch import Mismatch
+from mm_lora.families.flow import Flow, HookCase
 from mm_lora.serving.hook_client import HookAnswer, HookAnswers
-
-PROCESSOR_QUANTITIES = (
-    "tile_rows",
-    "tile_columns",
-    "chunks",
-    "image_tokens",
-    "prompt_tokens",
-)
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """A number or name that differs: `where` (model, picture, module), `what`, both values."""
-
-    where: str
-    what: str
-    expected: object
-    observed: object
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what} is {self.observed}, expected {self.expected}"
 
 
 def processor_mismatches(
-    expected: Sequence[TokenFlow],
-    observed: Sequence[Mapping[str, Any]],
-    *,
-    where: str = "",
+    expected: Sequence[Flow], observed: Sequence[Mapping[str, Any]], *, where: str = ""
 ) -> list[Mismatch]:
-    """Our flows of one prompt's pictures against the counts of `worker/processor_counts.py`."""
+    """Our flows of one prompt's media against the counts of `worker/processor_counts.py`.
+
+    Every quantity that the processor's side counted is compared, `name` aside.
+    """
     if len(expected) != len(observed):
         return [Mismatch(where, "pictures in the prompt", len(expected), len(observed))]
-    return [
-        Mismatch(f"{where} {counts['name']}".strip(), quantity, getattr(flow, quantity), said)
-        for flow, counts in zip(expected, observed, strict=True)
-        for quantity in PROCESSOR_QUANTITIES
-        if (said := counts[quantity]) != getattr(flow, quantity)
-    ]
+    found = []
+    for flow, counts in zip(expected, observed, strict=True):
+        ours, place = flow.as_json(), f"{where} {counts['name']}".strip()
+        said = {key: value for key, value in counts.items() if key != "name"}
+        if not said:
+            found.append(Mismatch(place, "quantities counted", "at least one", "none"))
+        found += [
+            Mismatch(place, quantity, ours.get(quantity), value)
+            for quantity, value in said.items()
+            if value != ours.get(quantity)
+        ]
+    return found
 
 
 def hook_mismatches(
-    geometry: Geometry, answer: HookAnswer, kinds: Mapping[str, str]
+    answer: HookAnswer, cases: Sequence[HookCase], roles: Mapping[str, str]
 ) -> list[Mismatch]:
-    """Our rows per chunk and our `kinds` (module path → wrapper kind) against vLLM's class.
+    """The counts of our `cases`, and our `roles` (layer → wrapper kind), against vLLM's class.
 
-    Counts asked for numbers of image tokens that are no whole chunks are not compared here: there
-    is no right answer to them (see `odd_counts`).
+    A case without a right answer is not compared (see `odd_counts`).
     """
-    return [*_count_mismatches(geometry, answer), *_wrapper_mismatches(answer, kinds)]
+    return [*_count_mismatches(answer, cases), *_wrapper_mismatches(answer, roles)]
 
 
 def capability_mismatches(answers: HookAnswers) -> list[Mismatch]:
@@ -68,51 +52,39 @@ def capability_mismatches(answers: HookAnswers) -> list[Mismatch]:
     return found
 
 
-def odd_counts(geometry: Geometry, answer: HookAnswer) -> list[str]:
-    """What vLLM does with zero, negative and non-multiple inputs, one plain line each."""
+def odd_counts(answer: HookAnswer, cases: Sequence[HookCase]) -> list[tuple[str, str]]:
+    """What vLLM's class says of numbers that no medium has: (what was asked, its answer)."""
     lines = []
-    for count in answer.counts:
-        if _is_whole(geometry, count.embeds):
+    for case, count in zip(cases, answer.counts, strict=True):
+        if case.has_answer:
             continue
-        if count.raised:
-            lines.append(f"{count.embeds} image tokens: raises {count.raised}")
-            continue
-        whole = max(0, count.embeds) // geometry.connector_rows
-        fate = "as 0 chunks" if not count.tower else f"as {whole} whole chunks"
-        rest = count.embeds - whole * geometry.connector_rows
-        dropped = f", {rest} tokens dropped in silence" if count.embeds > 0 and rest else ""
-        lines.append(
-            f"{count.embeds} image tokens: tower {count.tower}, connector {count.connector} "
-            f"({fate}{dropped})"
-        )
+        said = f"tower {count.tower}, connector {count.connector}"
+        lines.append((case.label, f"raises {count.raised}" if count.raised else said))
     return lines
 
 
-def _is_whole(geometry: Geometry, embeds: int) -> bool:
-    return embeds > 0 and embeds % geometry.connector_rows == 0
-
-
-def _count_mismatches(geometry: Geometry, answer: HookAnswer) -> Iterable[Mismatch]:
-    if not any(_is_whole(geometry, count.embeds) for count in answer.counts):
-        yield Mismatch(answer.name, "counts of whole chunks", "at least one", "none")
-    for count in answer.counts:
-        if not _is_whole(geometry, count.embeds):
+def _count_mismatches(answer: HookAnswer, cases: Sequence[HookCase]) -> Iterable[Mismatch]:
+    if not any(case.has_answer for case in cases):
+        yield Mismatch(answer.name, "counts with a right answer", "at least one", "none")
+    if len(cases) != len(answer.counts):
+        yield Mismatch(answer.name, "counts answered", len(cases), len(answer.counts))
+    for case, count in zip(cases, answer.counts, strict=False):
+        if not case.has_answer:
             continue
-        chunks = count.embeds // geometry.connector_rows
-        where = f"{answer.name} {chunks} chunks"
+        where = f"{answer.name} {case.label}"
         if count.raised:
             yield Mismatch(where, "the count hook", "two counts", count.raised)
             continue
         for what, rows, said in (
-            ("encoder rows", chunks * geometry.encoder_rows, count.tower),
-            ("connector rows", chunks * geometry.connector_rows, count.connector),
+            ("tower rows", case.tower, count.tower),
+            ("connector rows", case.connector, count.connector),
         ):
             if said != rows:
                 yield Mismatch(where, what, rows, said)
 
 
-def _wrapper_mismatches(answer: HookAnswer, kinds: Mapping[str, str]) -> Iterable[Mismatch]:
-    for path, kind in kinds.items():
+def _wrapper_mismatches(answer: HookAnswer, roles: Mapping[str, str]) -> Iterable[Mismatch]:
+    for path, role in roles.items():
         said = answer.wrappers.get(path)
-        if said != kind:
-            yield Mismatch(f"{answer.name} {path}", "wrapper", kind, said)
+        if said != role:
+            yield Mismatch(f"{answer.name} {path}", "wrapper", role, said)

@@ -7,91 +7,108 @@ the right number of rows, was told the right number, and gave each row its own r
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mm_lora.checks.compare_counts import Mismatch
-from mm_lora.families.llama4.geometry import TokenFlow
-from mm_lora.families.llama4.modules import CONNECTOR, LANGUAGE, TOWER
-from mm_lora.serving.probe_records import Call, Request, Runs, Step, Worker
-
-PATCH_EMBEDDING = "vision_model.patch_embedding."
-LOGITS = "language_model.lm_head"
-"""Sees only the rows that are sampled from, under a mapping of its own: not compared here."""
-
-_KINDS = (
-    ("vision_model.vision_adapter.", CONNECTOR),
-    ("multi_modal_projector.", CONNECTOR),
-    ("vision_model.", TOWER),
-    ("language_model.", LANGUAGE),
-)
+from mm_lora.checks.mismatch import Mismatch
+from mm_lora.families.family import Family
+from mm_lora.families.flow import Flow
+from mm_lora.families.modules import LANGUAGE
+from mm_lora.serving.probe_records import Call, Module, Request, Runs, Step, Worker
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request as it was sent: its adapter (None: the base) and its pictures' flows, in order."""
+    """A request as it was sent: its adapter (None: the base) and its media's flows, in order."""
 
     adapter: str | None
-    flows: tuple[TokenFlow, ...]
+    flows: tuple[Flow, ...]
 
 
-def kind_of(path: str) -> str | None:
-    """Which wrapper a layer must have. Ours, not vLLM's: the vision adapter is no tower."""
-    return next((kind for prefix, kind in _KINDS if path.startswith(prefix)), None)
-
-
-def wrapper_mismatches(worker: Worker) -> list[Mismatch]:
-    """Every wrapped layer must hold the wrapper of its kind; vLLM's prefixes must say so too."""
+def wrapper_mismatches(family: Family, worker: Worker) -> list[Mismatch]:
+    """Every wrapped layer must hold the wrapper of its role; vLLM's prefixes must say so too."""
     found = []
     for module in worker.modules:
-        kind = kind_of(module.path)
+        role = family.role_of_layer(module.path, module.parts)
         for what, said in (
             ("wrapper that it holds", module.held),
             ("wrapper by longest prefix", module.by_prefix),
         ):
-            if said != kind:
-                found.append(Mismatch(module.path, what, kind, said))
+            if said != role:
+                found.append(Mismatch(module.path, what, role, said))
     return found
 
 
-def step_mismatches(worker: Worker, step: Step, sent: Mapping[str, Sent]) -> list[Mismatch]:
-    """One pass against the requests that it served; `sent`: X-Request-Id → request."""
+def step_mismatches(
+    family: Family, worker: Worker, step: Step, sent: Mapping[str, Sent], encoder_pass: int = 0
+) -> list[Mismatch]:
+    """One pass against the requests that it served; `sent`: X-Request-Id → request.
+
+    `encoder_pass`: which of its step's passes of the encoder it is, from 0.
+    """
     where = f"step {step.number} {step.kind}"
     try:
-        rows = {kind: _expected(step, sent, kind) for kind in (TOWER, CONNECTOR, LANGUAGE)}
-        patches = _expected(step, sent, TOWER, patches=True)
+        expected = _Expected(family, step, sent, encoder_pass)
     except LookupError as error:
         return [Mismatch(where, "request", "one that was sent", str(error))]
-    wanted = (LANGUAGE,) if step.kind == LANGUAGE else (TOWER, CONNECTOR)
-    found: list[Mismatch] = []
+    seen: dict[str, list[Call]] = {}
     for call in step.calls:
         for path in call.paths:
-            if path == LOGITS:
-                continue
-            kind = kind_of(path)
-            runs = patches if path.startswith(PATCH_EMBEDDING) else rows.get(kind or "", ())
-            found += _call_mismatches(f"{where} {path}", call, kind, runs)
+            seen.setdefault(path, []).append(call)
+    found: list[Mismatch] = []
+    for module in worker.modules:
+        if module.path == family.logits:
+            continue
+        role, due = expected.of(module)
+        calls = seen.get(module.path, [])
+        place = f"{where} {module.path}"
+        for call, runs in zip(calls, due, strict=False):
+            found += _call_mismatches(place, call, role, runs)
+        unseen = worker.compiled and role == LANGUAGE
+        if step.raised is None and len(calls) != (0 if unseen else len(due)):
+            found.append(Mismatch(place, "calls", 0 if unseen else len(due), len(calls)))
     if step.raised is not None:
-        return [*found, Mismatch(where, "the pass", "no exception", step.raised)]
-    return [*found, *_missing_calls(worker, step, wanted, where)]
+        found.append(Mismatch(where, "the pass", "no exception", step.raised))
+    return found
 
 
-def _expected(step: Step, sent: Mapping[str, Sent], kind: str, *, patches: bool = False) -> Runs:
-    """(adapter, rows) for the layers of a kind, in the order of the rows, neighbours joined."""
-    return joined(
-        (request.adapter, rows)
-        for request in step.requests
-        for rows in _rows(request, _find(request, sent), kind, patches)
-    )
+class _Expected:
+    """What the layers must see in one pass."""
 
+    def __init__(
+        self, family: Family, step: Step, sent: Mapping[str, Sent], encoder_pass: int
+    ) -> None:
+        self._family = family
+        asked = [(request, _find(request, sent)) for request in step.requests]
+        self._language = step.kind == LANGUAGE
+        self._prompt = joined((request.adapter, request.tokens) for request, _ in asked)
+        media = [
+            (request.adapter, one.flows[index])
+            for request, one in asked
+            for index in request.images
+        ]
+        self._adapters: list[str | None] = []
+        self._flows: list[Flow] = []
+        if not self._language:
+            passes = family.passes([flow for _, flow in media])
+            for at in passes[encoder_pass] if encoder_pass < len(passes) else ():
+                adapter, flow = media[at]
+                self._adapters.append(adapter)
+                self._flows.append(flow)
+        self._known: dict[str, list[Runs]] = {}
 
-def _rows(request: Request, asked: Sent, kind: str, patches: bool) -> Iterator[int]:
-    if kind == LANGUAGE:
-        yield request.tokens
-        return
-    for index in request.images:
-        flow = asked.flows[index]
-        if kind == CONNECTOR:
-            yield flow.connector_rows
-        else:
-            yield flow.patch_rows if patches else flow.encoder_rows
+    def of(self, module: Module) -> tuple[str | None, list[Runs]]:
+        """The layer's role, and the adapter of each row in each of its calls."""
+        role = self._family.role_of_layer(module.path, module.parts)
+        if self._language:
+            return role, [self._prompt] if role == LANGUAGE else []
+        group = self._family.group_of_layer(module.parts)
+        if role == LANGUAGE or role is None:
+            return role, []
+        rows = group.rows if group is not None else self._family.mapped[role]
+        if rows not in self._known:
+            self._known[rows] = [
+                joined((self._adapters[at], count) for at, count in call)
+                for call in self._family.calls(self._flows, rows)
+            ]
+        return role, self._known[rows]
 
 
 def sent_as(request: Request, sent: Mapping[str, Sent]) -> str | None:
@@ -113,34 +130,19 @@ def _find(request: Request, sent: Mapping[str, Sent]) -> Sent:
     return asked
 
 
-def _call_mismatches(where: str, call: Call, kind: str | None, runs: Runs) -> Iterator[Mismatch]:
+def _call_mismatches(where: str, call: Call, role: str | None, runs: Runs) -> Iterator[Mismatch]:
     rows = sum(count for _, count in runs)
     if call.rows != rows:
         yield Mismatch(where, "rows that it saw", rows, call.rows)
     if call.mapped is None:
         yield Mismatch(where, "rows mapped", rows, "nothing was mapped")
         return
-    if call.mapped.wrapper != kind:
-        yield Mismatch(where, "wrapper", kind, call.mapped.wrapper)
+    if call.mapped.wrapper != role:
+        yield Mismatch(where, "wrapper", role, call.mapped.wrapper)
     if call.mapped.rows != rows:
         yield Mismatch(where, "rows mapped", rows, call.mapped.rows)
     if call.mapped.runs != runs:
         yield Mismatch(where, "adapter of each row", shown(runs), shown(call.mapped.runs))
-
-
-def _missing_calls(
-    worker: Worker, step: Step, wanted: Sequence[str], where: str
-) -> Iterator[Mismatch]:
-    called = [path for call in step.calls for path in call.paths]
-    for module in worker.modules:
-        if module.path == LOGITS:
-            continue
-        kind = kind_of(module.path)
-        unseen = worker.compiled and kind == LANGUAGE
-        due = int(kind in wanted and not unseen)
-        times = called.count(module.path)
-        if times != due:
-            yield Mismatch(f"{where} {module.path}", "calls", due, times)
 
 
 def joined(runs: Iterable[tuple[str | None, int]]) -> Runs:
@@ -159,3 +161,17 @@ def joined(runs: Iterable[tuple[str | None, int]]) -> Runs:
 def shown(runs: Runs) -> str:
     """Runs for a reader: `dice ×577, base ×144`."""
     return ", ".join(f"{adapter or 'base'} ×{rows}" for adapter, rows in runs) or "none"
+
+
+def encoder_passes(steps: Sequence[Step]) -> list[int]:
+    """For each record, which of its step's passes of the encoder it is; else 0."""
+    counts: dict[tuple[str, int], int] = {}
+    places = []
+    for step in steps:
+        if step.kind == LANGUAGE:
+            places.append(0)
+            continue
+        key = (step.worker, step.number)
+        places.append(counts.get(key, 0))
+        counts[key] = places[-1] + 1
+    return places

@@ -6,19 +6,20 @@ Filled cell by cell as the checks run, since each way is asked by a check of its
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_lora.families.llama4.geometry import Geometry, TokenFlow, token_flow
-from mm_lora.families.llama4.pictures import every_chunk_count, pictures
+from mm_lora.core.asking import Picture
+from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.models import Model
+from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.serving.hook_client import HookAnswer
 
 NAME = "token-flow"
-TITLE = "Token flow (encoder rows / connector rows; transformers: chunks / image tokens)"
+TITLE = "Token flow (tower rows / connector rows; transformers: image tokens / prompt tokens)"
 COLUMNS = (
     "model",
-    "geometry",
+    "layout",
     "source",
     "picture",
-    "chunks",
+    "units",
     "expected",
     "transformers",
     "vLLM hook",
@@ -29,12 +30,18 @@ NOT_ASKED = "not asked"
 """In a run that left out the check that fills the cell."""
 
 
-def table_flows(geometry: Geometry, most_tokens: int) -> tuple[TokenFlow, ...]:
-    """One tile, few chunks, many, and the most that a prompt of so many tokens can hold."""
-    named = {picture.name: picture for picture in pictures(geometry)}
-    rows = [picture.flow(geometry) for picture in every_chunk_count(geometry)]
-    most = [flow for flow in rows if flow.prompt_tokens <= most_tokens][-1:]
-    return (*(named[name].flow(geometry) for name in ("one-tile", "400x300", "700x400")), *most)
+def table_flows(model: Model, most_tokens: int) -> tuple[Flow, ...]:
+    """One unit, few, many, and the most that a prompt of so many tokens can hold."""
+    family = model.family
+    named = [family.flow(model.layout, family.sizes.picture(r)) for r in ("one", "few", "many")]
+    asked = {
+        picture.seen_size: family.flow(model.layout, picture.asked)
+        for prompt in family.questions(model.layout)
+        for picture in prompt
+    }
+    fit = [flow for flow in asked.values() if flow.prompt_tokens <= most_tokens]
+    most = max(fit, key=lambda flow: (flow.prompt_tokens, -flow.size[0] * flow.size[1]))
+    return (*named, most)
 
 
 def note(
@@ -48,45 +55,44 @@ def note(
 
 
 def transformers_cells(
-    flows: Sequence[TokenFlow], answered: Sequence[Mapping[str, Any]]
+    flows: Sequence[Flow], answered: Sequence[Mapping[str, Any]]
 ) -> dict[tuple[int, int], str]:
-    """`chunks / image tokens` of each picture, from the processor's answer of the same place."""
+    """`image / prompt tokens` of each picture, from the processor's answer of the same place."""
     return {
-        (flow.width, flow.height): f"{counts['chunks']} / {counts['image_tokens']}"
+        flow.size: f"{counts['image_tokens']} / {counts['prompt_tokens']}"
         for flow, counts in zip(flows, answered, strict=True)
     }
 
 
-def hook_cells(flows: Sequence[TokenFlow], answer: HookAnswer) -> dict[tuple[int, int], str]:
-    """`encoder / connector` rows that vLLM's class says for the image tokens of each picture."""
-    by_embeds = {count.embeds: count for count in answer.counts}
+def hook_cells(
+    flows: Sequence[Flow], cases: Sequence[HookCase], answer: HookAnswer
+) -> dict[tuple[int, int], str]:
+    """`tower / connector` rows that vLLM's class says for the image tokens of each picture."""
+    by_tokens = {case.tokens: count for case, count in zip(cases, answer.counts, strict=True)}
     cells = {}
     for flow in flows:
-        count = by_embeds[flow.image_tokens]
-        said = count.raised or f"{count.tower} / {count.connector}"
-        cells[flow.width, flow.height] = said
+        count = by_tokens.get(flow.tokens)
+        if count is not None:
+            cells[flow.size] = count.raised or f"{count.tower} / {count.connector}"
     return cells
 
 
+def expected_rows(model: Model, flow: Flow) -> str:
+    """`tower / connector` by our own arithmetic."""
+    rows = (model.family.mapped_rows(flow, role) for role in (TOWER, CONNECTOR))
+    return " / ".join(map(str, rows))
+
+
 def _row(rows: list[list[str]], model: Model, size: tuple[int, int]) -> list[str]:
-    geometry, picture = model.geometry, f"{size[0]}×{size[1]}"
+    picture = f"{size[0]}×{size[1]}"
     for row in rows:
         if (row[0], row[3]) == (model.name, picture):
             return row
-    flow = token_flow(geometry, *size)
-    rows.append(
-        [
-            model.name,
-            f"{geometry.image_size}/{geometry.patch_size}/{geometry.pixel_shuffle_ratio}",
-            model.source,
-            picture,
-            str(flow.chunks),
-            f"{flow.encoder_rows} / {flow.connector_rows}",
-            NOT_ASKED,
-            NOT_ASKED,
-            NOT_ASKED,
-        ]
-    )
+    flow = model.family.flow(model.layout, Picture(width=size[0], height=size[1]))
+    layout, _, _ = model.family.describe(model.layout)[0].partition(", ")
+    numbers = [str(flow.units), expected_rows(model, flow)]
+    empty = [NOT_ASKED, NOT_ASKED, NOT_ASKED]
+    rows.append([model.name, layout, model.source, picture, *numbers, *empty])
     # Grouped by model, in the order in which the models came.
     names = list(dict.fromkeys(row[0] for row in rows))
     rows.sort(key=lambda row: (names.index(row[0]), int(row[4])))

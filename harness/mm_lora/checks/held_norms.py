@@ -5,7 +5,7 @@ of squares, whatever the model. What a kernel does with the tensors afterwards i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,11 @@ Norms = Mapping[tuple[str, str], float]
 _KINDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
-def file_norms(folder: Path) -> dict[tuple[str, str], float]:
-    """What the layers must hold, from a PEFT folder with one safetensors file."""
+def file_norms(folder: Path, to_vllm: Callable[[str], str] = str) -> dict[tuple[str, str], float]:
+    """What the layers must hold, from a PEFT folder with one safetensors file.
+
+    `to_vllm`: PEFT module path → vLLM's name of it.
+    """
     config = adapter_bytes.read_config(folder)
     norms = {}
     for key, tensor in adapter_bytes.read(folder).items():
@@ -36,7 +39,7 @@ def file_norms(folder: Path) -> dict[tuple[str, str], float]:
         if tensor.dtype == "BF16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         norm = float(np.sqrt(np.square(values.astype(np.float64)).sum()))
-        norms[path, side] = norm * (scale_of(config, path) if side == "lora_B" else 1.0)
+        norms[to_vllm(path), side] = norm * (scale_of(config, path) if side == "lora_B" else 1.0)
     return norms
 
 

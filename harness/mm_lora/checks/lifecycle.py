@@ -13,12 +13,13 @@ from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Picture, Request
 from mm_lora.core.outcomes import largest_difference, told_apart
 
-ONE = Picture(width=336, height=336)
 
-
-def asked(name: str, *, picture: Picture = ONE, tokens: int = 16) -> Request:
+def asked(
+    served: Served, name: str, *, picture: Picture | None = None, tokens: int = 16
+) -> Request:
     """The same picture and question for whoever bears the name."""
-    return Request(model=name, pictures=(picture,), max_tokens=tokens, top=5)
+    shown = picture or served.family.sizes.picture("one")
+    return Request(model=name, pictures=(shown,), max_tokens=tokens, top=5)
 
 
 def loaded(check: Judge, outcome: tuple[int, str], what: str) -> None:
@@ -49,7 +50,7 @@ def answers_as(
     one that comes right once the caches are emptied. `parts`: folders of what a load that broke off
     may leave behind, predicted too.
     """
-    request = asked(name)
+    request = asked(served, name)
     answer = served.ask_cold(request) if cold else served.ask_again(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     if not served.context.has_reference and truth in served.spec.adapters and name != truth:
@@ -63,7 +64,11 @@ def answers_as(
         checkpoint = served.context.checkpoint(served.spec.model)
         predictors["as-a-part-of-the-refused"] = [
             served.context.reference.forced(
-                checkpoint=checkpoint, adapter=part, request=request, token_ids=answer.token_ids
+                side=served.family.torch_side,
+                checkpoint=checkpoint,
+                adapter=part,
+                request=request,
+                token_ids=answer.token_ids,
             ).adapted
             for part in parts
         ]
@@ -82,13 +87,13 @@ def _as_itself(
     served: Served, check: Judge, request: Request, answer: Answer, truth: str, not_as: str
 ) -> None:
     """The server's own answer under the name `truth` is the right one; so from empty caches too."""
-    right, again = served.ask_cold(asked(truth)), served.ask_cold(request)
+    right, again = served.ask_cold(asked(served, truth)), served.ask_cold(request)
     foreseen = []
     if told_apart(right, answer) > check.same:
         if told_apart(right, again) <= check.same:
             foreseen.append("right-from-empty-caches")
         if not_as in served.spec.adapters:
-            other = served.ask_cold(asked(not_as))
+            other = served.ask_cold(asked(served, not_as))
             if told_apart(other, answer) <= check.same:
                 foreseen.append("as-the-other-adapter")
     check.same_answer(right, answer, predicted_by=foreseen)

@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import first_connector
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import NotPassed, moved
+from mm_lora.families.family import Family
 
-PICTURE = Picture(width=336, height=336)
-WITNESSES = ("vision-adapter", "language-v_proj")
 COLUMNS = ["model", "adapter", "a user should get", "HTTP", "vLLM says", "effect", "others"]
 _before: "WeakKeyDictionary[Served, dict[str, Answer]]" = WeakKeyDictionary()
 
@@ -41,9 +41,9 @@ class Offered:
         return f"HTTP {self.status}: {self.said[:600]}" + (self.effect and f"; {self.effect}")
 
 
-def asked(name: str) -> Request:
-    """What every adapter is asked here: one tile, so that each module group sees rows."""
-    return Request(model=name, pictures=(PICTURE,), top=20)
+def asked(served: Served, name: str) -> Request:
+    """What every adapter is asked here: one unit, so that each module group sees rows."""
+    return Request(model=name, pictures=(served.family.sizes.picture("one"),), top=20)
 
 
 def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
@@ -53,7 +53,7 @@ def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
     if status != 200:
         return Offered(status, said)
     try:
-        answer = served.ask_cold(asked(name))
+        answer = served.ask_cold(asked(served, name))
         return Offered(status, said, effect_of(served, check, answer), answer)
     finally:
         served.unload(name)
@@ -64,7 +64,7 @@ def effect_of(served: Served, check: Judge, answer: Answer) -> str:
     if answer.status != 200:
         return f"asked, it answers HTTP {answer.status}: {str(answer.raw)[:300]}"
     base = witnesses(served)[served.base]
-    if problems := answer.problems(asked(answer.model), base.prompt_tokens):
+    if problems := answer.problems(asked(served, answer.model), base.prompt_tokens):
         return f"asked, it answers with {'; '.join(problems)}"
     distance = moved(answer.first_logprobs(), base.first_logprobs())
     if distance <= check.same:
@@ -72,13 +72,18 @@ def effect_of(served: Served, check: Judge, answer: Answer) -> str:
     return f"it answers {distance:.3g} away from the base"
 
 
+def witness_names(family: Family) -> tuple[str, ...]:
+    """Good adapters that may be on a server beside a bad one."""
+    return (*first_connector(family), "language-v_proj")
+
+
 def witnesses(served: Served, *, afresh: bool = False) -> dict[str, Answer]:
     """The base and one good adapter, each asked from empty caches; the first answers are kept."""
     known = _before.get(served)
     if known is None or afresh:
-        good = next(name for name in WITNESSES if name in served.spec.adapters)
+        good = next(name for name in witness_names(served.family) if name in served.spec.adapters)
         names = (served.base, good)
-        now = {name: served.ask_cold(asked(name)) for name in names}
+        now = {name: served.ask_cold(asked(served, name)) for name in names}
         if known is None:
             _before[served] = now
         return now
@@ -93,8 +98,10 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
     before, now = witnesses(served), witnesses(served, afresh=True)
     try:
         for other, answer in before.items():
-            check.equal([], answer.problems(asked(other), None), f"{other} did not answer before")
-            truth = served.forced(asked(other), answer)
+            check.equal(
+                [], answer.problems(asked(served, other), None), f"{other} did not answer before"
+            )
+            truth = served.forced(asked(served, other), answer)
             check.unchanged(truth.adapted, answer.logprobs, tolerance=check.tolerance)
             same = (answer.token_ids, answer.logprobs) == (
                 now[other].token_ids,
@@ -112,7 +119,7 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
         raise
     if name != served.base:
         check.equal(False, name in served.listed, "the adapter is still listed")
-        check.equal(404, served.ask_again(asked(name)).status, "the adapter still answers")
+        check.equal(404, served.ask_again(asked(served, name)).status, "the adapter still answers")
     return f"{', '.join(before)} as before"
 
 

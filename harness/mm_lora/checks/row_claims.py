@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mm_lora.checks.compare_rows import Sent
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.row_evidence import Evidence, evidence, not_once, predicted
+from mm_lora.checks.row_evidence import Evidence, evidence, not_once
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.serving.probe_records import Worker
@@ -41,7 +41,7 @@ def watch(served: Served, requests: Sequence[Request], *, together: bool = False
         answers = [served.ask_again(request) for request in requests]
     workers = served.workers()
     sent = {answer.id: served.sent[answer.id] for answer in answers if answer.id}
-    seen = evidence(workers, served.probe.since(mark), sent)
+    seen = evidence(served.family, workers, served.probe.since(mark), sent)
     return Watched(requests, answers, sent, workers, seen)
 
 
@@ -55,7 +55,7 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
         [],
         lines[:SHOWN],
         f"{len(lines)} numbers inside the layers are not ours",
-        predicted(served.geometry, seen.mismatches),
+        served.family.foreseen_rows(served.model.layout, seen.mismatches),
     )
     check.proves(
         not seen.lost,

@@ -8,21 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mm_lora.checks.compare_counts import Mismatch
-from mm_lora.checks.compare_rows import (
-    LOGITS,
-    PATCH_EMBEDDING,
-    Sent,
-    kind_of,
-    sent_as,
-    step_mismatches,
-)
-from mm_lora.families.llama4.geometry import Geometry
-from mm_lora.families.llama4.modules import CONNECTOR, TOWER
+from mm_lora.checks.compare_rows import Sent, encoder_passes, sent_as, step_mismatches
+from mm_lora.checks.mismatch import Mismatch
+from mm_lora.families.family import Family
+from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.serving.probe_records import Observed, Step, Worker
-
-WITH_CLS = "patch-embedding-rows-with-cls"
-"""A predictor of a wrong value (known_defects.toml): see `predicted`."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +53,16 @@ class Evidence:
         return len({path for step in self.steps for call in step.calls for path in call.paths})
 
 
-def evidence(workers: Sequence[Worker], seen: Observed, sent: Mapping[str, Sent]) -> Evidence:
+def evidence(
+    family: Family, workers: Sequence[Worker], seen: Observed, sent: Mapping[str, Sent]
+) -> Evidence:
     """`sent`: id of the answer → request as it was sent."""
     by_name = {worker.name: worker for worker in workers}
     keys: dict[str, str | None] = {}
     steps: list[Step] = []
     found: list[Mismatch] = []
     encoded: Counter[tuple[str, str, int]] = Counter()
-    for step in seen.steps:
+    for step, place in zip(seen.steps, encoder_passes(seen.steps), strict=True):
         for request in step.requests:
             if request.id not in keys:
                 keys[request.id] = sent_as(request, sent)
@@ -78,8 +70,8 @@ def evidence(workers: Sequence[Worker], seen: Observed, sent: Mapping[str, Sent]
         if len(named) < len(step.requests):
             continue
         steps.append(step)
-        found += step_mismatches(by_name[step.worker], step, named)
-        if step.kind == "encoder":
+        found += step_mismatches(family, by_name[step.worker], step, named, place)
+        if step.kind == "encoder" and place == 0:  # each pass names all that its step encodes
             encoded.update(
                 (step.worker, keys[request.id] or "", index)
                 for request in step.requests
@@ -105,41 +97,23 @@ def not_once(workers: Sequence[Worker], sent: Mapping[str, Sent], seen: Evidence
     ]
 
 
-def measured(steps: Sequence[Step]) -> str:
-    """Rows inside the layers, `encoder / connector`, of steps that encoded one picture in all.
+def measured(family: Family, worker: Worker, steps: Sequence[Step]) -> str:
+    """Rows inside the layers, `tower / connector`, of steps that encoded one medium in all.
 
-    Each is one number if every layer of the kind saw it and was mapped it, else all that differ.
+    Each is one number if every layer that sees the role's own rows saw it and was mapped it, else
+    all that differ.
     """
+    kinds = {}
+    for module in worker.modules:
+        group = family.group_of_layer(module.parts)
+        if group is not None and group.rows == family.mapped.get(group.role):
+            kinds[module.path] = group.role
     rows: dict[str, set[str]] = {TOWER: set(), CONNECTOR: set()}
     for step in steps:
         for call in step.calls:
-            for path in call.paths:
-                kind = kind_of(path) or ""
-                if kind not in rows or path == LOGITS or path.startswith(PATCH_EMBEDDING):
-                    continue
-                mapped = call.mapped.rows if call.mapped else None
-                rows[kind].add(
-                    str(call.rows) if call.rows == mapped else f"{call.rows} mapped {mapped}"
-                )
-    return " / ".join(", ".join(sorted(rows[kind])) or "none" for kind in (TOWER, CONNECTOR))
-
-
-def predicted(geometry: Geometry, found: Sequence[Mismatch]) -> tuple[str, ...]:
-    """The named predictors that explain every one of the mismatches.
-
-    `patch-embedding-rows-with-cls`: only the patch embedding is wrong, and it is mapped the tower's
-    rows, p² + 1 a chunk, where it sees p².
-    """
-    if found and all(_has_class_tokens(geometry, one) for one in found):
-        return (WITH_CLS,)
-    return ()
-
-
-def _has_class_tokens(geometry: Geometry, found: Mismatch) -> bool:
-    if not found.where.partition(PATCH_EMBEDDING)[1]:
-        return False
-    if found.what == "rows mapped" and isinstance(found.expected, int):
-        chunks, rest = divmod(found.expected, geometry.patch_rows)
-        return not rest and found.observed == chunks * geometry.encoder_rows
-    # The runs of a wrong number of rows differ with it.
-    return found.what == "adapter of each row"
+            mapped = call.mapped.rows if call.mapped else None
+            said = str(call.rows) if call.rows == mapped else f"{call.rows} mapped {mapped}"
+            for role in {kinds[path] for path in call.paths if path in kinds}:
+                if role in rows:
+                    rows[role].add(said)
+    return " / ".join(", ".join(sorted(rows[role])) or "none" for role in (TOWER, CONNECTOR))

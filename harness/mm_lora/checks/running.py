@@ -6,10 +6,12 @@ from pathlib import Path
 
 from mm_lora.checks.compare_rows import Sent
 from mm_lora.checks.context import Context
-from mm_lora.core.asking import Answer, Request
+from mm_lora.core.asking import Answer, Picture, Request
 from mm_lora.core.errors import ServerError, TroubleError
 from mm_lora.core.skips import NotApplicable, SkipReason
-from mm_lora.families.llama4.geometry import Geometry, token_flow
+from mm_lora.families.family import Family
+from mm_lora.families.flow import Flow
+from mm_lora.families.models import Model
 from mm_lora.serving.client import Client
 from mm_lora.serving.probe import Probe
 from mm_lora.serving.probe_records import Worker
@@ -160,9 +162,18 @@ class Served:
         return found
 
     @property
-    def geometry(self) -> Geometry:
+    def model(self) -> Model:
+        """The served model."""
+        return self.context.model(self.spec.model)
+
+    @property
+    def family(self) -> Family:
         """The served model's."""
-        return self.context.model(self.spec.model).geometry
+        return self.model.family
+
+    def flow(self, picture: Picture) -> Flow:
+        """The token flow of a picture, by our own arithmetic."""
+        return self.family.flow(self.model.layout, picture)
 
     @property
     def folder(self) -> Path:
@@ -181,8 +192,7 @@ class Served:
 
     def image_prompt_tokens(self, request: Request) -> int:
         """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
-        flows = (token_flow(self.geometry, p.width, p.height) for p in request.pictures)
-        return sum(flow.prompt_tokens for flow in flows)
+        return sum(self.flow(picture).prompt_tokens for picture in request.pictures)
 
     def _own_server(self, otherwise: SkipReason) -> VllmServer:
         server = self.context.pool.get(self.spec).server
@@ -194,6 +204,6 @@ class Served:
         if answer.id:
             self.sent[answer.id] = Sent(
                 None if request.model == self.base else request.model,
-                tuple(token_flow(self.geometry, p.width, p.height) for p in request.pictures),
+                tuple(map(self.flow, request.pictures)),
             )
         return answer

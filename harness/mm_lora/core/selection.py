@@ -24,6 +24,13 @@ def matches(pattern: str, check_id: str) -> bool:
     return fnmatchcase(check_id, pattern)
 
 
+def names_models(patterns: Iterable[str], models: Iterable[str]) -> list[str]:
+    """The models that a pattern names letter by letter, as the second part of an id."""
+    known = set(models)
+    parts = (pattern.split("/")[1:2] for pattern in patterns)
+    return [name for part in parts for name in part if name in known]
+
+
 def require_matches(patterns: Iterable[str], ids: Sequence[str], option: str) -> None:
     """Raise UsageError for a pattern that names no check: a typo must not select nothing."""
     for pattern in patterns:

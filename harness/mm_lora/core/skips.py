@@ -19,6 +19,7 @@ class SkipReason(StrEnum):
     NO_CONFIG = "no-config"
     NO_FLAG = "no-flag"
     NO_MEANING = "no-meaning"
+    NO_FEATURE = "no-feature"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -31,6 +32,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_MEANING: "the weights of a miniature are random, and so are its words",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
+    SkipReason.NO_FEATURE: "this vLLM has no tower/connector LoRA for the model's class",
     SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",
 }
 

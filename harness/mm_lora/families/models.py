@@ -1,4 +1,4 @@
-"""Turns a MODEL of the command line into its config, its geometry and their source."""
+"""Turns a MODEL of the command line into its config, its family's layout and their source."""
 
 import json
 import re
@@ -9,15 +9,9 @@ from typing import Any
 
 from mm_lora.core import hub_cache
 from mm_lora.core.errors import UsageError
-from mm_lora.core.resources import fixtures_dir
-from mm_lora.families.llama4.geometry import MAX_CHUNKS, Geometry
+from mm_lora.families import registry
+from mm_lora.families.family import Family
 
-PUBLISHED = ("scout", "maverick", "pr35147")
-REPOSITORIES: Mapping[str, str] = {
-    "nvidia/Llama-4-Scout-17B-16E-Instruct-FP8": "scout",
-    "nvidia/Llama-4-Maverick-17B-128E-Instruct-FP8": "maverick",
-}
-"""Repositories with real weights → the published model that each is, by which its checks go."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 
@@ -26,15 +20,17 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 class Model:
     """A MODEL: its whole `config.json` as published, not the miniature's.
 
-    `source` labels its numbers in every report; `known` says how well they are known. `path` is
-    the folder that the user named, or that a downloaded repository has; None for a published model
-    and for a config file alone. `repository`: where real weights are to be had, at `revision`.
+    `layout`: the family's numbers that decide token counts. `source` labels its numbers in every
+    report; `known` says how well they are known. `path` is the folder that the user named, or that
+    a downloaded repository has; None for a published model and for a config file alone.
+    `repository`: where real weights are to be had, at `revision`.
     """
 
     name: str
     source: str
     config: Mapping[str, Any]
-    geometry: Geometry
+    family: Family
+    layout: Any
     known: str = ""
     path: Path | None = None
     repository: str = ""
@@ -48,7 +44,8 @@ class Model:
     @property
     def speaks(self) -> bool:
         """Whether its words have a meaning: real weights of a full model, not a miniature's."""
-        return self.is_real and self.config.get("text_config", {}).get("hidden_size", 0) >= 1024
+        text = self.config.get("text_config") or self.config
+        return self.is_real and text.get("hidden_size", 0) >= 1024
 
     @property
     def weights(self) -> Path | None:
@@ -60,53 +57,56 @@ class Model:
 
 
 def resolve(model: str, revision: str = "") -> Model:
-    """The published model of that name, the user's own config.json or model folder, or a repository
-    that is known or already downloaded.
+    """The published model of that name, a family's default, the user's own config.json or model
+    folder, or a repository that is known or already downloaded.
 
-    Raises UsageError for an unknown name, a folder without config.json, and what is no Llama 4.
+    Raises UsageError for an unknown name, a folder without config.json, and what is of no family.
     """
-    if model in PUBLISHED:
+    if model in registry.published():
         return _published(model)
+    if model in registry.families():
+        return _published(registry.family(model).published[0])
     path = Path(model).expanduser()
     if not path.exists() and _REPOSITORY.fullmatch(model):
         return _of_repository(model, revision)
     if not path.exists():
         raise UsageError(
             f"no model '{model}'",
-            f"one of {', '.join(PUBLISHED)}, or the path of a config.json or model folder",
+            f"one of {', '.join(registry.published())}, or the path of a config.json or model "
+            "folder",
         )
     return _own(path)
 
 
 def _published(name: str) -> Model:
-    data = _read(fixtures_dir() / "configs" / f"{name}.json")
+    family = registry.published()[name]
+    data = family.published_config(name)
     return Model(
         name=name,
         source=data["source"],
         known=data["known"],
         config=data["config"],
-        geometry=Geometry.from_config(data["config"], max_chunks=data["max_chunks"]),
+        family=family,
+        layout=family.published_layout(data),
     )
 
 
 def _of_repository(repository: str, revision: str) -> Model:
     """From its own config once it is downloaded; before that from the published one."""
-    name = REPOSITORIES.get(repository)
+    name = registry.repositories().get(repository)
     folder = hub_cache.snapshot(repository, revision)
     if folder is not None:
-        own = _own(folder)
-        source = f"the config.json of {repository}"
         return replace(
-            own,
+            _own(folder),
             name=name or repository.rpartition("/")[2],
-            source=source,
+            source=f"the config.json of {repository}",
             repository=repository,
             revision=revision,
         )
     if name is None:
         raise UsageError(
             f"the model {repository} is not on this disk and its config is not known here",
-            f"one of {', '.join(REPOSITORIES)}, or a folder that has it",
+            f"one of {', '.join(registry.repositories())}, or a folder that has it",
         )
     return replace(_published(name), repository=repository, revision=revision)
 
@@ -121,7 +121,8 @@ def _own(path: Path) -> Model:
         )
     config = _read(file)
     try:
-        geometry = Geometry.from_config(config, max_chunks=_max_chunks(folder))
+        family = registry.family_of(config)
+        layout = family.layout(config, folder)
     except UsageError as error:
         raise UsageError(f"{file}: {error.what}", error.check) from None
     return Model(
@@ -129,22 +130,10 @@ def _own(path: Path) -> Model:
         source=f"the user's {file.name}",
         known="as the file says",
         config=config,
-        geometry=geometry,
+        family=family,
+        layout=layout,
         path=folder.resolve() if path.is_dir() else None,
     )
-
-
-def _max_chunks(folder: Path) -> int:
-    """`max_patches` of the folder's image processor; the published 16 where it has none."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            data = _read(folder / name)
-            nested = data.get("image_processor")
-            for settings in (data, nested):
-                if isinstance(settings, Mapping) and "max_patches" in settings:
-                    found: int = settings["max_patches"]  # Geometry checks it
-                    return found
-    return MAX_CHUNKS
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -55,8 +55,8 @@ class Changed:
     after: str
 
 
-def choices(lacks: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
-    """The settings of each row of one vLLM: as asked, else without any patch and, where Llama 4's
+def choices(lacks: bool, asked: Mapping[str, str]) -> list[dict[str, str]]:
+    """The settings of each row of one vLLM: as asked, else without any patch and, where a family's
     tower/connector LoRA is missing, with the feature patch too.
     """
     if "patch" in asked or "vllm-patch" in asked:

@@ -11,7 +11,7 @@ from mm_lora.core import skips
 from mm_lora.core.errors import MmLoraError
 from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
 from mm_lora.core.record import Run
-from mm_lora.families.models import PUBLISHED
+from mm_lora.families import registry
 from mm_lora.run.options import RunOptions
 
 
@@ -53,7 +53,7 @@ def settled(
 
 def repeat_line(options: RunOptions, check_id: str) -> str:
     """The command that judges this check again, alone."""
-    told = all(model in (*PUBLISHED, "all") for model in options.model)
+    told = all(model in (*registry.published(), "all") for model in options.model)
     without = ("only", "skip", "full", "set:shard", *(["model"] if told else []))
     kept = options.command_line(without=without)
     return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])

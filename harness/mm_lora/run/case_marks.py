@@ -1,21 +1,27 @@
 """What a collected case says of itself by its marks: its check, its server, what it will ask."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from mm_lora.checks.context import Foreseen
 from mm_lora.core import skips
 from mm_lora.core.selection import MEASURED
+from mm_lora.families.family import Family
 from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import Planned, Wish
+from mm_lora.run.plan import Planned, Wish, family_flags
 from mm_lora.run.profiles import Profile
 
 
 def planned_of(
-    item: pytest.Function, options: RunOptions, profile: Profile, models: Collection[str]
+    item: pytest.Function,
+    options: RunOptions,
+    profile: Profile,
+    models: Collection[str],
+    families: Mapping[str, Family],
 ) -> Planned:
     """The check that a collected case will judge. Raises ValueError for a case without an id."""
     mark = item.get_closest_marker("check")
@@ -24,17 +30,19 @@ def planned_of(
     parameters: dict[str, Any] = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     texts = {name: getattr(value, "label", value) for name, value in parameters.items()}
     model = str(parameters.get("model", ""))
+    family = families.get(model)
     wish = None
     server = item.get_closest_marker("server")
     if server is not None:
         own = [parameters["own"]] if "own" in parameters else []
         wish = Wish(
             model=model,
-            adapters=(*server.kwargs.get("adapters", ()), *own),
-            flags=tuple(sorted(server.kwargs.get("flags", {}).items())),
+            adapters=(*_of(family, server.kwargs.get("adapters", ())), *own),
+            flags=tuple(sorted(_of(family, server.kwargs.get("flags", {})).items())),
             env=tuple(sorted(server.kwargs.get("env", {}).items())),
             patches=tuple(server.kwargs.get("patches", ("auto",))),
             probe=bool(server.kwargs.get("probe", False)),
+            defaults=family_flags(family) if family else (),
         )
     check_id = mark.args[0].format(**texts)
     skip = inapplicable(item, wish, options, profile)
@@ -53,6 +61,43 @@ def planned_of(
         skip=skip,
         last=item.get_closest_marker("last") is not None,
     )
+
+
+def _of(family: Family | None, said: Any) -> Any:
+    """What a mark says: a value, or a function of the model's family that gives it."""
+    return said(family) if callable(said) else said
+
+
+def joined_parameters(
+    function: pytest.Function | Any, models: Mapping[str, Family]
+) -> tuple[list[str], list[Any]] | None:
+    """Names and values of `model` with what `@pytest.mark.each(names, of)` says for its family.
+
+    `of`: family → values, or pytest.param with marks. None where the case has no such mark.
+    """
+    marks = list(function.iter_markers("each"))
+    if not marks:
+        return None
+    names = ["model"]
+    rows: list[tuple[tuple[Any, ...], list[Any], Family]] = [
+        ((model,), [], family) for model, family in models.items()
+    ]
+    for mark in reversed(marks):
+        wanted, of = mark.args
+        names += [wanted] if isinstance(wanted, str) else list(wanted)
+        rows = [
+            ((*values, *more), [*marked, *further], family)
+            for values, marked, family in rows
+            for more, further in (_values(one, isinstance(wanted, str)) for one in of(family))
+        ]
+    return names, [pytest.param(*values, marks=marked) for values, marked, _ in rows]
+
+
+def _values(one: Any, single: bool) -> tuple[tuple[Any, ...], list[Any]]:
+    if isinstance(one, ParameterSet):
+        marks = one.marks if isinstance(one.marks, Collection) else [one.marks]
+        return tuple(one.values), list(marks)
+    return ((one,) if single else tuple(one)), []
 
 
 def measures_every_model(check_id: str, options: RunOptions, profile: Profile) -> bool:
@@ -83,11 +128,12 @@ def asks_for(options: RunOptions, check_id: str) -> bool:
     return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
 
 
-def foreseen(item: pytest.Item) -> list[Foreseen]:
+def foreseen(item: pytest.Item, families: Mapping[str, Family]) -> list[Foreseen]:
     """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
     mark = item.get_closest_marker("foresee")
     if mark is None or not isinstance(item, pytest.Function):
         return []
     parameters = dict(item.callspec.params)
+    parameters["family"] = families[str(parameters["model"])]
     asks = mark.kwargs["asks"]
     return list(asks(**{key: parameters[key] for key in inspect.signature(asks).parameters}))

@@ -23,11 +23,14 @@ from mm_lora.core.interpreters import facts
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run, ServerRecord
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.core.selection import names_models
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
-from mm_lora.families.models import PUBLISHED, Model, resolve
+from mm_lora.families import registry
+from mm_lora.families.family import Family
+from mm_lora.families.models import Model, resolve
 from mm_lora.run import limits
-from mm_lora.run.factors import Strengths, family_of
+from mm_lora.run.factors import Strengths, stream_of
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import flag_values
 from mm_lora.run.profiles import Profile
@@ -41,7 +44,7 @@ from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
 from mm_lora.serving.server.remote import RemoteServer, api_key, root_of
 from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.build import Builder
-from mm_lora.truth.reference import QK_ROWS, Forced, Reference
+from mm_lora.truth.reference import Forced, Reference
 from mm_lora.truth.worker_client import WorkerClient
 
 
@@ -135,6 +138,7 @@ class RunContext:
         """The vLLM that is served, with what it lacks and what is patched into it."""
         return look_at(
             self.server_python,
+            self.families.values(),
             self.progress.say,
             diff_file=self.options.vllm_patch,
             choice=self.options.feature,
@@ -161,7 +165,12 @@ class RunContext:
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
         known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
-        return Reference(self.worker, tuple(dict.fromkeys((QK_ROWS, *known))))
+        return Reference(self.worker, known)
+
+    @property
+    def families(self) -> dict[str, Family]:
+        """The families of the models that are served."""
+        return {model.family.name: model.family for model in self._models.values()}
 
     @property
     def seed(self) -> int:
@@ -221,10 +230,10 @@ class RunContext:
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
         """The adapters of that model: the user's own, built, or from the cache."""
         with self._building:
-            known = self._built.setdefault(
-                model, {name: own.built() for name, own in self.own.items()}
-            )
             of = self.model(model)
+            known = self._built.setdefault(
+                model, {name: own.built(of.family) for name, own in self.own.items()}
+            )
             missing = [
                 self.strengths.spec(self.builder, of, name) for name in names if name not in known
             ]
@@ -237,10 +246,12 @@ class RunContext:
     def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
         """Build these families of adapters so many times stronger; running servers have the old."""
         with self._building:
-            for family, factor in factors.items():
-                self.strengths.change(self.model(model), family, factor)
+            of = self.model(model)
+            for stream, factor in factors.items():
+                self.strengths.change(of, stream, factor)
             known = self._built.get(model, {})
-            for name in [n for n in known if n not in self.own and family_of(n) in factors]:
+            mine = [n for n in known if n not in self.own and stream_of(of.family, n) in factors]
+            for name in mine:
                 del known[name]
 
     def forced(
@@ -263,6 +274,8 @@ class RunContext:
         checkpoint = self.checkpoint(model)
         with self.timings.of("reference", model):
             return self.reference.forced(
+                side=self.model(model).family.torch_side,
+                predictors=self.model(model).family.predictors,
                 checkpoint=checkpoint,
                 adapter=path,
                 request=request,
@@ -312,7 +325,8 @@ class RunContext:
             self.worker.close()
 
     def _prepare(self, spec: ServerSpec) -> Prepared:
-        fit = self.vllm.fit(spec, flag_values(self.profile))
+        family = self.model(spec.model).family
+        fit = self.vllm.fit(spec, flag_values(self.profile, family), family)
         for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
             self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
         checkpoint = self.checkpoint(spec.model)
@@ -336,17 +350,43 @@ class RunContext:
 
 
 def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
-    """The models that the user or the profile names; `all` means every published one."""
+    """The models that the user or the profile names.
+
+    `all` means every published one of the profile's family, `all-families` each family's default.
+    """
     names = options.model or (profile.model,)
-    wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
+    published = registry.published()
     found: dict[str, Model] = {}
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(one for word in names for one in _meant(word, profile)):
         model = resolve(name, "" if options.model else profile.revision)
-        own = not model.repository and name not in PUBLISHED
-        if model.name in found or (model.name in PUBLISHED and own):
+        own = not model.repository and name not in (*published, *registry.families())
+        if model.name in found or (model.name in published and own):
             raise UsageError(
                 f"'{name}' would be called {model.name}, as another model is",
                 "rename the folder: its checks are named after it",
             )
         found[model.name] = model
     return list(found.values())
+
+
+def _meant(word: str, profile: Profile) -> tuple[str, ...]:
+    if word == "all":
+        return resolve(profile.model, profile.revision).family.published
+    if word == "all-families":
+        return tuple(family.published[0] for family in registry.families().values())
+    return (word,)
+
+
+def families_at_hand(options: RunOptions, selected: Sequence[Model]) -> dict[str, Family]:
+    """Model → family, of every model that these options can select checks of.
+
+    Those are the published models of the selected ones' families, and those that a pattern names;
+    a pattern without a model's name selects among the families that the run is about.
+    """
+    found: dict[str, Family] = {}
+    for model in selected:
+        found |= dict.fromkeys(model.family.published, model.family)
+    patterns = (*options.only, *options.skip)
+    for name in names_models(patterns, registry.published()):
+        found.setdefault(name, registry.published()[name])
+    return found | {model.name: model.family for model in selected}

@@ -11,6 +11,7 @@ from pathlib import Path
 from mm_lora.adapters.sets import named, settled
 from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.cache import Cache
+from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.run.options import RunOptions, strength
 from mm_lora.run.profiles import Profile
@@ -18,9 +19,9 @@ from mm_lora.run.tolerances import is_measured
 from mm_lora.truth.build import Builder
 
 
-def family_of(name: str) -> str:
+def stream_of(family: Family, name: str) -> str:
     """Adapters of one stream have the same numbers and are compared: they change together."""
-    return named(name).stream or name
+    return named(family, name).stream or name
 
 
 class Strengths:
@@ -36,45 +37,45 @@ class Strengths:
 
     def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
         """The adapter of that name as it is built for a server of this run."""
-        factor = self.factor(builder, model, family_of(name))
-        return self._as_named(name, strength(self._options.settings) * factor)
+        factor = self.factor(builder, model, stream_of(model.family, name))
+        return self._as_named(model, name, strength(self._options.settings) * factor)
 
-    def factor(self, builder: Builder, model: Model, family: str) -> float:
-        """How many times stronger a family is, beside what the user asked for."""
-        key = (model.name, family)
+    def factor(self, builder: Builder, model: Model, stream: str) -> float:
+        """How many times stronger a stream is, beside what the user asked for."""
+        key = (model.name, stream)
         if key not in self._factors:
             self._factors[key] = 1.0
             if is_measured(self._profile) and not self._options.base_url:
-                found = self._cache.find(*self._entry(builder, model, family))
+                found = self._cache.find(*self._entry(builder, model, stream))
                 self._factors[key] = float(found[1]["factor"]) if found else 1.0
         return self._factors[key]
 
-    def change(self, model: Model, family: str, factor: float) -> None:
-        """Build the family so many times stronger from now on, in this run."""
-        self._factors[model.name, family] = factor
+    def change(self, model: Model, stream: str, factor: float) -> None:
+        """Build the stream so many times stronger from now on, in this run."""
+        self._factors[model.name, stream] = factor
 
-    def keep(self, builder: Builder, model: Model, family: str) -> None:
+    def keep(self, builder: Builder, model: Model, stream: str) -> None:
         """Remember the factor for later runs; not one that a seeded defect may have asked for."""
         if {"break", "mutant", "vllm-patch"} & self._options.settings.keys():
             return
-        factor = self._factors[model.name, family]
+        factor = self._factors[model.name, stream]
 
         def build(folder: Path) -> Mapping[str, float]:
             return {"factor": factor}
 
-        label, key = self._entry(builder, model, family)
+        label, key = self._entry(builder, model, stream)
         known = self._cache.find(label, key)
         if known is not None and known[1]["factor"] < factor:
             shutil.rmtree(known[0], ignore_errors=True)
         self._cache.get(label, key, build)
 
-    def _as_named(self, name: str, factor: float) -> AdapterSpec:
-        return settled(named(name), self._profile.dtype, factor)
+    def _as_named(self, model: Model, name: str, factor: float) -> AdapterSpec:
+        return settled(named(model.family, name), self._profile.dtype, factor)
 
-    def _entry(self, builder: Builder, model: Model, family: str) -> tuple[str, dict[str, str]]:
+    def _entry(self, builder: Builder, model: Model, stream: str) -> tuple[str, dict[str, str]]:
         """Both folders' names hold all that they are made of, versions included."""
-        spec = self._as_named(family, strength(self._options.settings))
+        spec = self._as_named(model, stream, strength(self._options.settings))
         adapter = builder.adapter_folder(model, spec, miniature=not model.is_real)
         served = model.repository or builder.checkpoint_folder(model, self._options.seed)
         key = {"served": f"{served} {model.revision}", "adapter": adapter.name}
-        return f"{model.name}-{family}", key
+        return f"{model.name}-{stream}", key

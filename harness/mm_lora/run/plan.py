@@ -1,9 +1,11 @@
 """The plan of a run as pure functions: which checks, in which order, on which servers."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families.family import Family
 from mm_lora.run.options import RunOptions, mutants
 from mm_lora.run.profiles import Profile
 from mm_lora.run.shards import Shard
@@ -15,7 +17,8 @@ class Wish:
     """What one check needs of a server. Checks with equal wishes share one, adapters aside.
 
     `env` is set beside the profile's. `probe`: rows are recorded inside the layers; a check that
-    wishes none may get a probed server.
+    wishes none may get a probed server. `defaults`: flags of the model's family, which a
+    profile may set otherwise.
     """
 
     model: str
@@ -24,6 +27,7 @@ class Wish:
     env: tuple[tuple[str, str], ...] = ()
     patches: tuple[str, ...] = ("auto",)
     probe: bool = False
+    defaults: tuple[tuple[str, PlainValue], ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -115,7 +119,11 @@ def server_spec(
 ) -> ServerSpec:
     """The profile's flags, then the wish's; one LoRA slot for each adapter and one free."""
     names = tuple(adapters)
-    flags: dict[str, PlainValue | None] = {"dtype": profile.dtype, **profile.flags}
+    flags: dict[str, PlainValue | None] = {
+        "dtype": profile.dtype,
+        **dict(wish.defaults),
+        **profile.flags,
+    }
     flags.setdefault("max-loras", len(names) + 1)
     flags.update(dict(wish.flags))
     if wish.probe:
@@ -135,14 +143,23 @@ def server_spec(
     )
 
 
+def family_flags(family: Family) -> tuple[tuple[str, PlainValue], ...]:
+    """What a family's models need on a command line: modules to wrap, media in a request."""
+    flags: dict[str, PlainValue] = {"limit-mm-per-prompt": json.dumps(dict(family.limits))}
+    if family.target_modules:
+        flags["lora-target-modules"] = list(family.target_modules)
+    return tuple(flags.items())
+
+
 def max_lora_rank(profile: Profile) -> int:
     """The largest rank that a server of this profile takes; 16 is vLLM's own default."""
     return int(str(profile.flags.get("max-lora-rank", 16)))
 
 
-def flag_values(profile: Profile) -> dict[str, str | tuple[str, ...] | None]:
-    """What the profile alone gives each flag of a server."""
-    return {name: spelled(value) for name, value in profile.flags.items() if value is not False}
+def flag_values(profile: Profile, family: Family) -> dict[str, str | tuple[str, ...] | None]:
+    """What family and profile alone give each flag of a server."""
+    flags = {**dict(family_flags(family)), **profile.flags}
+    return {name: spelled(value) for name, value in flags.items() if value is not False}
 
 
 def spelled(value: PlainValue | None) -> str | tuple[str, ...] | None:

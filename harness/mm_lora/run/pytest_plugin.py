@@ -26,13 +26,12 @@ from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.selection import select
-from mm_lora.families.models import PUBLISHED
 from mm_lora.report import defect_entries, files
 from mm_lora.run import needs, tolerances, tuning
 from mm_lora.run import options as run_options
 from mm_lora.run.case_end import repeat_line, settled, verdict_of
-from mm_lora.run.case_marks import foreseen, planned_of
-from mm_lora.run.context import RunContext, selected_models
+from mm_lora.run.case_marks import foreseen, joined_parameters, planned_of
+from mm_lora.run.context import RunContext, families_at_hand, selected_models
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Plan, Planned, make_plan, max_lora_rank, part_of
 from mm_lora.run.profiles import Profile, load
@@ -50,7 +49,9 @@ class State:
     def __init__(self, options: RunOptions, profile: Profile) -> None:
         self.options = options
         self.profile = profile
-        self.models = [model.name for model in selected_models(options, profile)]
+        selected = selected_models(options, profile)
+        self.models = [model.name for model in selected]
+        self.families = families_at_hand(options, selected)
         self.all: list[Planned] = []
         self.plan = Plan(())
         self.whole: list[str] = []
@@ -83,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "check(id, title): the id of the check that this case judges",
         "server(adapters, flags, env, patches, probe): what the case needs of a server",
         "full: not part of the core",
+        "each(names, of): a parameter whose values a function of the model's family gives",
         "foresee(asks): what the reference may compute before the server is ready",
         "last: judged after all others of its server",
         "truth(name): a truth of the profile without which the check does not apply",
@@ -99,13 +101,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`model` is every published model and whatever else the user named; `own`: --adapter."""
+    """`model` is every published model of the families at hand and whatever else the user named,
+    `own` each --adapter; what `each` says goes with the model's family."""
     state = metafunc.config.stash[STATE]
-    models = dict.fromkeys((*PUBLISHED, *state.models))
+    models = state.families
     if "own" in metafunc.fixturenames:
         metafunc.parametrize("own", list(state.own))
-        models = dict.fromkeys(state.models)
-    if "model" in metafunc.fixturenames:
+        models = {name: models[name] for name in state.models}
+    joined = joined_parameters(metafunc.definition, models)
+    if joined is not None:
+        metafunc.parametrize(*joined)
+    elif "model" in metafunc.fixturenames:
         metafunc.parametrize("model", list(models))
 
 
@@ -125,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         assert isinstance(item, pytest.Function)
         if "own" in item.fixturenames and not state.own:
             continue  # pytest's stand-in for a case without parameters
-        planned = planned_of(item, state.options, state.profile, state.models)
+        planned = planned_of(item, state.options, state.profile, state.models, state.families)
         if planned.id in by_id:
             raise ValueError(
                 f"two cases judge {planned.id}: {by_id[planned.id].nodeid}, {item.nodeid}"
@@ -192,7 +198,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
                 PortReservation(int(state.options.settings["port"])).release()
             context.pool.prefetch(state.plan.specs[0])
             asked = [item for item in session.items if not item.stash[PLANNED].skip]
-            context.foresee([one for item in asked for one in foreseen(item)])
+            context.foresee([one for item in asked for one in foreseen(item, state.families)])
     except MmLoraError as error:
         state.fatal = error
         pytest.exit(str(error), returncode=int(error.exit_code))

@@ -8,27 +8,22 @@ defect does there must not widen the tolerance, and the profile's own is the mos
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mm_lora.adapters.relatives import RELATIVES
-from mm_lora.adapters.sets import KNOWN
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.adapters.relatives import NAMES as RELATIVES
+from mm_lora.adapters.sets import named
+from mm_lora.checks.roles import everyone, first_tower, last_connector
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, Answer, Picture, Request
+from mm_lora.core.asking import DICE_QUESTION, Answer, Request
 from mm_lora.core.errors import MmLoraError, ServerError
 from mm_lora.core.outcomes import NotPassed, moved, told_apart
 from mm_lora.core.skips import NotApplicable
 from mm_lora.run import tolerances, tuning_tables
 from mm_lora.run.context import RunContext
-from mm_lora.run.factors import family_of
+from mm_lora.run.factors import stream_of
 from mm_lora.run.tolerances import Allowed
 from mm_lora.serving.server.process import VllmServer
 
-NOISY = ("tower-attention", "projector")
-"""Adapters whose noise is measured beside the base's: a first and a last part of the vision."""
-
 ROUNDS = 3
 """So many servers are started for stronger adapters before the last is taken as it is."""
-
-_PICTURE = Picture(width=400, height=300)
 
 
 def _run(served: Served) -> RunContext:
@@ -36,9 +31,10 @@ def _run(served: Served) -> RunContext:
     return served.context
 
 
-def question(model: str) -> Request:
-    """What noise and effects are measured with: a picture of three chunks, 20 tokens at a place."""
-    return Request(model=model, text=DICE_QUESTION, pictures=(_PICTURE,), top=20)
+def question(served: Served, model: str) -> Request:
+    """What noise and effects are measured with: a picture of few units, 20 tokens at a place."""
+    few = served.family.sizes.picture("few")
+    return Request(model=model, text=DICE_QUESTION, pictures=(few,), top=20)
 
 
 def of(served: Served) -> Allowed:
@@ -88,21 +84,28 @@ def _measured(served: Served) -> Allowed:
 
 def _noise(served: Served) -> Allowed:
     """Ask the base first: in a whole run a check needs its answer before any adapter is used."""
-    served.ask(Request(model=served.base, pictures=(Picture(width=336, height=336),)))
+    served.ask(Request(model=served.base, pictures=(served.family.sizes.picture("one"),)))
     noise, largest = 0.0, 0.0
-    for name in (served.base, *(n for n in NOISY if _is_there(served, n))):
-        answers = list(_clean_runs(served, question(name)))
+    for name in (served.base, *(n for n in noisy(served) if _is_there(served, n))):
+        answers = list(_clean_runs(served, question(served, name)))
         for answer in answers:
-            if found := answer.problems(question(name), None):
+            if found := answer.problems(question(served, name), None):
                 raise ServerError(f"{name} does not answer validly: {found[0]}")
         noise = max(noise, largest_noise(answers))
         largest = max(largest, *(abs(v) for a in answers for v in a.first_logprobs().values()))
     return tolerances.of_noise(_run(served).profile, noise, largest)
 
 
+def noisy(served: Served) -> tuple[str, ...]:
+    """Adapters whose noise is measured beside the base's: a first and a last part of the vision."""
+    return (*first_tower(served.family), *last_connector(served.family))
+
+
 def _clean_runs(served: Served, request: Request) -> Iterator[Answer]:
     """Right answers to one question in every state that a check may meet it in."""
-    others = [replace(request, pictures=(replace(_PICTURE, seed=seed),)) for seed in (1, 2)]
+    others = [
+        replace(request, pictures=(served.family.sizes.picture("few", seed),)) for seed in (1, 2)
+    ]
     yield _cold(served, request)
     yield _cold(served, request)
     yield served.ask_again(request)
@@ -133,14 +136,15 @@ def _is_there(served: Served, name: str) -> bool:
 
 def _effects(served: Served) -> dict[str, float]:
     """Adapter → how far it moves the base's answer. Those whose claims need no reference."""
-    base = served.ask(question(served.base)).first_logprobs()
+    base = served.ask(question(served, served.base)).first_logprobs()
     found = {}
-    for name in (*STANDARD, *RELATIVES):
-        spec = KNOWN[name]
-        acts = spec.strength > 0 and "patch-embedding" not in spec.groups
+    names = (*everyone(served.family), *RELATIVES)
+    for name in names:
+        spec = named(served.family, name)
+        acts = spec.strength > 0
         if acts and _is_there(served, name):
-            answer = served.ask(question(name))
-            if not answer.problems(question(name), None):
+            answer = served.ask(question(served, name))
+            if not answer.problems(question(served, name), None):
                 found[name] = moved(answer.first_logprobs(), base)
     return found
 
@@ -151,7 +155,7 @@ def _factors(served: Served, effects: dict[str, float], allowed: Allowed) -> dic
         return {}
     needed: dict[str, float] = {}
     for name, effect in effects.items():
-        family = family_of(name)
+        family = stream_of(served.family, name)
         has = _factor(served, family)
         factor = tolerances.factor_needed(effect, allowed.min_effect, has)
         if factor > has:
@@ -167,8 +171,10 @@ def _factor(served: Served, family: str) -> float:
 def _keep(served: Served, effects: dict[str, float], allowed: Allowed) -> None:
     """What was reached saves the next run the restart."""
     context = _run(served)
-    for family in {family_of(name) for name in effects}:
-        mine = [effect for name, effect in effects.items() if family_of(name) == family]
+    for family in {stream_of(served.family, name) for name in effects}:
+        mine = [
+            effect for name, effect in effects.items() if stream_of(served.family, name) == family
+        ]
         if _factor(served, family) > 1 and min(mine) >= allowed.min_effect:
             context.strengths.keep(context.builder, context.model(served.spec.model), family)
 
@@ -180,7 +186,7 @@ def _strength(served: Served, name: str) -> str:
         return "as it was there" if name in context.remote.adapters else "as named"
     spec, factor = (
         context.adapters(served.spec.model, (name,))[name].spec,
-        _factor(served, family_of(name)),
+        _factor(served, stream_of(served.family, name)),
     )
     if spec is None:
         return "own"

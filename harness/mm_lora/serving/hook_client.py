@@ -1,4 +1,4 @@
-"""Runs the question to vLLM's Llama 4 class in the server's interpreter and returns typed answers.
+"""Asks a model's class in vLLM, in the server's interpreter, and returns typed answers.
 
 No weights and no server: a short process of its own, in its own group, ended after a time limit.
 """
@@ -10,42 +10,33 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mm_lora.core.errors import TroubleError
-from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.family import VllmClass
+from mm_lora.families.flow import HookCase
 
 PACKAGE = "mm_lora_inside"
-MODULE = f"{PACKAGE}.families.llama4.hook_query"
-ONE_OF_EACH = (
-    "vision_model.patch_embedding.linear",
-    "vision_model.model.layers.33.self_attn.qkv_proj",
-    "vision_model.model.layers.0.mlp.fc2",
-    "vision_model.vision_adapter.mlp.fc1",
-    "vision_model.vision_adapter.mlp.fc2",
-    "multi_modal_projector.linear_1",
-    "language_model.model.layers.47.self_attn.o_proj",
-)
-"""A module of every group, as vLLM names them: what its prefix rule is asked about."""
+MODULE = f"{PACKAGE}.hook_query"
 
 
 @dataclass(frozen=True)
 class HookQuestion:
-    """One model: its config, the module paths to place, the numbers of image tokens to count."""
+    """One model: its config, the module paths to place, the media to count."""
 
     name: str
     config: Mapping[str, Any]
     paths: tuple[str, ...]
-    embeds: tuple[int, ...]
+    cases: tuple[HookCase, ...]
 
 
 @dataclass(frozen=True)
 class HookCount:
-    """What the count hook said for `embeds` image tokens, or the exception that it `raised`."""
+    """What the count hook said for so many `tokens`, or the exception that it `raised`."""
 
-    embeds: int
+    tokens: int
     tower: int | None = None
     connector: int | None = None
     raised: str = ""
@@ -81,19 +72,9 @@ class HookAnswers:
     models: Mapping[str, HookAnswer] = field(default_factory=dict)
 
 
-def count_inputs(geometry: Geometry) -> tuple[int, ...]:
-    """Image tokens of 1 … max_chunks + 1 whole chunks."""
-    return tuple(n * geometry.connector_rows for n in range(1, geometry.max_chunks + 2))
-
-
-def odd_inputs(geometry: Geometry) -> tuple[int, ...]:
-    """Numbers that no picture has: zero, negative, and no multiple of a chunk."""
-    chunk = geometry.connector_rows
-    return (0, -1, -chunk, 1, chunk - 1, chunk + 1, 2 * chunk - 1, 7 * chunk + 1)
-
-
 def ask_hooks(
     python: Path,
+    vllm: VllmClass,
     questions: Sequence[HookQuestion],
     *,
     patches: Sequence[str] = (),
@@ -112,13 +93,17 @@ def ask_hooks(
                 "name": question.name,
                 "config": dict(question.config),
                 "paths": list(question.paths),
-                "embeds": list(question.embeds),
+                "cases": [
+                    {"tokens": case.tokens, "medium": case.medium, "shapes": dict(case.shapes)}
+                    for case in question.cases
+                ],
             }
             for question in questions
         ],
         "patches": list(patches),
+        "class": asdict(vllm),
     }
-    say(f"asking vLLM's Llama 4 class about {len(questions)} configs: {python} -m {MODULE}")
+    say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
         # A copy beside nothing else: the tool's own site-packages must not reach the server's.
         shutil.copytree(
@@ -131,7 +116,7 @@ def ask_hooks(
 
 
 def parse(answer: Mapping[str, Any]) -> HookAnswers:
-    """The JSON of `inside/llama4/hook_query.py`, typed."""
+    """The JSON of `inside/hook_query.py`, typed."""
     models = {}
     for model in answer["models"]:
         mapping = model["mapping"]
@@ -173,14 +158,14 @@ def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) 
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             raise TroubleError(
-                f"vLLM's Llama 4 class did not answer in {timeout_s:.0f} s",
+                f"the model's class in vLLM did not answer in {timeout_s:.0f} s",
                 f"that `{python} -c 'import vllm'` works",
             ) from error
         raise
     if process.returncode != 0:
         tail = "\n".join(err.strip().splitlines()[-15:])
         raise TroubleError(
-            f"asking vLLM's Llama 4 class ended with code {process.returncode}:\n{tail}",
+            f"asking the model's class in vLLM ended with code {process.returncode}:\n{tail}",
             f"that `{python} -c 'import vllm'` works",
         )
     return out

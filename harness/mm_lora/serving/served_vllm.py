@@ -1,7 +1,7 @@
 """The vLLM that a run serves: whose it is, what it lacks, and how a server spec is made to fit."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from mm_lora.core.errors import InstallError, NoFeature
 from mm_lora.core.interpreters import InterpreterFacts, facts
 from mm_lora.core.skips import NotApplicable, SkipReason
-from mm_lora.inside.families.llama4.tower_lora import PATCH as FEATURE
+from mm_lora.families.family import Family
 from mm_lora.inside.target_modules import PATCH as TARGET_MODULES
 from mm_lora.inside.target_modules import VARIABLE
 from mm_lora.serving import vllm_patch
@@ -23,13 +23,14 @@ TARGET_FLAG = "lora-target-modules"
 @dataclass(frozen=True, kw_only=True)
 class ServedVllm:
     """One interpreter's vLLM. `search`: folders in front of PYTHONPATH; `diff`: what is applied to
-    a copy of it; `lacks`: the evidence that Llama 4's tower/connector LoRA is missing."""
+    a copy of it; `lacks`: family → the evidence that its tower/connector LoRA is missing;
+    `features`: family → the patch that brings it."""
 
     python: Path
     facts: InterpreterFacts
     source: VllmSource
-    lacks: str
-    feature: tuple[str, ...]
+    lacks: Mapping[str, str]
+    features: Mapping[str, str]
     search: tuple[Path, ...] = ()
     diff: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,17 +42,18 @@ class ServedVllm:
             "python": self.facts.python,
         }
         if self.lacks:
-            known["lacks"] = self.lacks
-        if self.feature:
-            known["feature_patch"] = self.feature[0]
+            known["lacks"] = "; ".join(self.lacks.values())
+        if self.features:
+            known["feature_patch"] = ", ".join(self.features.values())
         return known | ({"diff": dict(self.diff)} if self.diff else {})
 
     def news(self) -> list[str]:
         """What a person must know before the run: one line each."""
         lines = []
-        if self.feature:
-            why = f"lacks it: {self.lacks}" if self.lacks else "has its own, replaced as asked"
-            lines.append(f"feature patch {self.feature[0]} for vLLM {self.facts.vllm}, which {why}")
+        for family, patch in self.features.items():
+            lacks = self.lacks.get(family)
+            why = f"lacks it: {lacks}" if lacks else "has its own, replaced as asked"
+            lines.append(f"feature patch {patch} for vLLM {self.facts.vllm}, which {why}")
         if self.diff:
             lines.append(
                 f"serving a copy of vLLM {self.facts.vllm} with the diff "
@@ -61,12 +63,14 @@ class ServedVllm:
                 lines.append(f"of the diff left out: {', '.join(self.diff['left_out'])}")
         return lines
 
-    def fit(self, spec: ServerSpec, profile: Mapping[str, FlagValue]) -> ServerSpec:
+    def fit(self, spec: ServerSpec, profile: Mapping[str, FlagValue], family: Family) -> ServerSpec:
         """The spec for this vLLM: the feature patch in, flags that it does not have out.
 
-        `profile` is what the profile alone gives each flag: those may go. Raises NotApplicable
-        for a flag that a check itself wants.
+        `profile` is what family and profile alone give each flag: those may go. Raises
+        NotApplicable for a flag that a check itself wants, and for a family that this vLLM lacks.
         """
+        if family.name in self.lacks and family.name not in self.features:
+            raise NotApplicable(SkipReason.NO_FEATURE, self.lacks[family.name])
         missing = self.source.lacks_flags(name for name, _ in spec.flags)
         env = dict(spec.env)
         for name in missing:
@@ -79,19 +83,28 @@ class ServedVllm:
             spec,
             flags=tuple((name, value) for name, value in spec.flags if name not in missing),
             env=tuple(sorted(env.items())),
-            patches=(*spec.patches, *self.feature),
+            patches=(*spec.patches, *self.feature_of(family)),
         )
+
+    def feature_of(self, family: Family) -> tuple[str, ...]:
+        """The ids of the patches that bring the feature to this vLLM for a family; none mostly."""
+        found = self.features.get(family.name)
+        return (found,) if found else ()
 
 
 def look_at(
-    python: Path, say: Callable[[str], None], *, diff_file: Path | None = None, choice: str = "auto"
+    python: Path,
+    families: Iterable[Family],
+    say: Callable[[str], None],
+    *,
+    diff_file: Path | None = None,
+    choice: str = "auto",
 ) -> ServedVllm:
-    """The vLLM of an interpreter with the diff and the feature patch settled.
+    """The vLLM of an interpreter with the diff and the feature patches settled.
 
-    `diff_file`: applied to a copy of it. `choice`: auto, none or feature.
-
-    Raises InstallError without a usable vLLM, NoFeature where Llama 4's tower/connector LoRA is
-    missing and no patch is to bring it, UsageError for a diff that does not apply.
+    `families`: those to be served. `diff_file`: applied to a copy of it. `choice`: auto, none or
+    feature. Raises InstallError without a usable vLLM, NoFeature where every family lacks tower and
+    connector LoRA and no patch is to bring it, UsageError for a diff that does not apply.
     """
     found = facts(python)
     found.require_vllm()
@@ -104,19 +117,31 @@ def look_at(
         patched = vllm_patch.patched_copy(folder, diff_file, say)
         folder, search, diff = patched.folder, (patched.search,), patched.as_json()
     source = VllmSource(folder)
-    lacks = source.lacks_tower_lora()
-    if lacks and choice == "none":
+    wanted = {family.name: family for family in families}
+    lacks = {
+        name: said
+        for name, family in wanted.items()
+        if (said := source.lacks_tower_lora(family.vllm))
+    }
+    features = {
+        name: family.feature_patch
+        for name, family in wanted.items()
+        if family.feature_patch and (choice == "feature" or (name in lacks and choice == "auto"))
+    }
+    missing = [name for name in lacks if name not in features]
+    if missing and len(missing) == len(wanted):
+        titles = ", ".join(wanted[name].title for name in missing)
+        hint = "`--set patch=auto`: the feature patch brings it"
         raise NoFeature(
-            f"vLLM {found.vllm} has no tower/connector LoRA for Llama 4: {lacks}",
-            "a vLLM of 0.17 or later, or `--set patch=auto`: the feature patch brings it",
+            f"vLLM {found.vllm} has no tower/connector LoRA for {titles}: {lacks[missing[0]]}",
+            f"a later vLLM, or {hint}" if wanted[missing[0]].feature_patch else "a later vLLM",
         )
-    wanted = choice == "feature" or (bool(lacks) and choice == "auto")
     return ServedVllm(
         python=python,
         facts=found,
         source=source,
         lacks=lacks,
-        feature=(FEATURE.id,) if wanted else (),
+        features=features,
         search=search,
         diff=diff,
     )

@@ -11,20 +11,15 @@ from mm_lora.adapters.checkpoint_folder import check_folder
 from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.cache import Cache, source_key
 from mm_lora.core.errors import InstallError, UsageError
-from mm_lora.core.resources import fixtures_dir
-from mm_lora.families.llama4.miniature import miniature_config, side_files
+from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.truth.worker_client import WorkerClient
 
 _Order = dict[str, Any]
 _PACKAGE = Path(__file__).resolve().parents[1]
-_CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py", "families/llama4/vocabulary.py")
-_ADAPTER_SOURCES = (
-    "truth/worker/checkpoint.py",
-    "families/llama4/modules.py",
-    "truth/worker/adapter_files.py",
-    "truth/worker/adapter_forms.py",
-)
+_CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py",)
+_ADAPTER_SOURCES = ("truth/worker/adapter_files.py", "truth/worker/adapter_forms.py")
+_SHARED_SOURCES = ("families/torch_side.py", "families/vocabulary.py")
 
 
 class Builder:
@@ -135,13 +130,9 @@ class Builder:
 
     def _checkpoint_order(self, model: Model, seed: int) -> tuple[_Order, str, _Order]:
         """What the worker is told, the folder's label and its content key."""
-        order = {
-            "config": miniature_config(model),
-            "files": side_files(model),
-            "chat_template": (fixtures_dir() / "chat_template.jinja").read_text(encoding="utf-8"),
-            "seed": seed,
-        }
-        key = {**order, **self._made_by(_CHECKPOINT_SOURCES)}
+        order = {"seed": seed, **processor_files(model)}
+        key = {**order, **self._made_by(model.family, _CHECKPOINT_SOURCES)}
+        order["side"] = model.family.torch_side
         return order, f"{model.name}-miniature", key
 
     def _adapter_order(
@@ -150,12 +141,24 @@ class Builder:
         """The same of an adapter. How the weights are quantised does not change its shapes."""
         small = miniature and model.weights is None
         whole = {k: v for k, v in model.config.items() if k != "quantization_config"}
-        order = {"config": miniature_config(model) if small else whole, "spec": spec.as_json()}
+        config = model.family.miniature(model.config, model.layout) if small else whole
+        order = {"config": config, "spec": spec.as_json()}
         label = f"{model.name}-{'miniature' if small else 'full'}-{spec.name}"
-        return order, label, {**order, **self._made_by(_ADAPTER_SOURCES)}
+        key = {**order, **self._made_by(model.family, _ADAPTER_SOURCES)}
+        return {**order, "side": model.family.torch_side}, label, key
 
-    def _made_by(self, sources: tuple[str, ...]) -> dict[str, Any]:
-        return {"versions": dict(self.versions), "builder": _builder_key(sources)}
+    def _made_by(self, family: Family, sources: tuple[str, ...]) -> dict[str, Any]:
+        files = (*sources, *_SHARED_SOURCES, *family.sources)
+        return {"versions": dict(self.versions), "builder": _builder_key(files)}
+
+
+def processor_files(model: Model) -> dict[str, Any]:
+    """All of a miniature but its weights, as the worker's jobs take it."""
+    return {
+        "config": model.family.miniature(model.config, model.layout),
+        "files": model.family.side_files(model.layout),
+        "chat_template": model.family.chat_template,
+    }
 
 
 @cache

@@ -17,10 +17,10 @@ from mm_lora.core.interpreters import facts
 from mm_lora.core.resources import cache_dir, harness_dir
 from mm_lora.truth.worker_client import WorkerClient
 
-_SOURCES = ("reference", "merging", "mistakes", "routing", "sparse_experts")
-
-QK_ROWS = "language-qk-rows-not-permuted"
-"""Foreseen for every vLLM: known from before this tool, and not yet mended anywhere."""
+_SOURCES = (
+    *(f"truth/worker/{name}.py" for name in ("reference", "merging", "mistakes")),
+    "families/torch_side.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,39 +48,46 @@ class Reference:
     `predictors`: names of the known mistakes whose wrong values a check may ask for.
     """
 
-    def __init__(self, worker: WorkerClient, predictors: Sequence[str] = (QK_ROWS,)) -> None:
+    def __init__(self, worker: WorkerClient, predictors: Sequence[str] = ()) -> None:
         self._worker = worker
         self._predictors = list(predictors)
-        self._versions: list[Any] | None = None
+        self._versions: dict[str, list[Any]] = {}
 
     def forced(
         self,
         *,
+        side: str,
         checkpoint: Path,
         adapter: Path | None,
         request: Request,
         token_ids: tuple[int, ...] | None,
         predict: bool = False,
         peft: bool = False,
+        predictors: Sequence[str] = (),
     ) -> Forced:
         """Logprobs of `token_ids` after the prompt of `request`.
 
-        `adapter`: the folder to merge, None for the base. `token_ids` None: of the answer that the
-        reference gives itself, greedily; it is then known for that answer too, so that a server
-        that says the same needs no second computation. `peft`: PEFT's own forward as well.
+        `side`: the family's torch side. `adapter`: the folder to merge, None for the base.
+        `token_ids` None: of the answer that the reference gives itself, greedily; it is then known
+        for that answer too, so that a server that says the same needs no second computation.
+        `peft`: PEFT's own forward as well. `predictors`: the family's own.
         Raises BuildError when the worker fails.
         """
         question: dict[str, Any] = {
             "text": request.text,
-            "pictures": [
-                base64.b64encode(picture_png(picture)).decode("ascii")
+            "side": side,
+            "media": [
+                {
+                    "kind": "image",
+                    "png": base64.b64encode(picture_png(picture)).decode("ascii"),
+                }
                 for picture in request.pictures
             ],
             "count": request.max_tokens,
-            "predict": self._predictors if predict else [],
+            "predict": list(dict.fromkeys((*predictors, *self._predictors))) if predict else [],
             "peft": peft,
         }
-        subject = [checkpoint.name, _digest(adapter) if adapter else None, self._made_by()]
+        subject = [checkpoint.name, _digest(adapter) if adapter else None, self._made_by(side)]
         file = _file(question, subject, token_ids)
         value = _read(file)
         if value is None:
@@ -104,13 +111,14 @@ class Reference:
             peft=tuple(value["peft"] or ()),
         )
 
-    def _made_by(self) -> list[Any]:
-        if self._versions is None:
+    def _made_by(self, side: str) -> list[Any]:
+        if side not in self._versions:
             found = facts(self._worker.python)
-            folder = harness_dir() / "mm_lora" / "truth" / "worker"
-            sources = cache.source_key(*(folder / f"{name}.py" for name in _SOURCES))
-            self._versions = [found.torch, found.transformers, sources]
-        return self._versions
+            package = harness_dir() / "mm_lora"
+            family = package.parent.joinpath(*side.split(".")[:-1])
+            files = [*(package / name for name in _SOURCES), *sorted(family.glob("*.py"))]
+            self._versions[side] = [found.torch, found.transformers, cache.source_key(*files)]
+        return self._versions[side]
 
 
 def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[int] | None) -> Path:

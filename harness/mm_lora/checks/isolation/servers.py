@@ -4,32 +4,46 @@ As few as possible, each with several things that could go wrong: a failure is t
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 
-from mm_lora.checks.isolation.questions import ADAPTERS
+from mm_lora.checks.roles import Names, Role, everyone, tenants
+from mm_lora.core.asking import BASE
+from mm_lora.families.family import Family
 from mm_lora.serving.server.spec import PlainValue
 
-TENANTS = ("base", *ADAPTERS)
+Flags = dict[str, PlainValue]
 
-SERVERS: Mapping[str, dict[str, PlainValue]] = {
-    "free-slots": {},
-    "every-slot": {"max-loras": len(ADAPTERS)},
-    "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, "max-num-batched-tokens": 512},
-    "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
-}
-AT_ONCE = {"every-slot": len(ADAPTERS), "few-slots": 3, "one-slot": 1, "free-slots": 2}
-"""How many adapters a step must have had for a batch to use the server's slots."""
+SERVERS = ("free-slots", "every-slot", "few-slots", "one-slot")
 
 
-def to_draw_from(server: str) -> tuple[str, ...]:
+def flags(server: str, family: Family) -> Flags:
+    """The flags that make a server what its name says."""
+    of: Mapping[str, Flags] = {
+        "free-slots": {},
+        "every-slot": {"max-loras": len(everyone(family))},
+        "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, "max-num-batched-tokens": 512},
+        "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
+    }
+    return of[server]
+
+
+def at_once(server: str, family: Family) -> int:
+    """How many adapters a step must have had for a batch to use the server's slots."""
+    every = len(everyone(family))
+    return {"every-slot": every, "few-slots": 3, "one-slot": 1, "free-slots": 2}[server]
+
+
+def to_draw_from(server: str, family: Family) -> Names:
     """The tenants of random requests. In one slot an adapter meets nobody but the base, so there
     the base is as likely as all others together."""
-    return TENANTS if AT_ONCE[server] > 1 else ("base",) * len(ADAPTERS) + ADAPTERS
+    adapters = everyone(family)
+    return tenants(family) if at_once(server, family) > 1 else (BASE,) * len(adapters) + adapters
 
 
-TWO_RANKS: Mapping[str, dict[str, PlainValue]] = {
+TWO_RANKS: Mapping[str, Flags] = {
     "tensor": {"tensor-parallel-size": 2},
     "data-encoder": {"tensor-parallel-size": 2, "mm-encoder-tp-mode": "data"},
 }
@@ -39,11 +53,11 @@ _ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
 
 def on(server: str, *, core: bool = False) -> Any:
     """A pytest parameter for a case on that server; only one that has free slots is in the core."""
-    mark = pytest.mark.server(adapters=ADAPTERS, flags=SERVERS[server], probe=True)
+    mark = pytest.mark.server(adapters=everyone, flags=partial(flags, server), probe=True)
     return pytest.param(server, marks=[mark] if core else [mark, pytest.mark.full], id=server)
 
 
-def on_two_ranks(mode: str, *adapters: str) -> Any:
+def on_two_ranks(mode: str, adapters: Role) -> Any:
     """The mark of a case on a server with tensor parallelism, see TWO_RANKS."""
     return pytest.mark.server(
         adapters=adapters, flags=TWO_RANKS[mode], env=_ENVIRONMENT, probe=True

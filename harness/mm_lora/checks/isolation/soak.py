@@ -15,6 +15,7 @@ from mm_lora.checks.isolation.traffic import Seen, Traffic
 from mm_lora.core.asking import Picture, Request
 from mm_lora.core.errors import UsageError
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.families.family import Family
 from mm_lora.serving.client import CACHES
 
 KEPT = 100
@@ -32,11 +33,11 @@ class Wave:
     resets: tuple[str, ...] = ()
 
 
-def waves(seed: str, tenants: Sequence[str]) -> Iterator[Wave]:
+def waves(family: Family, seed: str, tenants: Sequence[str]) -> Iterator[Wave]:
     """Endless traffic, the same for the same seed and tenants."""
     chance = random.Random(seed)
     while True:
-        requests = tuple(anyone(tenants, chance.choice(_IN_FLIGHT), chance))
+        requests = tuple(anyone(family, tenants, chance.choice(_IN_FLIGHT), chance))
         spread = chance.choice((0.0, 0.2, 1.0))
         yield Wave(
             requests=requests,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mm_lora.checks.isolation.batches import Batches, batches, beside_adapters
+from mm_lora.checks.roles import acts_on_text
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import Outcome, Verdict, largest_difference, told_apart
@@ -12,9 +13,6 @@ from mm_lora.serving.probe_records import Step
 
 LONGEST = 32
 """Tokens of the answer alone. A shorter one is its beginning, since all are greedy."""
-
-LANGUAGE = ("language-model", "pr35147", "all")
-"""Standard adapters that move an answer about text alone, and whose reference needs a predictor."""
 
 LAST_SLOT = "base-rows-take-last-slot"
 """The signature of a known defect: an answer of the base, which met an adapter in a step of a
@@ -133,7 +131,7 @@ class Traffic:
         effects = [
             self._distance(request, self.served.ask_alone(_whole(request)))
             for request in requests
-            if acts(request, self.served.base)
+            if self._acts(request)
         ]
         return Seen(
             requests=len(pairs),
@@ -164,11 +162,16 @@ class Traffic:
     def by_reference(self, request: Request, answer: Answer) -> float:
         """Largest logprob difference to the reference, or to what a known defect makes of it:
         whether that defect is there is judged elsewhere."""
-        predict = request.model in LANGUAGE
+        predict = acts_on_text(self.served.family, request.model)
         truth = self.served.forced(request, answer, predict=predict)
         foreseen = (values for several in truth.predicted.values() for values in several)
         rights = (truth.adapted, *truth.ties, *foreseen)
         return min(largest_difference(right, answer.logprobs) for right in rights)
+
+    def _acts(self, request: Request) -> bool:
+        """Whether the answer must differ from the base's: a vision adapter leaves text alone."""
+        text = acts_on_text(self.served.family, request.model)
+        return request.model != self.served.base and bool(request.pictures or text)
 
     def _last_slot_is_taken(self) -> bool:
         probe = self.served.probe
@@ -204,11 +207,6 @@ def beginning(whole: Answer, answer: Answer) -> Answer:
         logprobs=whole.logprobs[:count],
         text=answer.text,
     )
-
-
-def acts(request: Request, base: str) -> bool:
-    """Whether the answer must differ from the base's: a vision adapter leaves text alone."""
-    return request.model != base and bool(request.pictures or request.model in LANGUAGE)
 
 
 def _whole(request: Request) -> Request:

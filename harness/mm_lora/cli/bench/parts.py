@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters import sets as adapter_sets
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.checks.roles import everyone
 from mm_lora.cli.bench.memory import Peak, run_sampled
 from mm_lora.cli.bench.rows import Row, median_ratio, middle_half
 from mm_lora.core.asking import BASE, DICE_QUESTION, Answer, Picture, Request
@@ -23,13 +23,14 @@ from mm_lora.core.resources import cache_dir, harness_dir
 from mm_lora.families.models import resolve
 from mm_lora.run import profiles
 from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.plan import Wish, family_flags, server_spec
 from mm_lora.serving.client import Client
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
 
 PYTHON = Path(sys.executable)
-ADAPTERS = tuple(name for name in STANDARD if name != "patch-embedding")
+MODEL = resolve("scout")
+ADAPTERS = everyone(MODEL.family)
 BARE = "import typer, rich.console, rich.table"
 DICE = Picture(width=336, height=336)
 
@@ -72,9 +73,9 @@ def building(say: Callable[[str], None]) -> list[Row]:
     """Checkpoint and standard adapters of the miniature, built anew in an empty cache."""
     began = time.monotonic()
     with Builder(PYTHON, say) as builder:
-        builder.checkpoint(resolve("scout"))
+        builder.checkpoint(MODEL)
         checkpoint = time.monotonic() - began
-        builder.adapters(resolve("scout"), [adapter_sets.named(name) for name in ADAPTERS])
+        builder.adapters(MODEL, [adapter_sets.named(MODEL.family, name) for name in ADAPTERS])
     return [
         Row(name="build checkpoint, worker's imports included", value=checkpoint, unit="s"),
         Row(
@@ -89,8 +90,10 @@ def building(say: Callable[[str], None]) -> list[Row]:
 def built(say: Callable[[str], None]) -> tuple[Path, Mapping[str, Path]]:
     """Checkpoint and adapters from the cache; asked once, since the worker's imports take long."""
     with Builder(PYTHON, say) as builder:
-        scout = resolve("scout")
-        found = builder.adapters(scout, [adapter_sets.named(name) for name in ADAPTERS])
+        scout = MODEL
+        found = builder.adapters(
+            scout, [adapter_sets.named(MODEL.family, name) for name in ADAPTERS]
+        )
         return builder.checkpoint(scout), {name: one.path for name, one in found.items()}
 
 
@@ -98,7 +101,12 @@ def server(start: str, *, probe: bool = False, say: Callable[[str], None]) -> Vl
     """The dice checks' server, not started."""
     profile = profiles.load("cpu")
     options = RunOptions(settings={"start": start})
-    spec = server_spec(Wish(model="scout", probe=probe), ADAPTERS, profile, options)
+    spec = server_spec(
+        Wish(model=MODEL.name, probe=probe, defaults=family_flags(MODEL.family)),
+        ADAPTERS,
+        profile,
+        options,
+    )
     checkpoint, adapters = built(say)
     return VllmServer(
         spec,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mm_lora.adapters.sets import KNOWN, named
-from mm_lora.adapters.spec import AdapterSpec
+from mm_lora.adapters.sets import named
+from mm_lora.adapters.spec import of_targets
 from mm_lora.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -65,12 +65,11 @@ def adapter(
     _must_be_free(out)
     changes: dict[str, Any] = {"rank": rank, "alpha": alpha, "dtype": dtype, "seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
-    if targets and name not in KNOWN:
-        spec = AdapterSpec(name=name, targets=tuple(targets), **changes)
-    else:
-        spec = replace(named(name), **changes)
-        spec = replace(spec, targets=tuple(targets)) if targets else spec
     resolved = resolve(model)
+    if targets:
+        spec = of_targets(name, targets, **changes)
+    else:
+        spec = replace(named(resolved.family, name), **changes)
     with Builder(Path(sys.executable), _say) as builder:
         built = builder.adapters(resolved, [spec], miniature=miniature)[name]
     copy_built(built.path, out)

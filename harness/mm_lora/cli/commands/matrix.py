@@ -105,10 +105,13 @@ def _require_version(word: str) -> None:
 def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> list[Row]:
     """Every row of one vLLM; an expected error becomes a row."""
     asked = options.settings
+    families = {
+        m.family.name: m.family for m in selected_models(options, load(options.profile))
+    }.values()
     try:
         python = _interpreter(word, say)
         version = facts(python).vllm or word
-        lacks = look_at(python, say, diff_file=options.vllm_patch).lacks
+        lacks = look_at(python, families, say, diff_file=options.vllm_patch).lacks
     except MmLoraError as error:
         reason = str(error)
         return [
@@ -117,11 +120,11 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
             )
         ]
     rows = []
-    for settings in matrix_rows.choices(lacks, asked):
+    for settings in matrix_rows.choices(bool(lacks), asked):
         patch = _patch_name(settings)
         try:
             chosen = _with(options, settings, python)
-            look_at(python, say, diff_file=chosen.vllm_patch, choice=chosen.feature)
+            look_at(python, families, say, diff_file=chosen.vllm_patch, choice=chosen.feature)
         except NoFeature as error:
             state, code = matrix_rows.NO_FEATURE, ExitCode.PASS
             rows.append(_not_run(version, patch, state, code, error))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_lora.adapters.sets import named
-from mm_lora.adapters.spec import STANDARD
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import ExitCode, UsageError
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from mm_lora.families.models import Model
     from mm_lora.serving.server.process import VllmServer
 
-# Not the patch embedding's: the profile does not wrap it, and one that does dies of it on a CPU.
-DEFAULT_ADAPTERS = tuple(name for name in STANDARD if name != "patch-embedding")
 _TURN_S = 0.5
 
 
@@ -45,26 +42,30 @@ def run(
     """
     from rich.console import Console
 
+    from mm_lora.checks.roles import everyone
     from mm_lora.families.models import resolve
     from mm_lora.run import profiles
     from mm_lora.run.options import RunOptions
-    from mm_lora.run.plan import Wish, flag_values, server_spec
+    from mm_lora.run.plan import Wish, family_flags, flag_values, server_spec
     from mm_lora.serving.served_vllm import look_at, reference_choice
     from mm_lora.serving.server.process import VllmServer
 
     console = Console(highlight=False)
     say = _sayer(console)
     own = dict(_own_folder(word) for word in adapters if "=" in word)
-    built = [word for word in adapters or DEFAULT_ADAPTERS if "=" not in word]
     resolved = resolve(model)
+    family = resolved.family
+    built = [word for word in adapters or everyone(family) if "=" not in word]
     place = profiles.load(profile)
     options = RunOptions(settings=settings or {})
     python = server_python or Path(sys.executable)
-    vllm = look_at(python, say, diff_file=options.vllm_patch, choice=options.feature)
+    vllm = look_at(python, [family], say, diff_file=options.vllm_patch, choice=options.feature)
     for line in vllm.news():
         say(line)
-    wished = server_spec(Wish(model=resolved.name), [*built, *own], place, options)
-    spec = vllm.fit(wished, flag_values(place))
+    wished = server_spec(
+        Wish(model=resolved.name, defaults=family_flags(family)), [*built, *own], place, options
+    )
+    spec = vllm.fit(wished, flag_values(place, family), family)
     with _terminates() as ended:
         folder = Path(tempfile.mkdtemp(prefix="mm-lora-serve-"))
         try:
@@ -144,7 +145,7 @@ def _build(
     model: "Model", names: Sequence[str], python: Path, say: Callable[[str], None]
 ) -> tuple[Path, dict[str, Path]]:
     """The checkpoint and the known adapters, from the cache or built."""
-    specs = [named(name) for name in names]
+    specs = [named(model.family, name) for name in names]
     from mm_lora.truth.build import Builder
 
     with Builder(python, say) as builder:

@@ -1,12 +1,13 @@
 """`mm-lora tokens`: the token arithmetic of a model for pictures of any size, with their tiling."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mm_lora.core.asking import Picture
 from mm_lora.core.errors import ExitCode, UsageError
-from mm_lora.families.llama4.geometry import Geometry, TokenFlow, token_flow
+from mm_lora.families.flow import Flow
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,22 +15,20 @@ if TYPE_CHECKING:
     from mm_lora.families.models import Model
 
 DEFAULT_PICTURES = ("336x336", "700x400", "1344x1344", "5376x336")
-UNPUBLISHED = "unpublished: transformers' class defaults, not those of a published checkpoint"
 SCHEMA = 1
 
 
 def run(model: str, images: Sequence[str], as_json: bool) -> int:
     """Print the token flow of each picture; returns the exit code.
 
-    `model`: scout, maverick, pr35147, or a path to a config.json or model folder. `images`: sizes
-    in pixels, `WIDTHxHEIGHT`; some telling ones if empty. Raises UsageError on a wrong one.
+    `model`: a published model, a family, or a path to a config.json or model folder. `images`:
+    sizes in pixels, `WIDTHxHEIGHT`; some telling ones if empty. Raises UsageError on a wrong one.
     """
     from mm_lora.families import models
 
     resolved = models.resolve(model)
-    flows = [
-        token_flow(resolved.geometry, *parse_size(image)) for image in images or DEFAULT_PICTURES
-    ]
+    sizes = [parse_size(image) for image in images or DEFAULT_PICTURES]
+    flows = [flow_of(resolved, size) for size in sizes]
     if as_json:
         print(json.dumps(document([(resolved, flows)]), ensure_ascii=False, indent=1))
         return ExitCode.PASS
@@ -37,6 +36,11 @@ def run(model: str, images: Sequence[str], as_json: bool) -> int:
 
     Console().print(rendered(resolved, flows))
     return ExitCode.PASS
+
+
+def flow_of(model: "Model", size: tuple[int, int]) -> Flow:
+    """The flow of a picture of (width, height) pixels."""
+    return model.family.flow(model.layout, Picture(width=size[0], height=size[1]))
 
 
 def parse_size(image: str) -> tuple[int, int]:
@@ -49,7 +53,7 @@ def parse_size(image: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def document(rows: Sequence[tuple["Model", Sequence[TokenFlow]]]) -> dict[str, Any]:
+def document(rows: Sequence[tuple["Model", Sequence[Flow]]]) -> dict[str, Any]:
     """The JSON document of `--json`: one entry per model, each with its pictures' flows."""
     return {
         "schema": SCHEMA,
@@ -57,8 +61,8 @@ def document(rows: Sequence[tuple["Model", Sequence[TokenFlow]]]) -> dict[str, A
             {
                 "model": model.name,
                 "source": source(model),
-                "geometry": asdict(model.geometry),
-                "pictures": [asdict(flow) for flow in flows],
+                "geometry": asdict(model.layout),
+                "pictures": [flow.as_json() for flow in flows],
             }
             for model, flows in rows
         ],
@@ -66,83 +70,34 @@ def document(rows: Sequence[tuple["Model", Sequence[TokenFlow]]]) -> dict[str, A
 
 
 def source(model: "Model") -> str:
-    """Where the numbers come from; says so where they are transformers' defaults (448)."""
-    geometry = model.geometry
-    defaults = Geometry.from_config({"vision_config": {}}, max_chunks=geometry.max_chunks)
-    if geometry == defaults and UNPUBLISHED not in model.source:
-        return f"{model.source}; {UNPUBLISHED}"
-    return model.source
+    """Where the numbers come from; says so where they are no published checkpoint's."""
+    note = model.family.source_note(model.layout)
+    return f"{model.source}; {note}" if note and note not in model.source else model.source
 
 
-def rendered(model: "Model", flows: Sequence[TokenFlow]) -> "RenderableType":
-    """The table and the tilings, for a terminal."""
+def rendered(model: "Model", flows: Sequence[Flow]) -> "RenderableType":
+    """The table and the drawings, for a terminal."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
-    geometry = model.geometry
-    head = Text.assemble(
-        (model.name, "bold"),
-        f"  image_size {geometry.image_size} / patch_size {geometry.patch_size} / "
-        f"pixel_shuffle_ratio {geometry.pixel_shuffle_ratio}, up to {geometry.max_chunks} tiles\n",
-        (source(model), "dim"),
-        f"\nrows of one chunk: {geometry.patch_rows} patches, {geometry.encoder_rows} encoder "
-        f"(with CLS), {geometry.connector_rows} connector",
-    )
+    first, *more = model.family.describe(model.layout)
+    lines = "".join(f"\n{line}" for line in more)
+    head = Text.assemble((model.name, "bold"), f"  {first}\n", (source(model), "dim"), lines)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for heading in (
-        "picture",
-        "tiles",
-        "chunks",
-        "patch rows",
-        "encoder rows",
-        "connector rows",
-        "image tokens",
-        "prompt tokens",
-    ):
+    numbers = [{k: v for k, v in flow.as_json().items() if k not in _SIZE} for flow in flows]
+    for heading in ("picture", *(key.replace("_", " ") for key in numbers[0])):
         table.add_column(heading, justify="right")
-    for flow in flows:
-        cells: Mapping[str, Any] = asdict(flow)
-        table.add_row(
-            f"{flow.width}×{flow.height}",
-            f"{flow.tile_columns}×{flow.tile_rows}",
-            *(
-                str(cells[name])
-                for name in (
-                    "chunks",
-                    "patch_rows",
-                    "encoder_rows",
-                    "connector_rows",
-                    "image_tokens",
-                    "prompt_tokens",
-                )
-            ),
-        )
+    for flow, row in zip(flows, numbers, strict=True):
+        table.add_row(flow.name, *map(str, row.values()))
     panels = [
-        Panel.fit(drawing(flow), title=f"{flow.width}×{flow.height}", border_style="dim")
+        Panel.fit(flow.drawing, title=flow.name, border_style="dim")
         for flow in flows
+        if flow.drawing
     ]
     return Group(head, "", table, "", Columns(panels))
 
 
-def drawing(flow: TokenFlow) -> str:
-    """The tiles as boxes, `columns` across and `rows` down, the global tile (G) beside them.
-
-    A numbered box is a tile, in the order in which the tower sees them; G comes last.
-    """
-    cell = 2
-    lines = []
-    for row in range(flow.tile_rows):
-        numbers = range(row * flow.tile_columns + 1, (row + 1) * flow.tile_columns + 1)
-        left, middle, right = ("┌", "┬", "┐") if row == 0 else ("├", "┼", "┤")
-        lines.append(left + middle.join(["─" * cell] * flow.tile_columns) + right)
-        lines.append("│" + "│".join(f"{number:^{cell}}" for number in numbers) + "│")
-    lines.append("└" + "┴".join(["─" * cell] * flow.tile_columns) + "┘")
-    if flow.chunks > 1:
-        for i, part in enumerate(
-            ("┌" + "─" * cell + "┐", f"│{'G':^{cell}}│", "└" + "─" * cell + "┘")
-        ):
-            lines[i] += "  " + part
-    return "\n".join(lines)
+_SIZE = ("width", "height")

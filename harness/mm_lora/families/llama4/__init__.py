@@ -1,1 +1,1 @@
-"""What is special to Llama 4: geometry, module groups, miniature, pictures."""
+"""What is special to Llama 4: geometry, module groups, miniature, pictures, torch side."""

@@ -5,12 +5,32 @@ MoE step, qk-norm, RoPE pattern and scaling, attention chunks); what only costs 
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families import vocabulary
 from mm_lora.families.llama4.geometry import Geometry
-from mm_lora.families.llama4.vocabulary import SPECIAL_TOKENS, token_id, vocabulary
-from mm_lora.families.models import Model
+
+SPECIAL_TOKENS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|header_start|>",
+    "<|header_end|>",
+    "<|eom|>",
+    "<|eot|>",
+    "<|step|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|finetune_right_pad|>",
+    "<|image_start|>",
+    "<|image_end|>",
+    "<|tile_x_separator|>",
+    "<|tile_y_separator|>",
+    "<|image|>",
+    "<|patch|>",
+)
+"""A part of the published ones, in their order."""
 
 VISION_HIDDEN = 64
 TEXT_LAYERS = 4
@@ -37,22 +57,26 @@ _TEXT: dict[str, Any] = {
 _END_TOKENS = ("<|end_of_text|>", "<|eom|>", "<|eot|>")
 
 
-def miniature_config(model: Model) -> dict[str, Any]:
-    """The miniature's `config.json` for the published, or the user's, config of `model`.
+def miniature_config(published: Mapping[str, Any], geometry: Geometry) -> dict[str, Any]:
+    """The miniature's `config.json` for a published, or the user's, config.
 
     Raises UsageError for a config that has no text part.
     """
-    config = copy.deepcopy(dict(model.config))
+    config = copy.deepcopy(dict(published))
     if not all(isinstance(config.get(part), dict) for part in ("text_config", "vision_config")):
         raise UsageError(
-            f"the config of {model.name} has no text_config or no vision_config",
+            "the config has no text_config or no vision_config",
             "a config.json of a whole multimodal Llama 4",
         )
     text, vision = config["text_config"], config["vision_config"]
     layers = max(TEXT_LAYERS, text.get("interleave_moe_layer_step", 1))
-    text.update(_TEXT, num_hidden_layers=layers, vocab_size=len(vocabulary()), **_token_ids())
+    text.update(
+        _TEXT,
+        num_hidden_layers=layers,
+        vocab_size=len(vocabulary.vocabulary(SPECIAL_TOKENS)),
+        **_token_ids(),
+    )
     _shorten(text, layers)
-    geometry = model.geometry
     vision.update(
         _VISION,
         image_size=geometry.image_size,
@@ -66,24 +90,24 @@ def miniature_config(model: Model) -> dict[str, Any]:
             part.pop(key, None)
     config.update(
         dtype="float32",
-        boi_token_index=token_id("<|image_start|>"),
-        eoi_token_index=token_id("<|image_end|>"),
-        image_token_index=token_id("<|patch|>"),
+        boi_token_index=_id("<|image_start|>"),
+        eoi_token_index=_id("<|image_end|>"),
+        image_token_index=_id("<|patch|>"),
     )
     return config
 
 
-def side_files(model: Model) -> dict[str, Any]:
+def side_files(geometry: Geometry) -> dict[str, Any]:
     """The JSON files of the checkpoint besides config, weights and `tokenizer.json`, by name."""
     return {
         "generation_config.json": _token_ids(),
-        "preprocessor_config.json": _image_processor(model.geometry),
+        "preprocessor_config.json": _image_processor(geometry),
         "processor_config.json": {
             "processor_class": "Llama4Processor",
             "fake_image_token": "<|image|>",
             "image_token": "<|image|>",
-            "patch_size": model.geometry.patch_size,
-            "pixel_shuffle_ratio": model.geometry.pixel_shuffle_ratio,
+            "patch_size": geometry.patch_size,
+            "pixel_shuffle_ratio": geometry.pixel_shuffle_ratio,
         },
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -99,11 +123,15 @@ def side_files(model: Model) -> dict[str, Any]:
     }
 
 
+def _id(token: str) -> int:
+    return vocabulary.token_id(SPECIAL_TOKENS, token)
+
+
 def _token_ids() -> dict[str, Any]:
     return {
-        "bos_token_id": token_id("<|begin_of_text|>"),
-        "eos_token_id": [token_id(token) for token in _END_TOKENS],
-        "pad_token_id": token_id("<|finetune_right_pad|>"),
+        "bos_token_id": _id("<|begin_of_text|>"),
+        "eos_token_id": [_id(token) for token in _END_TOKENS],
+        "pad_token_id": _id("<|finetune_right_pad|>"),
     }
 
 

@@ -5,93 +5,87 @@ maps one to one. The router and the routed experts are in no group: the experts 
 not Linear modules (transformers' `Llama4TextExperts`), and vLLM on a CPU wraps neither.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
-TOWER, CONNECTOR, LANGUAGE = "tower", "connector", "language"
-
-
-@dataclass(frozen=True)
-class ModuleGroup:
-    """A named set of modules that an adapter can target together.
-
-    `pattern`: a regular expression over whole PEFT module paths (`re.fullmatch`, as PEFT itself
-    uses a `target_modules` string). `wrapper`: vLLM's kind. `rows`: what one row of the input is.
-    """
-
-    name: str
-    pattern: str
-    wrapper: str
-    rows: str
-
-    def has(self, path: str) -> bool:
-        """Whether the module at `path` belongs to this group."""
-        return re.fullmatch(self.pattern, path) is not None
-
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 
 _VISION_LAYER = r"vision_model\.model\.layers\.\d+"
 _TEXT_LAYER = r"language_model\.model\.layers\.\d+"
+_VISION = "vision_model.model.layers.*"
+_TEXT = "language_model.model.layers.*"
 
-GROUPS: Mapping[str, ModuleGroup] = {
-    group.name: group
-    for group in (
-        ModuleGroup(
-            "tower-attention", rf"{_VISION_LAYER}\.self_attn\.[qkvo]_proj", TOWER, "encoder"
-        ),
-        ModuleGroup("tower-mlp", rf"{_VISION_LAYER}\.mlp\.fc[12]", TOWER, "encoder"),
-        # Rows before the class token is added: 576 a chunk on Scout, not 577.
-        ModuleGroup("patch-embedding", r"vision_model\.patch_embedding\.linear", TOWER, "patches"),
-        # Under the tower's prefix, but a connector: the longest matching prefix must win.
-        ModuleGroup(
-            "vision-adapter", r"vision_model\.vision_adapter\.mlp\.fc[12]", CONNECTOR, "connector"
-        ),
-        ModuleGroup("projector", r"multi_modal_projector\.linear_1", CONNECTOR, "connector"),
-        ModuleGroup(
-            "language-model",
-            rf"{_TEXT_LAYER}\.(self_attn\.[qkvo]_proj"
-            r"|feed_forward\.(shared_expert\.)?(gate|up|down)_proj)",
-            LANGUAGE,
-            "prompt",
-        ),
-    )
-}
+LANGUAGE_ATTENTION = f"{_TEXT}.self_attn.?_proj"
+"""The part of `language-model` that is not its MLP."""
 
-LANGUAGE_ATTENTION = "language_model.model.layers.*.self_attn.?_proj"
-"""Target of the part of `language-model` that a server wraps by default."""
+ROLES = (
+    ("vision_model.vision_adapter.", CONNECTOR),
+    ("multi_modal_projector.", CONNECTOR),
+    ("vision_model.", TOWER),
+    ("language_model.", LANGUAGE),
+)
+"""Prefix → role, the longest first: the vision adapter lies under the tower's prefix."""
 
-LANGUAGE_MLP = "language_model.model.layers.*.feed_forward.*_proj"
-"""Target of its other part, for a server that wraps `gate_up_proj` and `down_proj` too."""
+GROUPS = by_name(
+    ModuleGroup(
+        name="tower-attention",
+        pattern=rf"{_VISION_LAYER}\.self_attn\.[qkvo]_proj",
+        role=TOWER,
+        rows="encoder",
+        target=f"{_VISION}.self_attn.?_proj",
+        projections={f"tower-{p}_proj": f"{_VISION}.self_attn.{p}_proj" for p in "qkvo"},
+    ),
+    ModuleGroup(
+        name="tower-mlp",
+        pattern=rf"{_VISION_LAYER}\.mlp\.fc[12]",
+        role=TOWER,
+        rows="encoder",
+        target=f"{_VISION}.mlp.fc?",
+        projections={f"tower-fc{n}": f"{_VISION}.mlp.fc{n}" for n in "12"},
+    ),
+    # Rows before the class token is added: 576 a chunk on Scout, not 577.
+    ModuleGroup(
+        name="patch-embedding",
+        pattern=r"vision_model\.patch_embedding\.linear",
+        role=TOWER,
+        rows="patch",
+        target="vision_model.patch_embedding.linear",
+        unwrapped="not among --lora-target-modules",
+    ),
+    # Under the tower's prefix, but a connector: the longest matching prefix must win.
+    ModuleGroup(
+        name="vision-adapter",
+        pattern=r"vision_model\.vision_adapter\.mlp\.fc[12]",
+        role=CONNECTOR,
+        rows="connector",
+        target="vision_model.vision_adapter.mlp.fc?",
+        projections={
+            f"vision-adapter-fc{n}": f"vision_model.vision_adapter.mlp.fc{n}" for n in "12"
+        },
+    ),
+    ModuleGroup(
+        name="projector",
+        pattern=r"multi_modal_projector\.linear_1",
+        role=CONNECTOR,
+        rows="connector",
+        target="multi_modal_projector.linear_1",
+    ),
+    ModuleGroup(
+        name="language-model",
+        pattern=rf"{_TEXT_LAYER}\.(self_attn\.[qkvo]_proj"
+        r"|feed_forward\.(shared_expert\.)?(gate|up|down)_proj)",
+        role=LANGUAGE,
+        rows=PROMPT,
+        target=f"{_TEXT}.*_proj",
+        projections={
+            **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
+            # The shared expert of a MoE layer and, on Maverick, the dense MLP of those between.
+            **{
+                f"language-{p}_proj": f"{_TEXT}.feed_forward.*{p}_proj"
+                for p in ("gate", "up", "down")
+            },
+        },
+    ),
+)
 
-TARGETS: Mapping[str, str] = {
-    "tower-attention": "vision_model.model.layers.*.self_attn.?_proj",
-    "tower-mlp": "vision_model.model.layers.*.mlp.fc?",
-    "vision-adapter": "vision_model.vision_adapter.mlp.fc?",
-    "projector": "multi_modal_projector.linear_1",
-}
-"""The whole groups as targets, to mix them with parts of others in one adapter."""
 
-
-def group_of(path: str) -> ModuleGroup | None:
-    """The group of the module at `path`, or None for a module that takes no adapter."""
-    return next((group for group in GROUPS.values() if group.has(path)), None)
-
-
-def target_pattern(groups: Iterable[str] = (), targets: Iterable[str] = ()) -> str:
-    """One regular expression over module paths, for PEFT's `target_modules`.
-
-    `targets` are shell patterns (`*` crosses dots, `?`, `[abc]`) and override `groups`.
-    Raises KeyError for an unknown group.
-    """
-    patterns = [_from_glob(target) for target in targets]
-    patterns = patterns or [GROUPS[name].pattern for name in groups]
-    return patterns[0] if len(patterns) == 1 else "|".join(f"({pattern})" for pattern in patterns)
-
-
-def _from_glob(glob: str) -> str:
-    """A glob as a regular expression; `fnmatch.translate` writes another one in each Python."""
-    parts = re.split(r"(\*|\?|\[[^]]+\])", glob)
-    known = {"*": ".*", "?": "."}
-    return "".join(
-        known.get(part, part if part.startswith("[") else re.escape(part)) for part in parts if part
-    )
+def projection(name: str) -> str:
+    """The glob of one projection."""
+    return next(g.projections[name] for g in GROUPS.values() if name in g.projections)

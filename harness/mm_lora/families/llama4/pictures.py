@@ -3,40 +3,8 @@
 Data only, as factors of the tile's side, so that every geometry meets its own borders.
 """
 
-from dataclasses import dataclass
-
-from mm_lora.families.llama4.geometry import Geometry, TokenFlow, token_flow
-
-UPRIGHT = 1
-"""EXIF orientation 1: shown as stored."""
-
-TURNED = 6
-"""EXIF orientation 6: a viewer turns it by a quarter, so that width and height change places."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to count: stored as `width` × `height` pixels, Pillow `mode`, EXIF `orientation`.
-
-    `shows` says in a few words why it is in the list.
-    """
-
-    name: str
-    width: int
-    height: int
-    mode: str = "RGB"
-    orientation: int = UPRIGHT
-    shows: str = ""
-
-    @property
-    def seen_size(self) -> tuple[int, int]:
-        """(width, height) after the EXIF orientation was applied, as loaders do."""
-        turned = self.orientation >= 5
-        return (self.height, self.width) if turned else (self.width, self.height)
-
-    def flow(self, geometry: Geometry) -> TokenFlow:
-        """What our own arithmetic says of it."""
-        return token_flow(geometry, *self.seen_size)
+from mm_lora.families.llama4.geometry import Geometry
+from mm_lora.families.pictures import TURNED, Picture
 
 
 def pictures(geometry: Geometry) -> tuple[Picture, ...]:

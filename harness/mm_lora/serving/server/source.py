@@ -1,12 +1,13 @@
-"""What a vLLM can do, read in its own source: its flags and its hooks for Llama 4."""
+"""What a vLLM can do, read in its own source: its flags and a model class's hooks."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_lora.families.family import VllmClass
+
 ARGUMENTS = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
-MODEL_FILE, MODEL_CLASS = "model_executor/models/mllama4.py", "Llama4ForConditionalGeneration"
 COUNTS = "get_mm_lora_token_counts"
 PAIR = ("get_num_mm_encoder_tokens", "get_num_mm_connector_tokens")
 
@@ -32,23 +33,24 @@ class VllmSource:
         known |= {found.replace("_", "-") for text in texts for found in _FIELD.findall(text)}
         return tuple(name for name in names if not {name, name.removeprefix("no-")} & known)
 
-    def lacks_tower_lora(self) -> str:
-        """Why Llama 4's class has no tower/connector LoRA, by file and hook; empty if it has.
+    def lacks_tower_lora(self, vllm: VllmClass) -> str:
+        """Why a model's class has no tower/connector LoRA, by file and hook; empty if it has.
 
         Only what the class itself defines counts: vLLM's interface defines the hooks for all
         models, as refusals.
         """
-        text = self._text(MODEL_FILE)
+        file, name = f"model_executor/models/{vllm.module}.py", vllm.name
+        text = self._text(file)
         if text is None:
-            return f"vllm/{MODEL_FILE} is not there"
-        body = re.search(rf"^class {MODEL_CLASS}\b.*?(?=^\S|\Z)", _closed(text), re.M | re.S)
+            return f"vllm/{file} is not there"
+        body = re.search(rf"^class {name}\b.*?(?=^\S|\Z)", _closed(text), re.M | re.S)
         if body is None:
-            return f"vllm/{MODEL_FILE} has no class {MODEL_CLASS}"
+            return f"vllm/{file} has no class {name}"
         defined = set(re.findall(r"^    def (\w+)\(", body[0], re.MULTILINE))
         if COUNTS in defined or set(PAIR) <= defined:
             return ""
         return (
-            f"vllm/{MODEL_FILE}::{MODEL_CLASS} defines neither {COUNTS} (vLLM ≥ 0.30) nor "
+            f"vllm/{file}::{name} defines neither {COUNTS} (vLLM ≥ 0.30) nor "
             f"{' and '.join(PAIR)} (0.17 to 0.28)"
         )
 

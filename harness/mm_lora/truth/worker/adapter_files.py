@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
-from mm_lora.families.llama4.modules import GROUPS, group_of
+from mm_lora.families.family import Family
+from mm_lora.families.torch_side import generator
 from mm_lora.truth.worker import adapter_forms
-from mm_lora.truth.worker.checkpoint import generator, meta_model
+from mm_lora.truth.worker.sides import side_of
 
 PREFIX = "base_model.model."
 
 
-def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+def run(
+    *, side: str, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write the adapter of `spec` (AdapterSpec.as_json) for the model of `config` into `folder`.
 
     PEFT wraps the model on the meta device, which gives the adapter's true keys and shapes without
@@ -25,7 +28,7 @@ def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> d
     Answers {"coverage": [{"group", "modules", "tensors", "parameters"}], "bytes"}; no row and no
     file if the spec targets no module of this model.
     """
-    model = _model(json.dumps(config))  # before peft: it makes torchvision importable
+    model = _model(side, json.dumps(config))  # before peft: it makes torchvision importable
     if not any(re.fullmatch(spec["target_pattern"], path) for path, _ in model.named_modules()):
         return {"coverage": [], "bytes": 0}
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
@@ -47,13 +50,16 @@ def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> d
     _settle(Path(folder, "adapter_config.json"))
     tensors = {key: _values(key, shape, spec) for key, shape in sorted(shapes.items())}
     files = adapter_forms.write(Path(folder), tensors, spec["form"])
-    return {"coverage": coverage(shapes), "bytes": sum(file.stat().st_size for file in files)}
+    return {
+        "coverage": coverage(shapes, side_of(side).family),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
 
 
 @lru_cache(maxsize=1)
-def _model(config: str) -> Any:
+def _model(side: str, config: str) -> Any:
     """The last model is kept: full Scout takes seconds even without weights."""
-    return meta_model(json.loads(config))
+    return side_of(side).meta_model(json.loads(config))
 
 
 def _values(key: str, shape: tuple[int, ...], spec: Mapping[str, Any]) -> torch.Tensor:
@@ -76,7 +82,7 @@ def _settle(file: Path) -> None:
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def coverage(shapes: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+def coverage(shapes: Mapping[str, Sequence[int]], family: Family) -> list[dict[str, Any]]:
     """Rows of the coverage table from an adapter's keys and shapes, in the order of the groups.
 
     A module in no group (a user's own adapter) is counted under "other".
@@ -85,7 +91,7 @@ def coverage(shapes: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     modules: dict[str, set[str]] = {}
     for key, shape in shapes.items():
         module = key.removeprefix(PREFIX).partition(".lora_")[0]
-        group = group_of(module)
+        group = family.group_of(module)
         name = group.name if group else "other"
         row = rows.setdefault(name, {"group": name, "modules": 0, "tensors": 0, "parameters": 0})
         modules.setdefault(name, set()).add(module)
@@ -93,4 +99,4 @@ def coverage(shapes: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
         row["parameters"] += math.prod(shape)
     for name, row in rows.items():
         row["modules"] = len(modules[name])
-    return [rows[name] for name in (*GROUPS, "other") if name in rows]
+    return [rows[name] for name in (*family.groups, "other") if name in rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters.scale import scale_of
+from mm_lora.families.torch_side import TorchSide
 
 PREFIX = "base_model.model."
 
@@ -30,24 +31,6 @@ def deltas(folder: Path) -> dict[str, Any]:
     return deltas
 
 
-def qk_rows_not_permuted(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
-    """What a server computes that permutes the rows of q and k on load, but not those of B.
-
-    vLLM stores row (head, i, j) of q and k at (head, j, i), i < head_dim/2, j < 2; a B that is not
-    permuted too lands on other rows. A predictor of a wrong value (known_defects.toml).
-    """
-    text = model.config.text_config
-    heads = {"q_proj": text.num_attention_heads, "k_proj": text.num_key_value_heads}
-    wrong = dict(deltas)
-    for path, delta in deltas.items():
-        count = heads.get(path.rpartition(".")[2])
-        if count and path.startswith("language_model."):
-            rows, columns = delta.shape
-            split = delta.view(count, 2, rows // count // 2, columns)
-            wrong[path] = split.transpose(1, 2).reshape(rows, columns)
-    return wrong
-
-
 def pattern_error(folder: Path, paths: Iterable[str]) -> dict[str, float]:
     """By module path: its scale by the adapter's own r and lora_alpha, over its true scale."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -55,22 +38,23 @@ def pattern_error(folder: Path, paths: Iterable[str]) -> dict[str, float]:
     return {path: scale_of(plain, path) / scale_of(config, path) for path in paths}
 
 
-def merge(model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
+def merge(side: TorchSide, model: Any, deltas: Mapping[str, Any]) -> dict[str, Any]:
     """Add each delta to its module's weight; returns copies of the weights as they were."""
     import torch
 
     originals = {}
     with torch.no_grad():
         for path, delta in deltas.items():
-            weight = model.get_submodule(path).weight
+            weight = side.weight(model, path)
             originals[path] = weight.detach().clone()
             weight.copy_((weight.double() + delta).to(weight.dtype))
     return originals
 
 
-def restore(model: Any, originals: Mapping[str, Any]) -> None:
+def restore(side: TorchSide, model: Any, originals: Mapping[str, Any]) -> None:
+    """Put the copies back."""
     import torch
 
     with torch.no_grad():
         for path, weight in originals.items():
-            model.get_submodule(path).weight.copy_(weight)
+            side.weight(model, path).copy_(weight)

@@ -1,27 +1,8 @@
-"""The miniature's tokenizer: byte-level BPE with a few words and Llama 4's special tokens."""
+"""The miniatures' tokenizer: byte-level BPE with a few words and a family's special tokens."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
-
-SPECIAL_TOKENS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|header_start|>",
-    "<|header_end|>",
-    "<|eom|>",
-    "<|eot|>",
-    "<|step|>",
-    "<|python_start|>",
-    "<|python_end|>",
-    "<|finetune_right_pad|>",
-    "<|image_start|>",
-    "<|image_end|>",
-    "<|tile_x_separator|>",
-    "<|tile_y_separator|>",
-    "<|image|>",
-    "<|patch|>",
-)
-"""A part of the published ones, in their order."""
 
 _WORDS = """
     red orange yellow green blue purple white black pink brown grey cyan
@@ -63,25 +44,26 @@ def _merges() -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def vocabulary() -> dict[str, int]:
-    """Token → id: bytes, then merged tokens, then special tokens; no id is left undefined."""
-    tokens = [*byte_letters(), *(left + right for left, right in _merges()), *SPECIAL_TOKENS]
+def vocabulary(special: tuple[str, ...]) -> dict[str, int]:
+    """Token → id: bytes, then merged tokens, then `special` tokens; no id is left undefined."""
+    tokens = [*byte_letters(), *(left + right for left, right in _merges()), *special]
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
 
 
-def token_id(token: str) -> int:
+def token_id(special: Sequence[str], token: str) -> int:
     """The id of a token; KeyError where there is none."""
-    return vocabulary()[token]
+    return vocabulary(tuple(special))[token]
 
 
 def answer_ids() -> tuple[int, ...]:
     """The ids that an answer may consist of: whole words, so that it is text and never empty."""
-    return tuple(token_id(token) for token in word_tokens())
+    known = vocabulary(())
+    return tuple(known[token] for token in word_tokens())
 
 
-def tokenizer_json() -> dict[str, Any]:
-    """The content of `tokenizer.json` (format 1.0 of the `tokenizers` library)."""
-    special = set(SPECIAL_TOKENS)
+def tokenizer_json(tokens: Sequence[str]) -> dict[str, Any]:
+    """The content of `tokenizer.json` (`tokenizers` format 1.0); `tokens`: the special ones."""
+    known, special = vocabulary(tuple(tokens)), set(tokens)
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {
@@ -89,8 +71,7 @@ def tokenizer_json() -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": token_id(token), "content": token, **flags, "special": True}
-            for token in SPECIAL_TOKENS
+            {"id": known[token], "content": token, **flags, "special": True} for token in tokens
         ],
         "normalizer": None,
         "pre_tokenizer": {**byte_level, "use_regex": True},
@@ -105,7 +86,7 @@ def tokenizer_json() -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {token: i for token, i in vocabulary().items() if token not in special},
+            "vocab": {token: i for token, i in known.items() if token not in special},
             "merges": [list(pair) for pair in _merges()],
         },
     }

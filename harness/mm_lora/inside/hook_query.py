@@ -1,4 +1,4 @@
-"""Asks vLLM's Llama 4 class, without weights, for its tower and connector LoRA hooks.
+"""Asks a model's class in vLLM, without weights, for its tower and connector LoRA hooks.
 
 A process of its own in the server's interpreter: one JSON question on stdin, one JSON answer on
 stdout. vLLM's own chatter goes to stderr. Imports nothing of the harness.
@@ -10,11 +10,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ... import torchvision_schemas
-from . import mutants, tower_lora
+from . import torchvision_schemas
+from .catalogue import PATCHES
 
-CLASS_MODULE = "vllm.model_executor.models.mllama4"
-CLASS_NAME = "Llama4ForConditionalGeneration"
+MODELS = "vllm.model_executor.models"
 MANAGER_MODULE = "vllm.lora.model_manager"
 FLAG = "supports_tower_connector_lora"
 COUNTS = "get_mm_lora_token_counts"
@@ -35,10 +34,11 @@ def main() -> int:
 
 
 def ask(question: Mapping[str, Any]) -> dict[str, Any]:
-    """`question`: {"models": [{"name", "config", "paths": [...], "embeds": [...]}], "patches"?}.
+    """`question`: {"class": {"module", "name"}, "models": [{"name", "config", "paths": [...],
+    "cases": [{"tokens", "medium", "shapes"}]}], "patches"?}.
 
-    `embeds` are the numbers of image tokens to ask the count hook for; `patches` the ids of what
-    to put into the class first: the feature, seeded mistakes. The answer names in "missing" every
+    `cases` are what to ask the count hook for; `patches` the ids of what to put into the class
+    first: the feature, seeded mistakes. The answer names in "missing" every
     hook point that this vLLM does not have.
     """
     import importlib
@@ -48,8 +48,9 @@ def ask(question: Mapping[str, Any]) -> dict[str, Any]:
 
     missing: list[str] = []
     model_class = manager_class = None
+    class_module, class_name = f"{MODELS}.{question['class']['module']}", question["class"]["name"]
     for module, name in (
-        (CLASS_MODULE, CLASS_NAME),
+        (class_module, class_name),
         (MANAGER_MODULE, "LoRAModelManager"),
     ):
         try:
@@ -57,9 +58,9 @@ def ask(question: Mapping[str, Any]) -> dict[str, Any]:
         except (ImportError, AttributeError) as error:
             missing.append(f"{module}.{name} ({error})")
             continue
-        if name == CLASS_NAME:
-            for patch in (tower_lora.PATCH, *mutants.PATCHES):
-                if patch.id in question.get("patches", ()):
+        if name == class_name:
+            for patch in PATCHES:
+                if patch.id in question.get("patches", ()) and module in patch.modules:
                     patch.apply(sys.modules[module])
             model_class = found
         else:
@@ -73,9 +74,9 @@ def ask(question: Mapping[str, Any]) -> dict[str, Any]:
         return answer
     generation = _generation(model_class)
     if generation is None:
-        missing.append(f"{CLASS_NAME}.{COUNTS} (or {TOWER_COUNT} and {CONNECTOR_COUNT})")
+        missing.append(f"{class_name}.{COUNTS} (or {TOWER_COUNT} and {CONNECTOR_COUNT})")
     if not hasattr(model_class, "get_mm_mapping"):
-        missing.append(f"{CLASS_NAME}.get_mm_mapping")
+        missing.append(f"{class_name}.get_mm_mapping")
     if manager_class is not None and not hasattr(manager_class, "_get_punica_wrapper"):
         missing.append("LoRAModelManager._get_punica_wrapper")
         manager_class = None
@@ -108,11 +109,11 @@ def _ask_model(
     generation: str | None,
     model: Any,
 ) -> dict[str, Any]:
-    from transformers import Llama4Config
-
     instance = object.__new__(model_class)
     # The class is a torch module: its own __setattr__ wants a finished one.
-    object.__setattr__(instance, "config", Llama4Config.from_dict(dict(model["config"])))
+    config = _config(model["config"])
+    object.__setattr__(instance, "config", config)
+    _prepare(instance, config)
     answer: dict[str, Any] = {
         "name": model["name"],
         "mapping": None,
@@ -126,7 +127,7 @@ def _ask_model(
             answer["wrappers"] = _wrappers(manager_class, mapping, model["paths"])
     if generation is not None:
         count = _count_hook(instance, generation)
-        answer["counts"] = [_outcome(count, embeds) for embeds in model["embeds"]]
+        answer["counts"] = [_outcome(count, case) for case in model["cases"]]
     return answer
 
 
@@ -142,28 +143,67 @@ def _wrappers(manager_class: type[Any], mapping: Any, paths: Iterable[str]) -> d
     return {path: manager._get_punica_wrapper(path) for path in paths}
 
 
-def _count_hook(instance: Any, generation: str) -> Callable[[int], Sequence[int | None]]:
-    """(tower rows, connector rows) for a number of image tokens, as the model runner asks it."""
+def _config(content: Mapping[str, Any]) -> Any:
+    """transformers' config object; vLLM's own where transformers has none of that type."""
+    from transformers import CONFIG_MAPPING
 
-    def counts(embeds: int) -> Sequence[int | None]:
+    kind = content["model_type"]
+    if kind in CONFIG_MAPPING:
+        return CONFIG_MAPPING[kind].from_dict(dict(content))
+    from vllm.transformers_utils.config import _CONFIG_REGISTRY
+
+    return _CONFIG_REGISTRY[kind].from_dict(dict(content))
+
+
+def _prepare(instance: Any, config: Any) -> None:
+    """What a class's hook reads of a finished model, computed as its own __init__ does."""
+    preparation = PREPARE.get(type(instance).__name__)
+    if preparation is not None:
+        for name, value in preparation(config).items():
+            object.__setattr__(instance, name, value)
+
+
+PREPARE: dict[str, Callable[[Any], Mapping[str, Any]]] = {}
+"""Class → attributes that its hook reads, from the config."""
+
+
+def _count_hook(instance: Any, generation: str) -> Callable[[Any], Sequence[int | None]]:
+    """(tower rows, connector rows) for a medium's placeholders, as the model runner asks it."""
+
+    def counts(case: Any) -> Sequence[int | None]:
         answer: tuple[int, int | None] = instance.get_mm_lora_token_counts(
-            modality="image", mm_kwargs=None, num_mm_embeds=embeds
+            modality=case["medium"],
+            mm_kwargs=_Shapes(case["shapes"]) if case["shapes"] else None,
+            num_mm_embeds=case["tokens"],
         )
         return answer
 
-    def pair(embeds: int) -> Sequence[int | None]:
-        tower = instance.get_num_mm_encoder_tokens(embeds)
+    def pair(case: Any) -> Sequence[int | None]:
+        tower = instance.get_num_mm_encoder_tokens(case["tokens"])
         return tower, instance.get_num_mm_connector_tokens(tower)
 
     return counts if generation == "counts" else pair
 
 
-def _outcome(count: Callable[[int], Sequence[int | None]], embeds: int) -> dict[str, Any]:
+class _Shapes(dict[str, Any]):
+    """An item's tensors as a hook reads them: by name, each with `.data` of the given shape."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        import torch
+
+        class Element:
+            def __init__(self, shape: Sequence[int]) -> None:
+                self.data = torch.empty(tuple(shape), device="meta")
+
+        super().__init__({name: Element(shape) for name, shape in shapes.items()})
+
+
+def _outcome(count: Callable[[Any], Sequence[int | None]], case: Any) -> dict[str, Any]:
     try:
-        tower, connector = count(embeds)
+        tower, connector = count(case)
     except Exception as error:  # what vLLM does with a wrong number is what is asked
-        return {"embeds": embeds, "raised": f"{type(error).__name__}: {error}"}
-    return {"embeds": embeds, "tower": tower, "connector": connector}
+        return {"tokens": case["tokens"], "raised": f"{type(error).__name__}: {error}"}
+    return {"tokens": case["tokens"], "tower": tower, "connector": connector}
 
 
 def _strings(value: Any) -> list[str]:

@@ -1,0 +1,308 @@
+"""`Family`: all that differs by architecture, in one typed interface with a default for most of it.
+
+A new family is a folder with a subclass of `Family` in `family.py`, its arithmetic, its published
+configs, a chat template, and a subclass of `TorchSide` in `torch_side.py`; `registry` names it.
+docs/new-family.md goes through the steps.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mm_lora.core.asking import Picture
+from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
+
+Calls = Sequence[tuple[int, int]]
+"""(place of the medium in the step, rows) for each medium that one call of a layer serves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmClass:
+    """The model's class in vLLM: `module` below vllm.model_executor.models, and `name`."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """An adapter over parts of several groups: `targets` are globs over PEFT module paths."""
+
+    targets: tuple[str, ...]
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoodAdapter:
+    """An adapter with numbers known to be right, from which bad ones are made.
+
+    `fused` is a projection that vLLM packs with others, `plain` one that it does not, both children
+    of `parent`; `outputs`: rows of `plain`'s B on the miniature.
+    """
+
+    adapter: str
+    parent: str
+    fused: str
+    plain: str
+    outputs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftForms:
+    """What the PEFT configurations of a family's adapters speak of.
+
+    `wide`: globs over every kind of wrapper that has no known defect. `ranks`, `alphas`: patterns
+    for PEFT's rank_pattern and alpha_pattern over `wide`. `partial`: globs of some layers only.
+    `part_of_packed`: projections that vLLM packs with others that get no adapter. `ends`: last
+    names for a `target_modules` list, and `ends_groups` the groups whose modules end so.
+    """
+
+    wide: tuple[str, ...]
+    ranks: Mapping[str, int]
+    alphas: Mapping[str, float]
+    partial: tuple[str, ...]
+    part_of_packed: tuple[str, ...]
+    ends: tuple[str, ...]
+    ends_groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Pictures by role, (width, height) in pixels: of one unit, of a few, of many.
+
+    Labels name them in ids; `unit` is what they are counted in.
+    """
+
+    one: tuple[int, int] = (336, 336)
+    few: tuple[int, int] = (400, 300)
+    many: tuple[int, int] = (700, 400)
+    labels: Mapping[str, str] = field(
+        default_factory=lambda: {"one": "small", "few": "medium", "many": "large"}
+    )
+    unit: str = "unit"
+
+    def picture(self, role: str, seed: int = 0, kind: str = "dice") -> Picture:
+        """A picture of that role."""
+        width, height = getattr(self, role)
+        return Picture(width=width, height=height, seed=seed, kind=kind)
+
+
+class Family(ABC):
+    """One architecture. Methods take a `layout`: the numbers of one model that decide token counts,
+    a frozen dataclass of the family's own.
+
+    Assumes little: a module's path in vLLM need not be PEFT's (`to_vllm`), each group has its own
+    kind of rows, a layer may be called several times a step (`calls`), and there may be several
+    media.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """As people call it."""
+    model_types: ClassVar[tuple[str, ...]]
+    """`model_type` of the config.json files that are this family's."""
+    published: ClassVar[tuple[str, ...]]
+    """Names of published models, the default first; configs/NAME.json in the family's folder."""
+    repositories: ClassVar[Mapping[str, str]] = {}
+    """Repository with real weights → the published model that it is."""
+    media: ClassVar[tuple[str, ...]] = ("image",)
+    groups: ClassVar[Mapping[str, ModuleGroup]]
+    mapped: ClassVar[Mapping[str, str]]
+    """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`)."""
+    bundles: ClassVar[Mapping[str, Bundle]] = {}
+    """Adapters over several groups, besides `all`."""
+    forms: ClassVar[PeftForms]
+    good: ClassVar[GoodAdapter]
+    sizes: ClassVar[Sizes] = Sizes()
+    special_tokens: ClassVar[tuple[str, ...]]
+    vllm: ClassVar[VllmClass]
+    feature_patch: ClassVar[str] = ""
+    """Id of the patch that brings tower/connector LoRA to a vLLM that lacks it; "" for none."""
+    target_modules: ClassVar[tuple[str, ...]] = ()
+    """`--lora-target-modules` that work everywhere; empty to leave the flag out."""
+    every_target_module: ClassVar[tuple[str, ...]] = ()
+    """The same with every name that can be wrapped on a CPU, known defects included."""
+    limits: ClassVar[Mapping[str, int]] = {"image": 4}
+    """`--limit-mm-per-prompt`."""
+    prefixes: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(PEFT's prefix, vLLM's prefix): the first that fits is replaced."""
+    packed: ClassVar[Mapping[str, str]] = {
+        **{f"{name}_proj": "qkv_proj" for name in "qkv"},
+        "gate_proj": "gate_up_proj",
+        "up_proj": "gate_up_proj",
+    }
+    """Last name of a module → that of the layer in vLLM that holds it with others."""
+    logits: ClassVar[str] = "language_model.lm_head"
+    """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
+    predictors: ClassVar[tuple[str, ...]] = ()
+    """Wrong values that the torch side foresees for every vLLM, by name."""
+    core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
+    later: ClassVar[str] = ""
+    """A tower projection that a server with a data-parallel encoder is given over HTTP."""
+    known_flows: ClassVar[tuple[KnownFlow, ...]] = ()
+    prefix_cases: ClassVar[Mapping[str, str]]
+    """A layer of every group, by its path in vLLM → the role that vLLM's prefixes must give it."""
+
+    # What a family must say.
+
+    @abstractmethod
+    def layout(self, config: Mapping[str, Any], folder: Path | None) -> Any:
+        """The numbers that decide token counts, from config.json and the processor's files in
+        `folder` (None: as published). Raises UsageError where no model can have them."""
+
+    @abstractmethod
+    def flow(self, layout: Any, picture: Picture) -> Flow:
+        """The token flow of one picture; shares no line with transformers or vLLM."""
+
+    @abstractmethod
+    def describe(self, layout: Any) -> Sequence[str]:
+        """The layout in a line or two, for `mm-lora tokens`."""
+
+    @abstractmethod
+    def miniature(self, config: Mapping[str, Any], layout: Any) -> dict[str, Any]:
+        """The miniature's config.json: published geometry and structure, small widths.
+
+        Raises UsageError for a config that lacks a part.
+        """
+
+    @abstractmethod
+    def side_files(self, layout: Any) -> dict[str, Any]:
+        """JSON files beside config, weights and tokenizer.json, by name: processor, tokenizer."""
+
+    @abstractmethod
+    def questions(self, layout: Any) -> Sequence[Sequence[Any]]:
+        """Prompts for the real processor: each a sequence of `pictures.Picture`."""
+
+    @abstractmethod
+    def hook_cases(self, layout: Any) -> Sequence[HookCase]:
+        """Questions to the count hook of vLLM's class, right answers and odd ones."""
+
+    # What has a default.
+
+    @property
+    def folder(self) -> Path:
+        """Where the family's data lies."""
+        return Path(__file__).parent / self.package
+
+    @property
+    def package(self) -> str:
+        """The family's package below `families`."""
+        return type(self).__module__.split(".")[-2]
+
+    def published_config(self, name: str) -> dict[str, Any]:
+        """{"name", "source", "known", "config", …}: a published model as stored."""
+        file = self.folder / "configs" / f"{name}.json"
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return data
+
+    def published_layout(self, data: Mapping[str, Any]) -> Any:
+        """The layout of a published model, from what `published_config` gives."""
+        return self.layout(data["config"], None)
+
+    def source_note(self, layout: Any) -> str:
+        """What to say of a user's config beside its source, for example that it is unpublished."""
+        return ""
+
+    @property
+    def chat_template(self) -> str:
+        """The text of chat_template.jinja; one placeholder for each medium."""
+        return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
+
+    def group_of(self, path: str) -> ModuleGroup | None:
+        """The group of the module at a PEFT path, None for a module that takes no adapter."""
+        return next((group for group in self.groups.values() if group.has(path)), None)
+
+    def to_vllm(self, path: str) -> str:
+        """vLLM's path of the module at a PEFT path, before packing."""
+        for theirs, vllm in self.prefixes:
+            if path.startswith(theirs):
+                return vllm + path.removeprefix(theirs)
+        return path
+
+    def from_vllm(self, path: str) -> str:
+        """The PEFT path of a module of vLLM's: the other way round."""
+        for theirs, vllm in self.prefixes:
+            if path.startswith(vllm):
+                return theirs + path.removeprefix(vllm)
+        return path
+
+    def layer_of(self, path: str) -> str:
+        """The layer in vLLM that serves the module at a PEFT path: q, k and v are one there."""
+        parent, _, name = self.to_vllm(path).rpartition(".")
+        return f"{parent}.{self.packed.get(name, name)}"
+
+    def group_of_layer(self, parts: Sequence[str]) -> ModuleGroup | None:
+        """The group of a wrapped layer, from the adapter's modules in vLLM's names that it serves.
+
+        A layer that no adapter can reach (a head, a module of no group) has none.
+        """
+        found = (self.group_of(self.from_vllm(part)) for part in parts)
+        return next((group for group in found if group is not None), None)
+
+    def role_of_layer(self, path: str, parts: Sequence[str]) -> str | None:
+        """The wrapper that a layer must have: ours, not vLLM's own rule."""
+        group = self.group_of_layer(parts)
+        return group.role if group else self.role_of_path(path)
+
+    def role_of_path(self, path: str) -> str | None:
+        """The role of a layer that is in no group, by its path in vLLM."""
+        return LANGUAGE if path.startswith("language_model.") else None
+
+    def passes(self, flows: Sequence[Flow]) -> list[list[int]]:
+        """The passes of the encoder in a step that encodes these media: their places in each.
+
+        vLLM encodes neighbours of one medium in one forward.
+        """
+        places = range(len(flows))
+        return [list(stretch) for _, stretch in groupby(places, key=lambda at: flows[at].medium)]
+
+    def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:
+        """The calls, in one pass over these media, of a layer of the vision side that sees `rows`.
+
+        One, unless no medium has such rows: another medium has no part in that layer.
+        """
+        call = [(at, flow.rows[rows]) for at, flow in enumerate(flows) if rows in flow.rows]
+        return [call] if call else []
+
+    def mapped_rows(self, flow: Flow, role: str) -> int:
+        """The rows that vLLM maps for a medium under a role of the vision side."""
+        return flow.rows.get(self.mapped[role], 0)
+
+    def foreseen_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
+        """Named predictors that explain every one of the row mismatches."""
+        return ()
+
+    def foreseen_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+        """Named predictors that explain every one of the coverage mismatches."""
+        return ()
+
+    @property
+    def wrapped(self) -> tuple[ModuleGroup, ...]:
+        """The groups that the family's own flags wrap."""
+        return tuple(group for group in self.groups.values() if not group.unwrapped)
+
+    def roled(self, *roles: str) -> tuple[ModuleGroup, ...]:
+        """The wrapped groups of these roles."""
+        return tuple(group for group in self.wrapped if group.role in roles)
+
+    @property
+    def vision(self) -> tuple[ModuleGroup, ...]:
+        """The wrapped groups of tower and connector: those that text alone never reaches."""
+        return self.roled(TOWER, CONNECTOR)
+
+    @property
+    def torch_side(self) -> str:
+        """The module of the family's TorchSide, which only a process with torch imports."""
+        return f"mm_lora.families.{self.package}.torch_side"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Files of the family that decide what the torch side builds, below the package."""
+        files = sorted(self.folder.glob("*.py"))
+        return tuple(str(Path("families") / self.package / file.name) for file in files)

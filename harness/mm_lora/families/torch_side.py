@@ -1,0 +1,280 @@
+"""`TorchSide`: what of a family needs torch and transformers, with defaults over the Auto classes.
+
+Imported by the worker alone; torch and transformers are imported inside the methods, so that a
+process that only names the class stays small.
+"""
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mm_lora.families.family import Family
+from mm_lora.families.vocabulary import answer_ids, tokenizer_json
+
+GAIN = 0.8
+"""Matrices are N(0, (GAIN/√fan_in)²): signals neither die out nor grow through the layers."""
+
+BIAS = 0.05
+
+Deltas = Mapping[str, Any]
+"""PEFT module path → what an adapter adds to that module's weight, [out, in]."""
+
+Mistake = Callable[[Any, Path, Deltas], Deltas]
+"""(model, adapter folder, right deltas) → what a server with that mistake computes with."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+
+
+class TorchSide:
+    """One family's. A subclass changes what its architecture needs."""
+
+    family: ClassVar[Family]
+    head: ClassVar[str] = "lm_head.weight"
+    """The language model's head: zero but for the words, so that answers are made of words."""
+    other_modules: ClassVar[tuple[str, ...]] = ()
+    """Classes that are no nn.Linear, but for which vLLM has LoRA layers."""
+    mistakes: ClassVar[Mapping[str, Mistake]] = {}
+    """Predictors of wrong values, by name as `signature` of known_defects.toml says it."""
+
+    # Building.
+
+    def meta_model(self, config: Mapping[str, Any]) -> Any:
+        """transformers' model of a config.json's content, on the meta device: no weights."""
+        _importable()
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        auto: Any = AutoModelForImageTextToText
+        with torch.device("meta"):
+            return auto.from_config(self.config(config))
+
+    def config(self, content: Mapping[str, Any]) -> Any:
+        """transformers' config object."""
+        from transformers import CONFIG_MAPPING
+
+        return CONFIG_MAPPING[content["model_type"]].from_dict(dict(content))
+
+    def saved_names(self, name: str) -> str:
+        """The name in the checkpoint of a weight that transformers calls `name`."""
+        return name
+
+    def is_norm(self, name: str, shape: Sequence[int]) -> bool:
+        """Whether a weight is a norm's, and so 1."""
+        plain = len(shape) == 1 and "norm" in name and "bias" not in name
+        return name.endswith("norm.weight") or plain
+
+    def random_tensor(self, name: str, shape: tuple[int, ...], seed: int) -> Any:
+        """The weight `name` in fp32; it depends on name, shape and seed alone, not on the others.
+
+        Norms are 1, biases N(0, BIAS²), all else N(0, (GAIN/√fan_in)²). The head's rows are zero
+        but for the words of `vocabulary`: any other token has logit 0, below the best of a hundred
+        random words, so that answers are words and special tokens keep a finite logprob.
+        """
+        import torch
+
+        if self.is_norm(name, shape):
+            return torch.ones(shape)
+        values = torch.randn(shape, generator=generator(seed, name), dtype=torch.float32)
+        if name.endswith("bias"):
+            return values * BIAS
+        values *= GAIN / math.sqrt(self.fan_in(name, shape))
+        if name == self.head:
+            words = torch.zeros(shape[0], 1)
+            words[list(answer_ids())] = 1.0
+            values *= words
+        return values
+
+    def fan_in(self, name: str, shape: Sequence[int]) -> int:
+        """Inputs of one output. nn.Linear keeps [out, in], a convolution [out, in, …]; routed
+        experts' parameters are [expert, in, out]."""
+        if len(shape) == 3:
+            return shape[-2]
+        return math.prod(shape[1:]) if len(shape) > 1 else shape[0]
+
+    # Loading.
+
+    def load(self, checkpoint: str) -> Any:
+        """The model in fp32, eager attention, ready to compute the reference."""
+        _importable()
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        auto: Any = AutoModelForImageTextToText
+        model: Any = auto.from_pretrained(
+            checkpoint, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        )
+        model.eval()
+        self.prepare(model)
+        return model
+
+    def prepare(self, model: Any) -> None:
+        """Change a loaded model so that it computes the same in less time."""
+
+    def processor(self, checkpoint: str) -> Any:
+        """transformers' processor of a checkpoint's folder."""
+        _importable()
+        from transformers import AutoProcessor
+
+        processors: Any = AutoProcessor
+        return processors.from_pretrained(checkpoint, local_files_only=True)
+
+    def weight(self, model: Any, path: str) -> Any:
+        """The weight, [out, in] or a view of that, into which an adapter at a PEFT path is merged.
+
+        A view of a larger weight where several modules of PEFT are one here.
+        """
+        weight = model.get_submodule(path).weight
+        return weight if weight.dim() == 2 else weight.view(weight.shape[0], -1)
+
+    # Asking.
+
+    def inputs(self, processor: Any, text: str, media: Sequence[Mapping[str, Any]]) -> Any:
+        """The model's inputs for a chat prompt: media first, then `text`.
+
+        `media`: [{"kind": "image", "png": bytes}, …].
+        """
+        pictures = [_opened(one["png"]) for one in media if one["kind"] == "image"]
+        parts: list[dict[str, Any]] = [{"type": one["kind"]} for one in media]
+        messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+        prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return self.processed(processor, prompt, {"images": pictures or None})
+
+    def processed(self, processor: Any, prompt: str, media: Mapping[str, Any]) -> Any:
+        """The processor's output for a prompt that holds a placeholder for each medium."""
+        return processor(text=prompt, **media, add_special_tokens=False, return_tensors="pt")
+
+    def arguments(self, inputs: Any, length: int) -> dict[str, Any]:
+        """What the model is called with beside input_ids: tensors of media in fp32, and those that
+        have an entry for each token made `length` long with zeros."""
+        import torch
+
+        known: dict[str, Any] = {}
+        tokens = inputs["input_ids"].shape
+        for name, value in inputs.items():
+            if name in ("input_ids", "attention_mask") or not hasattr(value, "shape"):
+                continue
+            if value.shape == tokens:
+                more = torch.zeros((1, length - tokens[1]), dtype=value.dtype)
+                known[name] = torch.cat([value, more], dim=1)
+            else:
+                known[name] = value.to(torch.float32) if value.is_floating_point() else value
+        return known
+
+    def logits(self, model: Any, inputs: Any, token_ids: Sequence[int]) -> Any:
+        """[tokens, vocabulary] of prompt and answer in one forward pass."""
+        import torch
+
+        answer = torch.tensor([list(token_ids)], dtype=inputs["input_ids"].dtype)
+        whole = torch.cat([inputs["input_ids"], answer], dim=1)
+        with torch.inference_mode():
+            return model(
+                input_ids=whole,
+                attention_mask=torch.ones_like(whole),
+                **self.arguments(inputs, whole.shape[1]),
+            ).logits[0]
+
+    def greedy(self, model: Any, inputs: Any, count: int) -> list[int]:
+        """The `count` likeliest tokens, one after the other, end-of-answer tokens included."""
+        import torch
+
+        ids, past, answer = inputs["input_ids"], None, []
+        arguments = self.arguments(inputs, ids.shape[1])
+        with torch.inference_mode():
+            for _ in range(count):
+                out = model(input_ids=ids, past_key_values=past, use_cache=True, **arguments)
+                past, arguments = out.past_key_values, {}
+                answer.append(int(out.logits[0, -1].argmax()))
+                ids = torch.tensor([answer[-1:]], dtype=ids.dtype)
+        return answer
+
+    def with_ties(
+        self, model: Any, compute: Callable[[], list[float]]
+    ) -> tuple[list[float], list[list[float]]]:
+        """What `compute` gives, and what else is right: the other side of each routing tie."""
+        return compute(), []
+
+    # Counting.
+
+    def counts(
+        self,
+        folder: Path,
+        layout: Mapping[str, Any],
+        prompts: Sequence[Sequence[Mapping[str, Any]]],
+    ) -> list[list[dict[str, Any]]]:
+        """What the real processor makes of each picture of each prompt.
+
+        `folder` has tokenizer and processor files. Answers {"name", quantity: number}, the
+        quantities named as in `Flow.as_json`.
+        """
+        processor = self.processor(str(folder))
+        return [self.prompt_counts(processor, prompt) for prompt in prompts]
+
+    def prompt_counts(
+        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Counts of each picture of one prompt, from the token ids and the pixels' shapes."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=1)
+def _importable() -> None:
+    """Beside CPU torch, torchvision of another build does not load without this."""
+    from mm_lora.inside import torchvision_schemas
+
+    torchvision_schemas.declare()
+
+
+def generator(*key: object) -> Any:
+    """A random stream (torch.Generator) of its own for each key, the same on every machine."""
+    import torch
+
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def write_files(
+    folder: Path,
+    config: Mapping[str, Any],
+    files: Mapping[str, Any],
+    special_tokens: Sequence[str],
+    chat_template: str,
+) -> None:
+    """Everything of a checkpoint but its weights."""
+    named = {"config.json": config, "tokenizer.json": tokenizer_json(special_tokens), **files}
+    for name, content in named.items():
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+
+
+def framed(ids: Sequence[int], start: int, end: int) -> list[list[int]]:
+    """The token ids of each picture, from its `start` token to its `end` token."""
+    starts = [at for at, token in enumerate(ids) if token == start]
+    ends = [at for at, token in enumerate(ids) if token == end]
+    return [list(ids[first : last + 1]) for first, last in zip(starts, ends, strict=True)]
+
+
+def as_loaded(picture: Mapping[str, Any]) -> Any:
+    """A picture as transformers loads a file: PNG with EXIF, read by its `load_image`."""
+    from PIL import Image
+    from transformers.image_utils import load_image
+
+    image = Image.new(picture["mode"], (picture["width"], picture["height"]))
+    exif = Image.Exif()
+    exif[ORIENTATION] = picture["orientation"]
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif, compress_level=0)
+    with Image.open(file) as stored:
+        return load_image(stored)
+
+
+def _opened(png: bytes) -> Any:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png)).convert("RGB")
