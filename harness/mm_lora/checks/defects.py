@@ -12,6 +12,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import Outcome, Verdict
 from mm_lora.core.resources import fixtures_dir
 from mm_lora.core.selection import matches
+from mm_lora.families import registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Defect:
 
     `signature`: a predictor's name, or a failure's pattern.
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
-    name. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
+    name. `families`: those whose models have it, empty for all. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
     """
 
     id: str
@@ -37,12 +38,20 @@ class Defect:
     fix: str
     smallest: str = ""
     by_chance: bool = False
+    families: tuple[str, ...] = ()
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
-        return self.seen_in(version, platform) and any(
-            matches(pattern, check_id) for pattern in self.checks
+        return (
+            self.seen_in(version, platform)
+            and self._has_model(check_id.split("/")[1])
+            and any(matches(pattern, check_id) for pattern in self.checks)
         )
+
+    def _has_model(self, name: str) -> bool:
+        """Whether the entry speaks of a model's family; of a user's own model it may."""
+        family = registry.published().get(name)
+        return not self.families or family is None or family.name in self.families
 
     def seen_in(self, version: str, platform: str) -> bool:
         """Whether the entry speaks of this vLLM."""
@@ -69,7 +78,12 @@ def load(path: Path | None = None) -> list[Defect]:
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8")).get("defect", [])
         return [
-            Defect(**{**e, "checks": tuple(e["checks"]), "upstream": tuple(e["upstream"])})
+            Defect(
+                **{
+                    **e,
+                    **{key: tuple(e.get(key, ())) for key in ("checks", "upstream", "families")},
+                }
+            )
             for e in entries
         ]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
