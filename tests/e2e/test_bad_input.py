@@ -16,7 +16,7 @@ import pytest
 from cli_run import MM_LORA, Verify
 
 from mm_lora.adapters.broken import broken_copy
-from mm_lora.adapters.spec import standard
+from mm_lora.adapters.sets import standard
 from mm_lora.core.cache import copy_built
 from mm_lora.core.resources import cache_dir
 from mm_lora.families.models import resolve
@@ -47,10 +47,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The miniature as a model folder of the user's, and adapters as a user has them."""
     folder = tmp_path_factory.mktemp("built")
-    specs = [standard("tower-mlp"), replace(standard("projector"), name="wide", rank=16)]
+    scout = resolve("scout")
+    known = standard(scout.family)
+    specs = [known["tower-mlp"], replace(known["projector"], name="wide", rank=16)]
     with Builder(Path(sys.executable)) as builder:
-        adapters = builder.adapters(resolve("scout"), specs)
-        copy_built(builder.checkpoint(resolve("scout")), folder / "mine")
+        adapters = builder.adapters(scout, specs)
+        copy_built(builder.checkpoint(scout), folder / "mine")
     copy_built(adapters["tower-mlp"].path, folder / "mlp")
     copy_built(adapters["wide"].path, folder / "wide")
     broken_copy(folder / "mlp", folder / "foreign", "prefix")

@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.adapters.sets import standard
 from mm_lora.core import images
+from mm_lora.core.asking import Picture
 from mm_lora.core.cache import MANIFEST
 from mm_lora.core.resources import harness_dir
-from mm_lora.families.llama4.geometry import token_flow
-from mm_lora.families.llama4.vocabulary import answer_ids
-from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.families import registry
+from mm_lora.families.models import resolve
+from mm_lora.families.vocabulary import answer_ids
 from mm_lora.truth.build import Builder
 
+LLAMA4 = registry.family("llama4")
+PUBLISHED, STANDARD = LLAMA4.published, standard(LLAMA4)
 MIN_EFFECT = 0.05
 PYTHON = Path(sys.executable)
 
@@ -103,7 +106,7 @@ def test_transformers_loads_and_generates(seen: dict[str, Any], name: str) -> No
     assert len(got["text"].split()) == 16
     assert got["vocabulary"][0] == got["vocabulary"][1]
     assert got["round_trip"] == "Äß 骰子 red\n"
-    flow = token_flow(resolve(name).geometry, 336, 336)
+    flow = LLAMA4.flow(resolve(name).layout, Picture(width=336, height=336))
     assert got["prompt_tokens"] > flow.prompt_tokens
 
 

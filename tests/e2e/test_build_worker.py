@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mm_lora.core.errors import BuildError
-from mm_lora.families.llama4.miniature import miniature_config, side_files
 from mm_lora.families.models import resolve
+from mm_lora.truth.build import processor_files
 from mm_lora.truth.worker_client import WorkerClient
 
 PYTHON = Path(sys.executable)
@@ -21,8 +21,12 @@ PYTHON = Path(sys.executable)
 def order(folder: Path) -> dict[str, Any]:
     """A checkpoint job that takes some seconds: it imports torch and transformers."""
     model = resolve("scout")
-    config, files = miniature_config(model), side_files(model)
-    return {"folder": str(folder), "config": config, "files": files, "chat_template": "", "seed": 0}
+    return {
+        "side": model.family.torch_side,
+        "folder": str(folder),
+        **processor_files(model),
+        "seed": 0,
+    }
 
 
 def process_of(client: WorkerClient) -> int:

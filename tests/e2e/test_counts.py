@@ -1,46 +1,33 @@
 """transformers' processor and vLLM's class, asked for real, agree with our arithmetic."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mm_lora.checks.compare_counts import capability_mismatches, hook_mismatches, odd_counts
-from mm_lora.checks.compare_rows import kind_of
-from mm_lora.checks.processor_question import JOB, arguments, asked_prompts, mismatches
-from mm_lora.families.models import PUBLISHED, resolve
-from mm_lora.serving.hook_client import (
-    ONE_OF_EACH,
-    HookQuestion,
-    ask_hooks,
-    count_inputs,
-    odd_inputs,
-)
-from mm_lora.truth.build import Builder
+from mm_lora.checks.processor_question import JOB, arguments, mismatches
+from mm_lora.families import registry
+from mm_lora.families.models import resolve
+from mm_lora.serving.hook_client import HookQuestion, ask_hooks
 from mm_lora.truth.worker_client import WorkerClient
 
 PYTHON = Path(sys.executable)
-MODELS = {name: resolve(name) for name in PUBLISHED}
+LLAMA4 = registry.family("llama4")
+MODELS = {name: resolve(name) for name in LLAMA4.published}
+ROLES = LLAMA4.prefix_cases
 
 
-@pytest.fixture(scope="module")
-def checkpoint() -> Iterator[Path]:
-    with Builder(PYTHON) as builder:
-        yield builder.checkpoint(resolve("scout"))
-
-
-def test_the_real_processor_agrees(checkpoint: Path) -> None:
-    geometries = {name: model.geometry for name, model in MODELS.items()}
+def test_the_real_processor_agrees() -> None:
     with WorkerClient(PYTHON) as worker:
-        answer = worker.call(JOB, **arguments(checkpoint, geometries))
+        answer = worker.call(JOB, **arguments(MODELS))
     assert {
-        name: [str(bad) for bad in found] for name, found in mismatches(answer, geometries).items()
+        name: [str(bad) for bad in found] for name, found in mismatches(answer, MODELS).items()
     } == {name: [] for name in MODELS}
-    for name, geometry in geometries.items():
-        prompts = asked_prompts(geometry)
+    for name, model in MODELS.items():
+        prompts = LLAMA4.questions(model.layout)
         assert len({(p.width, p.height) for prompt in prompts for p in prompt}) >= 14
-        chunks = {p.flow(geometry).chunks for prompt in prompts for p in prompt}
+        chunks = {LLAMA4.flow(model.layout, p.asked).units for prompt in prompts for p in prompt}
         assert chunks == {1, *range(3, 18)}, name
 
 
@@ -52,12 +39,10 @@ def test_the_real_processor_agrees(checkpoint: Path) -> None:
         ({"max_chunks": 15}, "chunks"),
     ],
 )
-def test_a_processor_with_a_seeded_mistake_is_caught(
-    checkpoint: Path, wrong: dict[str, float], what: str
-) -> None:
-    right = {"scout": MODELS["scout"].geometry}
-    question = arguments(checkpoint, right)
-    question["models"][0]["geometry"].update(wrong)
+def test_a_processor_with_a_seeded_mistake_is_caught(wrong: dict[str, float], what: str) -> None:
+    right = {"scout": MODELS["scout"]}
+    question = arguments(right)
+    question["models"][0]["layout"].update(wrong)
     with WorkerClient(PYTHON) as worker:
         found = mismatches(worker.call(JOB, **question), right)["scout"]
     assert what in {bad.what for bad in found}
@@ -67,34 +52,34 @@ QUESTIONS = [
     HookQuestion(
         name,
         model.config,
-        ONE_OF_EACH,
-        count_inputs(model.geometry) + odd_inputs(model.geometry),
+        tuple(ROLES),
+        tuple(LLAMA4.hook_cases(model.layout)),
     )
     for name, model in MODELS.items()
 ]
-KINDS = {path: kind_of(path) or "" for path in ONE_OF_EACH}
+CASES = {question.name: question.cases for question in QUESTIONS}
 
 
 @pytest.mark.parametrize(
     ("mutant", "what"),
     [
-        ("mutant-forget-cls", "encoder rows"),
+        ("mutant-forget-cls", "tower rows"),
         ("mutant-ratio-not-squared", "connector rows"),
         ("mutant-adapter-under-tower", "wrapper"),
-        ("mutant-chunk-lost", "encoder rows"),
+        ("mutant-chunk-lost", "tower rows"),
     ],
 )
 def test_vllms_class_with_a_seeded_mistake_is_caught(mutant: str, what: str) -> None:
-    answers = ask_hooks(PYTHON, QUESTIONS, patches=(mutant,))
-    for name, model in MODELS.items():
-        found = hook_mismatches(model.geometry, answers.models[name], KINDS)
+    answers = ask_hooks(PYTHON, LLAMA4.vllm, QUESTIONS, patches=(mutant,))
+    for name, cases in CASES.items():
+        found = hook_mismatches(answers.models[name], cases, ROLES)
         assert {bad.what for bad in found} >= {what}, name
 
 
 def test_vllms_class_agrees() -> None:
-    answers = ask_hooks(PYTHON, QUESTIONS)
+    answers = ask_hooks(PYTHON, LLAMA4.vllm, QUESTIONS)
     assert capability_mismatches(answers) == []
-    for name, model in MODELS.items():
+    for name, cases in CASES.items():
         answer = answers.models[name]
-        assert [str(bad) for bad in hook_mismatches(model.geometry, answer, KINDS)] == []
-        assert len(odd_counts(model.geometry, answer)) == len(odd_inputs(model.geometry))
+        assert [str(bad) for bad in hook_mismatches(answer, cases, ROLES)] == []
+        assert len(odd_counts(answer, cases)) == 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli_run import Verify
 
-from mm_lora.adapters.spec import standard
+from mm_lora.adapters.sets import named
 from mm_lora.core.cache import copy_built
 from mm_lora.families.models import resolve
 from mm_lora.truth.build import Builder
@@ -17,8 +17,9 @@ EVERYBODY = ("base", *ADAPTERS, "language-model", "all", "mine")
 
 def failed(mutants: str, folder: Path) -> set[str]:
     """The checks that fail, each as `subject/variant`; `mine` is an adapter of the user's."""
+    scout = resolve("scout")
     with Builder(Path(sys.executable)) as builder:
-        built = builder.adapters(resolve("scout"), [standard("tower-mlp")])["tower-mlp"]
+        built = builder.adapters(scout, [named(scout.family, "tower-mlp")])["tower-mlp"]
     copy_built(built.path, folder / "mine")
     run = Verify(
         *("--only", "dice/scout/*", "--set", f"mutant={mutants}"),

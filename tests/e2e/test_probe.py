@@ -12,14 +12,19 @@ from typing import Any
 import pytest
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.adapters.sets import named
 from mm_lora.checks.adapter_use import tensor_names, tensor_use
-from mm_lora.checks.compare_rows import Sent, kind_of, step_mismatches, wrapper_mismatches
+from mm_lora.checks.compare_rows import (
+    Sent,
+    encoder_passes,
+    step_mismatches,
+    wrapper_mismatches,
+)
 from mm_lora.checks.row_evidence import evidence
 from mm_lora.core.asking import BASE, Picture
-from mm_lora.families.llama4.geometry import token_flow
+from mm_lora.families import registry
 from mm_lora.families.models import resolve
-from mm_lora.run.plan import spelled
+from mm_lora.run.plan import family_flags, spelled
 from mm_lora.run.profiles import load
 from mm_lora.serving.client import data_url
 from mm_lora.serving.probe import Probe
@@ -28,6 +33,7 @@ from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.build import Builder
 
+LLAMA4 = registry.family("llama4")
 ADAPTERS = ("tower-attention", "all")
 PYTHON = Path(sys.executable)
 SIZES = ((336, 336), (700, 400), (100, 60), (400, 300))
@@ -45,10 +51,11 @@ class Asker:
     def ask(
         self, adapter: str | None, sizes: tuple[tuple[int, int], ...], seed: int
     ) -> list[float]:
-        geometry = resolve(self.model).geometry
+        layout = resolve(self.model).layout
         with self._lock:
             name = f"r{len(self.sent)}"
-            flows = tuple(token_flow(geometry, *size) for size in sizes)
+            pictures = [Picture(width=width, height=height) for width, height in sizes]
+            flows = tuple(LLAMA4.flow(layout, picture) for picture in pictures)
             self.sent[name] = Sent(adapter, flows)
         parts: list[dict[str, Any]] = [
             {
@@ -81,13 +88,18 @@ def built() -> Iterator[tuple[Path, dict[str, BuiltAdapter]]]:
         scout = resolve("scout")
         yield (
             builder.checkpoint(scout),
-            builder.adapters(scout, [STANDARD[name] for name in ADAPTERS]),
+            builder.adapters(scout, [named(LLAMA4, name) for name in ADAPTERS]),
         )
 
 
 def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: bool) -> VllmServer:
     profile = load("cpu")
-    flags = {"dtype": profile.dtype, **profile.flags, "max-loras": 3}
+    flags = {
+        "dtype": profile.dtype,
+        **dict(family_flags(LLAMA4)),
+        **profile.flags,
+        "max-loras": 3,
+    }
     spec = ServerSpec(
         model="scout",
         adapters=ADAPTERS,
@@ -123,8 +135,8 @@ def test_rows_coverage_and_unchanged_answers(
         asker = Asker(running.base_url, "scout")
         probe = Probe(running.folder / "probe")
         (worker,) = probe.workers()
-        assert wrapper_mismatches(worker) == []
-        assert {kind_of(module.path) for module in worker.modules} == {
+        assert wrapper_mismatches(LLAMA4, worker) == []
+        assert {LLAMA4.role_of_layer(module.path, module.parts) for module in worker.modules} == {
             "tower",
             "connector",
             "language",
@@ -140,7 +152,11 @@ def test_rows_coverage_and_unchanged_answers(
         assert (seen.lost, seen.torn) == (0, 0)
         assert any(len(step.requests) > 1 for step in seen.steps), "nothing was batched"
         every = probe.since()
-        found = [bad for step in every.steps for bad in step_mismatches(worker, step, asker.sent)]
+        found = [
+            bad
+            for step, place in zip(every.steps, encoder_passes(every.steps), strict=True)
+            for bad in step_mismatches(LLAMA4, worker, step, asker.sent, place)
+        ]
         assert found == []
         # A request's pictures may be encoded in several steps, each of them once.
         encoded = sum(len(request.images) for request in encoder_requests(every.steps))
@@ -177,7 +193,7 @@ def test_a_seeded_mistake_is_seen_without_any_crash(
         asker = Asker(running.base_url, "scout")
         asker.ask(None, (SIZES[1],), 0)
         probe = Probe(running.folder / "probe")
-        seen = evidence(probe.workers(), probe.since(), asker.sent)
+        seen = evidence(LLAMA4, probe.workers(), probe.since(), asker.sent)
         assert (what, observed) in {(bad.what, bad.observed) for bad in seen.mismatches}
         (worker,) = probe.workers()
-        assert bool(wrapper_mismatches(worker)) is (mutant == "mutant-adapter-under-tower")
+        assert bool(wrapper_mismatches(LLAMA4, worker)) is (mutant == "mutant-adapter-under-tower")

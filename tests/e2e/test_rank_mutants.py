@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from cli_run import Verify
 
-from mm_lora.adapters.projections import CONNECTOR, LANGUAGE, TOWER
+from mm_lora.checks.roles import projections
+from mm_lora.families import registry
 
-SHARDED = (*TOWER, *CONNECTOR, "projector", *LANGUAGE)
+SHARDED = projections(registry.family("llama4"))
 
 
 @pytest.mark.parametrize(

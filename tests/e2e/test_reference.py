@@ -14,22 +14,25 @@ TOKENS = [20, 30, 40, 50]
 
 @pytest.fixture(scope="module")
 def loaded() -> tuple[Any, Any]:
+    from mm_lora.families.llama4.torch_side import SIDE
     from mm_lora.truth.worker import reference
 
+    scout = resolve("scout")
     with Builder(Path(sys.executable)) as builder:
-        checkpoint = builder.checkpoint(resolve("scout"))
-    model, processor, _ = reference._load(str(checkpoint))
-    return model, reference._inputs(processor, "dice?", [])
+        checkpoint = builder.checkpoint(scout)
+    model, processor, _ = reference._load(scout.family.torch_side, str(checkpoint))
+    return model, SIDE.inputs(processor, "dice?", [])
 
 
 def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[Any, Any]) -> None:
+    from mm_lora.families.llama4.torch_side import SIDE
     from mm_lora.truth.worker import reference
 
     model, inputs = loaded
-    ours = reference._forced(model, inputs, TOKENS)
+    ours = reference._forced(SIDE, model, inputs, TOKENS)
     experts = [m for m in model.modules() if type(m).__name__ == "Llama4TextExperts"]
     replaced = [one.__dict__.pop("forward") for one in experts]
-    theirs = reference._forced(model, inputs, TOKENS)
+    theirs = reference._forced(SIDE, model, inputs, TOKENS)
     for one, forward in zip(experts, replaced, strict=True):
         one.forward = forward
     assert len(experts) == 4
@@ -37,12 +40,14 @@ def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[An
 
 
 def test_a_tie_has_another_side(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from mm_lora.truth.worker import reference, routing
+    from mm_lora.families.llama4 import routing
+    from mm_lora.families.llama4.torch_side import SIDE
+    from mm_lora.truth.worker import reference
 
     model, inputs = loaded
 
     def compute() -> list[float]:
-        return reference._forced(model, inputs, TOKENS)
+        return reference._forced(SIDE, model, inputs, TOKENS)
 
     monkeypatch.setattr(routing, "TIE", 0.0)
     value, others = routing.with_ties(model, compute)

@@ -14,7 +14,7 @@ from mm_lora.adapters.broken import broken_copy
 from mm_lora.adapters.sets import named, settled
 from mm_lora.families.models import resolve
 from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.plan import Wish, family_flags, server_spec
 from mm_lora.run.profiles import load
 from mm_lora.serving.client import Client
 from mm_lora.serving.server.process import VllmServer
@@ -30,11 +30,13 @@ LOADED = "vision-adapter"
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VllmServer, Path]]:
     """A miniature with one adapter; it asks for a key, so that only /health tells it is ready."""
     with Builder(Path(sys.executable)) as builder:
-        checkpoint = builder.checkpoint(resolve("scout"))
-        one = settled(named(LOADED), "bfloat16")
-        adapters = builder.adapters(resolve("scout"), [one])
+        scout = resolve("scout")
+        checkpoint = builder.checkpoint(scout)
+        one = settled(named(scout.family, LOADED), "bfloat16")
+        adapters = builder.adapters(scout, [one])
     flags = (("api-key", KEY), ("max-loras", 16), ("root-path", PREFIX))
-    wish = Wish(model="scout", adapters=(LOADED,), flags=flags)
+    defaults = family_flags(scout.family)
+    wish = Wish(model="scout", adapters=(LOADED,), flags=flags, defaults=defaults)
     server = VllmServer(
         server_spec(wish, (LOADED,), load("rehearsal"), RunOptions()),
         python=Path(sys.executable),
@@ -101,8 +103,9 @@ def test_judged_by_its_answers_alone(started: Any, tmp_path: Path) -> None:
 
 def test_an_adapter_without_effect_fails(started: Any, client: Client, tmp_path: Path) -> None:
     with Builder(Path(sys.executable)) as builder:
-        one = settled(named(LOADED), "bfloat16")
-        good = builder.adapters(resolve("scout"), [one])[LOADED].path
+        scout = resolve("scout")
+        one = settled(named(scout.family, LOADED), "bfloat16")
+        good = builder.adapters(scout, [one])[LOADED].path
     broken = broken_copy(good, tmp_path / "broken", "zero-b")
 
     def put(folder: Path) -> None:

@@ -7,16 +7,19 @@ import pytest
 from mm_lora.checks.compare_rows import (
     Sent,
     joined,
-    kind_of,
     shown,
     step_mismatches,
     wrapper_mismatches,
 )
-from mm_lora.families.llama4.geometry import Geometry, token_flow
+from mm_lora.core.asking import Picture
+from mm_lora.families import registry
+from mm_lora.families.llama4.geometry import Geometry
 from mm_lora.serving.probe_records import Call, Mapped, Module, Request, Runs, Step, Worker
 
+LLAMA4 = registry.family("llama4")
 SCOUT = Geometry(336, 14, 0.5)
-WIDE, TILE = token_flow(SCOUT, 700, 400), token_flow(SCOUT, 336, 336)
+WIDE = LLAMA4.flow(SCOUT, Picture(width=700, height=400))
+TILE = LLAMA4.flow(SCOUT, Picture(width=336, height=336))
 QKV = "vision_model.model.layers.0.self_attn.qkv_proj"
 ADAPTER = "vision_model.vision_adapter.mlp.fc1"
 PROJECTOR = "multi_modal_projector.linear_1"
@@ -32,8 +35,10 @@ CONNECTOR_RUNS: Runs = (("dice", 1008), (None, 288))
 
 
 def module(path: str) -> Module:
-    kind = kind_of(path)
-    return Module(path, "WithLoRA", "Linear", kind, kind, (path,), 1)
+    role = LLAMA4.role_of_path(path)
+    parent, _, name = path.rpartition(".")
+    parts = [f"{parent}.{part}_proj" for part in "qkv"] if name == "qkv_proj" else [path]
+    return Module(path, "WithLoRA", "Linear", role, role, tuple(parts), len(parts))
 
 
 def worker(*extra: str) -> Worker:
@@ -43,7 +48,7 @@ def worker(*extra: str) -> Worker:
 
 def call(path: str, runs: Runs, seen: int | None = None) -> Call:
     rows = sum(n for _, n in runs)
-    mapped = Mapped(kind_of(path) or "", rows, runs)
+    mapped = Mapped(LLAMA4.role_of_path(path) or "", rows, runs)
     return Call(rows if seen is None else seen, mapped, (path,))
 
 
@@ -55,12 +60,12 @@ def encoder(*calls: Call) -> Step:
 
 
 def test_right_rows_have_no_mismatch() -> None:
-    assert step_mismatches(worker(), encoder(), SENT) == []
+    assert step_mismatches(LLAMA4, worker(), encoder(), SENT) == []
     language = Step(
         "probe-1", 2, 1, "language", REQUESTS, (call(TEXT, (("dice", 1045), (None, 300))),)
     )
-    assert step_mismatches(worker(), language, SENT) == []
-    assert wrapper_mismatches(worker()) == []
+    assert step_mismatches(LLAMA4, worker(), language, SENT) == []
+    assert wrapper_mismatches(LLAMA4, worker()) == []
 
 
 @pytest.mark.parametrize(
@@ -115,15 +120,15 @@ def test_right_rows_have_no_mismatch() -> None:
     ],
 )
 def test_seeded_mistakes_are_named(step: Step, what: str) -> None:
-    assert what in {found.what for found in step_mismatches(worker(), step, SENT)}
+    assert what in {found.what for found in step_mismatches(LLAMA4, worker(), step, SENT)}
 
 
 def test_the_patch_embedding_sees_patches_without_the_class_token() -> None:
     wrong = call(PATCHES, TOWER_RUNS, seen=4032 + 1152)
     right = call(PATCHES, (("dice", 4032), (None, 1152)))
     rest = (call(QKV, TOWER_RUNS), call(ADAPTER, CONNECTOR_RUNS))
-    assert step_mismatches(worker(PATCHES), encoder(right, *rest), SENT) == []
-    found = step_mismatches(worker(PATCHES), encoder(wrong, *rest), SENT)
+    assert step_mismatches(LLAMA4, worker(PATCHES), encoder(right, *rest), SENT) == []
+    found = step_mismatches(LLAMA4, worker(PATCHES), encoder(wrong, *rest), SENT)
     assert [one.what for one in found] == ["rows mapped", "adapter of each row"]
 
 
@@ -131,12 +136,12 @@ def test_the_logits_see_only_sampled_rows_and_are_left_out() -> None:
     head = "language_model.lm_head"
     text = call(TEXT, (("dice", 1045), (None, 300)))
     step = Step("probe-1", 2, 1, "language", REQUESTS, (text, replace(text, rows=2, paths=(head,))))
-    assert step_mismatches(worker(head), step, SENT) == []
+    assert step_mismatches(LLAMA4, worker(head), step, SENT) == []
 
 
 def test_an_adapter_under_the_tower_is_seen_without_any_request() -> None:
     wrong = replace(module(ADAPTER), held="tower", by_prefix="tower")
-    found = wrapper_mismatches(replace(worker(), modules=(module(QKV), wrong)))
+    found = wrapper_mismatches(LLAMA4, replace(worker(), modules=(module(QKV), wrong)))
     assert [one.expected for one in found] == ["connector", "connector"]
 
 
@@ -145,7 +150,7 @@ def test_an_adapter_under_the_tower_is_seen_without_any_request() -> None:
     [{}, {"one": SENT["one"]}, {**SENT, "two": Sent("dice", (TILE, TILE))}],
 )
 def test_unknown_requests_are_told(sent: dict[str, Sent]) -> None:
-    (found,) = step_mismatches(worker(), encoder(), sent)
+    (found,) = step_mismatches(LLAMA4, worker(), encoder(), sent)
     assert found.what == "request"
 
 

@@ -21,7 +21,8 @@ class Defect:
 
     `signature`: a predictor's name, or a failure's pattern.
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
-    name. `families`: those whose models have it, empty for all. `by_chance`: the others may pass, since who meets whom in a step is up to the machine.
+    name. `families`: those whose models have it, empty for all. `by_chance`: the others may pass,
+    since who meets whom in a step is up to the machine.
     """
 
     id: str

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mm_lora.checks.compare_rows import Sent
 from mm_lora.checks.context import Context
-from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.asking import Answer, Medium, Request
 from mm_lora.core.errors import ServerError, TroubleError
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families.family import Family
@@ -171,9 +171,9 @@ class Served:
         """The served model's."""
         return self.model.family
 
-    def flow(self, picture: Picture) -> Flow:
-        """The token flow of a picture, by our own arithmetic."""
-        return self.family.flow(self.model.layout, picture)
+    def flow(self, medium: Medium) -> Flow:
+        """The token flow of a picture or video, by our own arithmetic."""
+        return self.family.flow(self.model.layout, medium)
 
     @property
     def folder(self) -> Path:
@@ -191,8 +191,8 @@ class Served:
         return self._own_server(SkipReason.NO_LOG).log.read_text("utf-8", "replace")
 
     def image_prompt_tokens(self, request: Request) -> int:
-        """What the pictures of a request add to its prompt, in tokens, by pure arithmetic."""
-        return sum(self.flow(picture).prompt_tokens for picture in request.pictures)
+        """What the media of a request add to its prompt, in tokens, by pure arithmetic."""
+        return sum(self.flow(medium).prompt_tokens for medium in request.media)
 
     def _own_server(self, otherwise: SkipReason) -> VllmServer:
         server = self.context.pool.get(self.spec).server
@@ -204,6 +204,6 @@ class Served:
         if answer.id:
             self.sent[answer.id] = Sent(
                 None if request.model == self.base else request.model,
-                tuple(map(self.flow, request.pictures)),
+                tuple(map(self.flow, request.media)),
             )
         return answer

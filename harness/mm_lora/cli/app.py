@@ -198,6 +198,19 @@ def serve(
 
 
 @app.command()
+def families(
+    server_python: Annotated[
+        Path | None, typer.Option(help="The interpreter whose vLLM is read.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Families of models that are verified here, and classes of the installed vLLM without one."""
+    from mm_lora.cli.commands.families import run
+
+    raise typer.Exit(run(server_python, as_json))
+
+
+@app.command()
 def doctor(
     server_python: Annotated[
         Path | None, typer.Option(help="The interpreter whose vLLM is to be used.")

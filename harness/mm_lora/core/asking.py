@@ -31,6 +31,34 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video to draw: `frames` pictures of one kind and size in pixels, each with another seed."""
+
+    width: int
+    height: int
+    frames: int = 4
+    kind: str = "dice"
+    seed: int = 0
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Its frames, in their order."""
+        return tuple(
+            Picture(width=self.width, height=self.height, kind=self.kind, seed=self.seed + at)
+            for at in range(self.frames)
+        )
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's media, for example `dice-112x112x4`."""
+        tail = f"-{self.seed}" if self.seed else ""
+        return f"{self.kind}-{self.width}x{self.height}x{self.frames}{tail}"
+
+
+Medium = Picture | Video
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
 
@@ -41,9 +69,15 @@ class Request:
     model: str
     text: str = DICE_QUESTION
     pictures: tuple[Picture, ...] = ()
+    videos: tuple[Video, ...] = ()
     max_tokens: int = 16
     stream: bool = False
     top: int = 1
+
+    @property
+    def media(self) -> tuple[Medium, ...]:
+        """Everything that is encoded, in the order of the prompt: pictures, then videos."""
+        return (*self.pictures, *self.videos)
 
     def asking(self, model: str) -> "Request":
         """The same question put to another adapter."""

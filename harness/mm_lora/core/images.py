@@ -1,4 +1,4 @@
-"""Pictures drawn with Pillow: the dice that every scenario asks about, and plain ones for sizes.
+"""Pictures and frames drawn with Pillow: the dice that scenarios ask about, plain ones for sizes.
 
 Equal parameters give equal PNG bytes. `read_dice` reads colours and pips back from the pixels.
 """
@@ -166,3 +166,15 @@ def _distance(a: Sequence[int], b: Sequence[int]) -> int:
 def picture_png(picture: Picture) -> bytes:
     """The PNG bytes of a picture; equal pictures have equal bytes."""
     return png_bytes(draw(picture.kind, (picture.width, picture.height), picture.seed))
+
+
+@lru_cache(maxsize=256)
+def frame_jpeg(picture: Picture) -> bytes:
+    """One frame of a video as JPEG bytes; equal frames have equal bytes.
+
+    vLLM takes a video as a sequence of such frames, every one of which it keeps.
+    """
+    file = io.BytesIO()
+    drawn = draw(picture.kind, (picture.width, picture.height), picture.seed)
+    drawn.save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()

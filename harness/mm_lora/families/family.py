@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Picture
+from mm_lora.core.asking import Medium, Picture, Video
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
 
@@ -73,7 +73,7 @@ class PeftForms:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Pictures by role, (width, height) in pixels: of one unit, of a few, of many.
+    """Pictures by role, (width, height) in pixels: of one unit, a few, many; a video's `clip`.
 
     Labels name them in ids; `unit` is what they are counted in.
     """
@@ -81,10 +81,16 @@ class Sizes:
     one: tuple[int, int] = (336, 336)
     few: tuple[int, int] = (400, 300)
     many: tuple[int, int] = (700, 400)
+    clip: tuple[int, int] = (112, 112)
     labels: Mapping[str, str] = field(
         default_factory=lambda: {"one": "small", "few": "medium", "many": "large"}
     )
     unit: str = "unit"
+
+    def video(self, seed: int = 0, frames: int = 4) -> Video:
+        """A small video."""
+        width, height = self.clip
+        return Video(width=width, height=height, frames=frames, seed=seed)
 
     def picture(self, role: str, seed: int = 0, kind: str = "dice") -> Picture:
         """A picture of that role."""
@@ -110,6 +116,10 @@ class Family(ABC):
     """Names of published models, the default first; configs/NAME.json in the family's folder."""
     repositories: ClassVar[Mapping[str, str]] = {}
     """Repository with real weights → the published model that it is."""
+    state: ClassVar[str] = "verified"
+    """verified, partly or cannot-build."""
+    state_reason: ClassVar[str] = ""
+    """What is not verified, and why."""
     media: ClassVar[tuple[str, ...]] = ("image",)
     groups: ClassVar[Mapping[str, ModuleGroup]]
     mapped: ClassVar[Mapping[str, str]]
@@ -157,8 +167,9 @@ class Family(ABC):
         `folder` (None: as published). Raises UsageError where no model can have them."""
 
     @abstractmethod
-    def flow(self, layout: Any, picture: Picture) -> Flow:
-        """The token flow of one picture; shares no line with transformers or vLLM."""
+    def flow(self, layout: Any, medium: Medium) -> Flow:
+        """The token flow of one picture, or of one video where `media` has it; shares no line with
+        transformers or vLLM."""
 
     @abstractmethod
     def describe(self, layout: Any) -> Sequence[str]:

@@ -137,13 +137,37 @@ class TorchSide:
     def inputs(self, processor: Any, text: str, media: Sequence[Mapping[str, Any]]) -> Any:
         """The model's inputs for a chat prompt: media first, then `text`.
 
-        `media`: [{"kind": "image", "png": bytes}, …].
+        `media`: [{"kind": "image" or "video", "files": [bytes, …]}, …]; a video has a file for
+        each frame.
         """
-        pictures = [_opened(one["png"]) for one in media if one["kind"] == "image"]
+        opened = [(one["kind"], [_opened(file) for file in one["files"]]) for one in media]
+        pictures = [files[0] for kind, files in opened if kind == "image"]
+        videos = [files for kind, files in opened if kind == "video"]
         parts: list[dict[str, Any]] = [{"type": one["kind"]} for one in media]
         messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
         prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return self.processed(processor, prompt, {"images": pictures or None})
+        known: dict[str, Any] = {"images": pictures or None}
+        return self.processed(processor, prompt, known | self.video_arguments(videos))
+
+    def video_arguments(self, videos: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """What the processor is given for videos (frames as PIL pictures), as vLLM gives it: every
+        frame, one a second, none sampled."""
+        if not videos:
+            return {}
+        import numpy as np
+        from transformers.video_utils import VideoMetadata
+
+        metadata = [
+            VideoMetadata(
+                total_num_frames=len(frames),
+                fps=1.0,
+                duration=float(len(frames)),
+                frames_indices=list(range(len(frames))),
+            )
+            for frames in videos
+        ]
+        stacked = [np.stack([np.asarray(frame) for frame in frames]) for frames in videos]
+        return {"videos": stacked, "video_metadata": metadata, "do_sample_frames": False}
 
     def processed(self, processor: Any, prompt: str, media: Mapping[str, Any]) -> Any:
         """The processor's output for a prompt that holds a placeholder for each medium."""

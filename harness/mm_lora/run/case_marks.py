@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
+from _pytest.compat import NOTSET
 from _pytest.mark import ParameterSet
 
 from mm_lora.checks.context import Foreseen
@@ -66,6 +67,12 @@ def planned_of(
 def _of(family: Family | None, said: Any) -> Any:
     """What a mark says: a value, or a function of the model's family that gives it."""
     return said(family) if callable(said) else said
+
+
+def is_stand_in(item: pytest.Function) -> bool:
+    """Whether pytest made the item for a case whose parameters have no value: it is no check."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(value is NOTSET for value in values)
 
 
 def joined_parameters(

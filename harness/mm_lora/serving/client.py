@@ -7,9 +7,9 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.asking import Answer, Picture, Request, Video
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
-from mm_lora.core.images import picture_png
+from mm_lora.core.images import frame_jpeg, picture_png
 
 CACHES = ("prefix", "mm", "encoder")
 
@@ -23,11 +23,20 @@ def data_url(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture_png(picture)).decode("ascii")
 
 
+def video_url(video: Video) -> str:
+    """The video as the `data:` URL of its JPEG frames (vLLM's `video/jpeg`: none is left out)."""
+    frames = (base64.b64encode(frame_jpeg(one)).decode("ascii") for one in video.pictures)
+    return "data:video/jpeg;base64," + ",".join(frames)
+
+
 def messages(request: Request) -> list[dict[str, Any]]:
-    """The chat messages of a request: pictures first, then the text."""
+    """The chat messages of a request: pictures first, then videos, then the text."""
     parts: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": data_url(picture)}}
         for picture in request.pictures
+    ]
+    parts += [
+        {"type": "video_url", "video_url": {"url": video_url(video)}} for video in request.videos
     ]
     return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
 

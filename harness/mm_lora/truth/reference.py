@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.core import cache
-from mm_lora.core.asking import Request
-from mm_lora.core.images import picture_png
+from mm_lora.core.asking import Medium, Picture, Request
+from mm_lora.core.images import frame_jpeg, picture_png
 from mm_lora.core.interpreters import facts
 from mm_lora.core.resources import cache_dir, harness_dir
 from mm_lora.truth.worker_client import WorkerClient
@@ -76,13 +76,7 @@ class Reference:
         question: dict[str, Any] = {
             "text": request.text,
             "side": side,
-            "media": [
-                {
-                    "kind": "image",
-                    "png": base64.b64encode(picture_png(picture)).decode("ascii"),
-                }
-                for picture in request.pictures
-            ],
+            "media": [_as_json(medium) for medium in request.media],
             "count": request.max_tokens,
             "predict": list(dict.fromkeys((*predictors, *self._predictors))) if predict else [],
             "peft": peft,
@@ -119,6 +113,17 @@ class Reference:
             files = [*(package / name for name in _SOURCES), *sorted(family.glob("*.py"))]
             self._versions[side] = [found.torch, found.transformers, cache.source_key(*files)]
         return self._versions[side]
+
+
+def _as_json(medium: Medium) -> dict[str, Any]:
+    """A medium as the worker takes it: kind and the bytes of its files, as base64."""
+    if isinstance(medium, Picture):
+        return {"kind": "image", "files": [_text(picture_png(medium))]}
+    return {"kind": "video", "files": [_text(frame_jpeg(frame)) for frame in medium.pictures]}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[int] | None) -> Path:

@@ -100,7 +100,7 @@ def reuse(steps: Sequence[Step], answered: Sequence[tuple[Asked, Answer]]) -> Re
         due = answer.prompt_tokens + answer.completion_tokens - 1
         done = sum(rows[name] for name, one in names.items() if one.is_for(answer.id))
         prompts += done < due
-    return Reuse(prompts, sum(len(asked.pictures) for asked, _ in answered) - len(encoded))
+    return Reuse(prompts, sum(len(asked.media) for asked, _ in answered) - len(encoded))
 
 
 def _tenants(requests: Iterable[Request]) -> int:

@@ -31,7 +31,7 @@ class Wrong:
 
     def __str__(self) -> str:
         whose = f", as {self.like} answers" if self.like else ""
-        pictures = " ".join(picture.label for picture in self.request.pictures) or "text"
+        pictures = " ".join(medium.label for medium in self.request.media) or "text"
         return f"{self.request.model} on {pictures}: {self.error:.3g} off{whose}"
 
 
@@ -171,7 +171,7 @@ class Traffic:
     def _acts(self, request: Request) -> bool:
         """Whether the answer must differ from the base's: a vision adapter leaves text alone."""
         text = acts_on_text(self.served.family, request.model)
-        return request.model != self.served.base and bool(request.pictures or text)
+        return request.model != self.served.base and bool(request.media or text)
 
     def _last_slot_is_taken(self) -> bool:
         probe = self.served.probe

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Picture as Asked
+from mm_lora.core.asking import Medium
 from mm_lora.families.family import Bundle, Family, GoodAdapter, PeftForms, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.llama4 import foreseen, known_flows, miniature, modules, pictures
@@ -110,9 +110,9 @@ class Llama4(Family):
         defaults = Geometry.from_config({"vision_config": {}}, max_chunks=layout.max_chunks)
         return UNPUBLISHED if layout == defaults else ""
 
-    def flow(self, layout: Geometry, picture: Asked) -> Flow:
+    def flow(self, layout: Geometry, medium: Medium) -> Flow:
         """Rows are sums over a picture's chunks."""
-        flow = token_flow(layout, picture.width, picture.height)
+        flow = token_flow(layout, medium.width, medium.height)
         return Flow(
             name=f"{flow.width}×{flow.height}",
             size=(flow.width, flow.height),

@@ -73,8 +73,8 @@ def run(
 
 
 def decoded(media: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Media as JSON carries them, bytes as base64 under `png`, as the torch side takes them."""
-    return [{**one, "png": base64.b64decode(one["png"])} for one in media]
+    """Media as JSON carries them, `kind` and `files` in base64, as the torch side takes them."""
+    return [{**one, "files": [base64.b64decode(file) for file in one["files"]]} for one in media]
 
 
 @lru_cache(maxsize=2)
@@ -92,7 +92,7 @@ def _canary(family: TorchSide, model: Any, processor: Any) -> list[float]:
 
     png = io.BytesIO()
     Image.new("RGB", (100, 80), (90, 120, 150)).save(png, "PNG")
-    inputs = family.inputs(processor, "canary", [{"kind": "image", "png": png.getvalue()}])
+    inputs = family.inputs(processor, "canary", [{"kind": "image", "files": [png.getvalue()]}])
     return _forced(family, model, inputs, inputs["input_ids"][0, -4:].tolist())
 
 

@@ -1,0 +1,189 @@
+"""Media beyond one picture: videos, pictures and videos together, many small ones in one step.
+
+Only families that take videos have the video checks. A video is sent as its JPEG frames, none of
+which vLLM leaves out, so that the reference sees the same frames.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from mm_lora.checks.context import Context
+from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.traffic import Traffic
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.roles import (
+    Names,
+    acts_on_text,
+    everyone,
+    groups,
+    one_each,
+)
+from mm_lora.checks.row_claims import require_mixed, require_rows, watch
+from mm_lora.checks.running import Served
+from mm_lora.core.asking import BASE, Request, Video
+from mm_lora.families.family import Family
+
+VIDEO = "video"
+FRAMES = (2, 4, 5)
+"""An even number, and an odd one, whose last frame stands twice in a pair."""
+
+
+def with_video(names: Names, family: Family) -> Names:
+    return names if VIDEO in family.media else ()
+
+
+def asked_video(family: Family) -> Names:
+    return with_video((BASE, *groups(family)), family)
+
+
+def watched_video(family: Family) -> Names:
+    return with_video((BASE, *one_each(family)), family)
+
+
+def once(family: Family) -> Names:
+    """One check for each model that takes videos."""
+    return with_video((VIDEO,), family)
+
+
+ON_SERVER = pytest.mark.server(adapters=groups)
+PROBED = pytest.mark.server(adapters=everyone, probe=True)
+
+
+def clip(served: Served, seed: int = 0, frames: int = 4) -> Video:
+    return served.family.sizes.video(seed, frames)
+
+
+def require_reference(check: Judge, served: Served, request: Request) -> None:
+    answer = served.ask(request)
+    check.equal([], answer.problems(request, None), "the answer is not valid")
+    truth = served.forced(request, answer, predict=acts_on_text(served.family, request.model))
+    check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
+    check.agrees(
+        truth.adapted,
+        answer.logprobs,
+        base=None if request.model == served.base else truth.base,
+        predictors=truth.predicted,
+        ties=truth.ties,
+    )
+
+
+@pytest.mark.truth("reference")
+@pytest.mark.check(
+    "numerics/{model}/{adapter}/video",
+    title="{adapter}, a video: 16 tokens' logprobs are transformers' own",
+)
+@ON_SERVER
+@pytest.mark.each("adapter", asked_video)
+def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
+    require_reference(check, served, Request(model=adapter, videos=(clip(served),)))
+
+
+@pytest.mark.truth("reference")
+@pytest.mark.check(
+    "numerics/{model}/{adapter}/picture-and-video",
+    title="{adapter}, a picture and a video in one request: logprobs are transformers' own",
+)
+@ON_SERVER
+@pytest.mark.each("adapter", asked_video)
+def test_picture_and_video(model: str, adapter: str, served: Served, check: Judge) -> None:
+    picture = served.family.sizes.picture("few", seed=5)
+    request = Request(model=adapter, pictures=(picture,), videos=(clip(served, 6),))
+    require_reference(check, served, request)
+
+
+@pytest.mark.check(
+    "arithmetic/{model}/rows/{name}/video",
+    title="{name}: every layer sees and is mapped our rows for videos of some lengths",
+)
+@PROBED
+@pytest.mark.each("name", watched_video)
+def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None:
+    requests = [
+        Request(model=name, videos=(clip(served, 20 + frames, frames),), max_tokens=4)
+        for frames in FRAMES
+    ]
+    require_rows(check, served, watch(served, requests))
+
+
+@pytest.mark.check(
+    "arithmetic/{model}/rows/{name}/picture-and-video",
+    title="{name}: every layer's rows are ours for a picture and a video in one request",
+)
+@PROBED
+@pytest.mark.each("name", watched_video)
+def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -> None:
+    pictures = (served.family.sizes.picture("few", seed=31),)
+    request = Request(model=name, pictures=pictures, videos=(clip(served, 32),), max_tokens=4)
+    require_rows(check, served, watch(served, [request]))
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "arithmetic/{model}/rows/several-media/{medium}",
+    title="pictures and videos of different tenants in one step: each row has its own adapter",
+)
+@PROBED
+@pytest.mark.each("medium", once)
+def test_media_of_tenants(model: str, medium: str, served: Served, check: Judge) -> None:
+    names = (served.base, *one_each(served.family))
+
+    def requests(turn: int) -> list[Request]:
+        seeds = range(400 + 20 * turn, 420 + 20 * turn)
+        asked = []
+        for name, seed in zip(names * 2, seeds, strict=False):
+            picture = served.family.sizes.picture("few", seed)
+            own = {"pictures": (picture,)} if seed % 2 else {"videos": (clip(served, seed),)}
+            asked.append(replace(Request(model=name, max_tokens=4), **own))  # type: ignore[arg-type]
+        return asked
+
+    require_mixed(check, served, requests)
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "isolation/{model}/mixed-media/{medium}",
+    title="pictures and videos of every tenant in one batch: each answers as when alone",
+)
+@PROBED
+@pytest.mark.each("medium", once)
+def test_mixed_media_answers(
+    model: str, medium: str, served: Served, check: Judge, context: Context
+) -> None:
+    family = served.family
+    requests = []
+    for at, name in enumerate((served.base, *everyone(family))):
+        picture = (family.sizes.picture("few", 50 + at),)
+        video = (clip(served, 60 + at),)
+        requests += [
+            Request(model=name, pictures=picture, top=5),
+            Request(model=name, videos=video, top=5),
+        ]
+    seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
+    settle(check, context, f"{model}/mixed-media", seen, MET)
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "isolation/{model}/many-small/{server}",
+    title="many small pictures in one step: each answers as when alone",
+)
+@PROBED
+@pytest.mark.parametrize("server", ["free-slots"])
+def test_many_small(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
+    """As many pictures as a request may have, of every tenant."""
+    family = served.family
+    sizes = ((64, 64), (80, 60), (60, 90), (100, 60))
+    count = family.limits["image"]
+    requests = []
+    for at, name in enumerate((served.base, *everyone(family))):
+        shapes = (sizes[(at + place) % len(sizes)] for place in range(count))
+        pictures = tuple(
+            replace(family.sizes.picture("one", 70 + 10 * at + i), width=w, height=h)
+            for i, (w, h) in enumerate(shapes)
+        )
+        requests.append(Request(model=name, pictures=pictures, top=5))
+    seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
+    settle(check, context, f"{model}/many-small", seen, MET)
