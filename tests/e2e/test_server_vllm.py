@@ -23,6 +23,7 @@ from mm_lora.families.models import resolve
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Wish, server_spec
 from mm_lora.run.profiles import load
+from mm_lora.run.settings import Settings
 from mm_lora.serving.server import inside_folder, process, remains
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
@@ -44,7 +45,7 @@ def files() -> Files:
 
 def make(files: Files, folder: Path, start: str = "auto", **flags: str) -> VllmServer:
     wish = Wish(model="scout", flags=tuple((k.replace("_", "-"), v) for k, v in flags.items()))
-    options = RunOptions(settings={"start": start})
+    options = RunOptions(settings=Settings(start=start))
     spec = server_spec(wish, ADAPTERS, load("cpu"), options)
     return VllmServer(
         spec,

@@ -75,10 +75,10 @@ def test_the_exit_code_is_the_worst_rows(codes: tuple[int, ...], code: int) -> N
 
 
 def test_a_version_without_the_feature_is_run_without_and_with_it() -> None:
-    assert [c["patch"] for c in choices("no hooks", {})] == ["none", "feature"]
-    assert [c["patch"] for c in choices("", {})] == ["none"]
-    assert choices("no hooks", {"patch": "auto"}) == [{"patch": "auto"}]
-    assert choices("", {"vllm-patch": "x.diff"}) == [{"vllm-patch": "x.diff"}]
+    assert choices("no hooks", None) == ["none", "feature"]
+    assert choices("", None) == ["none"]
+    assert choices("no hooks", "auto") == ["auto"]
+    assert choices("", None, diff=True) == [None]
 
 
 def test_rows_that_say_something_of_a_version_are_no_failure() -> None:

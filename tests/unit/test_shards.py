@@ -7,9 +7,10 @@ import pytest
 from mm_lora.checks.flow_table import NOT_ASKED
 from mm_lora.core.errors import UsageError
 from mm_lora.report.merge import merge
-from mm_lora.run.options import RunOptions, settings_of
+from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Planned, Wish, make_plan, part_of
 from mm_lora.run.profiles import load
+from mm_lora.run.settings import settings_of
 from mm_lora.run.shards import Shard, parse
 
 

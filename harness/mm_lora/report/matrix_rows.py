@@ -55,14 +55,13 @@ class Changed:
     after: str
 
 
-def choices(lacks: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
-    """The settings of each row of one vLLM: as asked, else without any patch and, where Llama 4's
-    tower/connector LoRA is missing, with the feature patch too.
+def choices(lacks: str, asked: str | None, *, diff: bool = False) -> list[str | None]:
+    """The feature patch of each row of one vLLM: as asked or with a diff, else without it and,
+    where Llama 4's tower/connector LoRA is missing, with it too.
     """
-    if "patch" in asked or "vllm-patch" in asked:
-        return [dict(asked)]
-    plain = {**asked, "patch": "none"}
-    return [plain, {**asked, "patch": "feature"}] if lacks else [plain]
+    if asked is not None or diff:
+        return [asked]
+    return ["none", "feature"] if lacks else ["none"]
 
 
 def ran(version: str, patch: str, exit_code: int, report: Mapping[str, Any], where: str) -> Row:

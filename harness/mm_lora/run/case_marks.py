@@ -80,7 +80,8 @@ def inapplicable(
 
 def asks_for(options: RunOptions, check_id: str) -> bool:
     """Whether a setting asks for a check that is not in the core: `--set soak=5` for the soak."""
-    return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
+    settings = options.settings
+    return check_id.startswith("soak/") and (settings.soak or settings.replay) is not None
 
 
 def foreseen(item: pytest.Item) -> list[Foreseen]:

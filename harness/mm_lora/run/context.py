@@ -11,26 +11,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters.broken import broken_copy, parse
+from mm_lora.adapters.broken import broken_copy
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.checkpoint_folder import weight_shapes
-from mm_lora.adapters.own import OwnAdapter, read_all
+from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
 from mm_lora.checks.context import Foreseen
 from mm_lora.core.asking import Request
-from mm_lora.core.errors import MmLoraError, UsageError
+from mm_lora.core.errors import MmLoraError
 from mm_lora.core.interpreters import facts
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run, ServerRecord
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
-from mm_lora.families.models import PUBLISHED, Model, resolve
+from mm_lora.families.models import Model, resolve
 from mm_lora.run import limits
 from mm_lora.run.factors import Strengths, family_of
-from mm_lora.run.options import RunOptions
+from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import flag_values
-from mm_lora.run.profiles import Profile
+from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
 from mm_lora.serving import hub
 from mm_lora.serving.asker import Asker
@@ -48,14 +48,13 @@ from mm_lora.truth.worker_client import WorkerClient
 class RunContext:
     """One run's workshop; `close` ends every process that it started."""
 
-    def __init__(
-        self, options: RunOptions, profile: Profile, folder: RunFolder, progress: Progress
-    ) -> None:
-        self.options = options
-        self.profile = profile
+    def __init__(self, inputs: Inputs, folder: RunFolder, progress: Progress) -> None:
+        self.inputs = inputs
+        self.options = options = inputs.options
+        self.profile = profile = inputs.profile
         self.folder = folder
         self.progress = progress
-        self.server_python = options.server_python or Path(sys.executable)
+        self.server_python = inputs.server_python
         self.run = Run(
             profile=profile.name,
             argv=["mm-lora", "verify", *options.command_line()],
@@ -67,12 +66,11 @@ class RunContext:
         self._building = threading.Lock()
         self._on_remote: list[RemoteAdapters] = []
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
-        self._models = {model.name: model for model in selected_models(options, profile)}
-        self.own: Mapping[str, OwnAdapter] = read_all(options.adapter)
+        self._models = dict(inputs.models)
+        self.own: Mapping[str, OwnAdapter] = inputs.own
         self.strengths = Strengths(options, profile, progress.say)
         self.allowed: dict[ServerSpec, Allowed] = {}
         self.cannot_see: list[str] = []
-        port = options.settings.get("port")
         self.pool = ServerPool(
             self._prepare,
             python=self.server_python,
@@ -81,7 +79,7 @@ class RunContext:
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
             timings=self.timings,
-            port=int(port) if port else None,
+            port=options.settings.port,
             alone=profile.needs.gpus > 0,
         )
         self.run.servers = self.pool.records
@@ -136,7 +134,7 @@ class RunContext:
         return look_at(
             self.server_python,
             self.progress.say,
-            diff_file=self.options.vllm_patch,
+            diff_file=self.options.settings.vllm_patch,
             choice=self.options.feature,
         )
 
@@ -160,7 +158,9 @@ class RunContext:
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
+        known = defects.signatures(
+            self.inputs.defects, self.vllm.facts.vllm or "", self.profile.platform
+        )
         return Reference(self.worker, tuple(dict.fromkeys((QK_ROWS, *known))))
 
     @property
@@ -169,7 +169,7 @@ class RunContext:
         return self.options.seed
 
     @property
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> Settings:
         """The rarer switches of the run."""
         return self.options.settings
 
@@ -319,8 +319,8 @@ class RunContext:
         built = self.adapters(spec.model, spec.adapters)
         adapter_table.add_rows(self.run.tables, spec.model, built.values())
         paths = {name: adapter.path for name, adapter in built.items()}
-        if "break" in self.options.settings:
-            name, kind = parse(self.options.settings["break"])
+        if self.options.settings.broken:
+            name, kind = self.options.settings.broken
             if name in paths:
                 target = self.folder.path / "broken" / f"{paths[name].name}-{spec.key}"
                 if not target.exists():
@@ -333,20 +333,3 @@ class RunContext:
             search=self.vllm.search,
             repository=self.model(spec.model).repository,
         )
-
-
-def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
-    """The models that the user or the profile names; `all` means every published one."""
-    names = options.model or (profile.model,)
-    wanted = [n for name in names for n in (PUBLISHED if name == "all" else (name,))]
-    found: dict[str, Model] = {}
-    for name in dict.fromkeys(wanted):
-        model = resolve(name, "" if options.model else profile.revision)
-        own = not model.repository and name not in PUBLISHED
-        if model.name in found or (model.name in PUBLISHED and own):
-            raise UsageError(
-                f"'{name}' would be called {model.name}, as another model is",
-                "rename the folder: its checks are named after it",
-            )
-        found[model.name] = model
-    return list(found.values())

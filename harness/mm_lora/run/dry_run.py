@@ -10,12 +10,10 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mm_lora.adapters.own import OwnAdapter
 from mm_lora.core import hub_cache
 from mm_lora.core.resources import fixtures_dir
-from mm_lora.families.models import Model
 from mm_lora.run.factors import Strengths
-from mm_lora.run.options import RunOptions
+from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import Plan, Planned
 from mm_lora.run.profiles import Profile
 from mm_lora.run.tolerances import is_measured
@@ -27,19 +25,13 @@ RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
 
 
 class DryRun:
-    """Prints a plan. `models`: by the name that checks have for them."""
+    """Prints a plan."""
 
-    def __init__(
-        self,
-        options: RunOptions,
-        profile: Profile,
-        models: dict[str, Model],
-        own: dict[str, OwnAdapter],
-    ) -> None:
-        self.options = options
-        self.profile = profile
-        self.models = models
-        self.own = own
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.options = inputs.options
+        self.profile = inputs.profile
+        self.own = inputs.own
 
     def lines(self, plan: Plan) -> Iterator[str]:
         """The whole of it, line by line."""
@@ -63,14 +55,14 @@ class DryRun:
         if needs.gpus:
             yield f"needs: {needs.gpus} GPUs of {needs.gpu_memory_gb} GB on this machine"
         for name in dict.fromkeys(spec.model for spec in plan.specs):
-            model = self.models.get(name)
-            if model is not None and model.repository:
+            model = self.inputs.model(name)
+            if model.repository:
                 there = model.weights is not None
                 size = "on this disk" if there else f"about {needs.download_gb} GB to download"
                 yield f"weights: {model.repository}, {size} ({hub_cache.cache_folder()})"
 
     def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
-        model = self.models[spec.model]
+        model = self.inputs.model(spec.model)
         strengths = Strengths(self.options, self.profile)
         folder = RUN / "servers" / f"{number}-{spec.label}"
         specs = [strengths.spec(builder, model, n) for n in spec.adapters if n not in self.own]
@@ -79,7 +71,7 @@ class DryRun:
             paths[one.name] = builder.adapter_folder(model, one, miniature=not model.is_real)
         command = build_command(
             spec,
-            python=self.options.server_python or Path(sys.executable),
+            python=self.inputs.server_python,
             checkpoint=model.repository or builder.checkpoint_folder(model, self.options.seed),
             adapters=paths,
             port=PORT,

@@ -8,16 +8,12 @@ filled from its parameters.
 """
 
 import signal
-import sys
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mm_lora.adapters.own import read_all
-from mm_lora.checks import defects
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.errors import ExitCode, MmLoraError
@@ -29,13 +25,12 @@ from mm_lora.core.selection import select
 from mm_lora.families.models import PUBLISHED
 from mm_lora.report import defect_entries, files
 from mm_lora.run import needs, tolerances, tuning
-from mm_lora.run import options as run_options
 from mm_lora.run.case_end import repeat_line, settled, verdict_of
 from mm_lora.run.case_marks import foreseen, planned_of
-from mm_lora.run.context import RunContext, selected_models
-from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import Plan, Planned, make_plan, max_lora_rank, part_of
-from mm_lora.run.profiles import Profile, load
+from mm_lora.run.context import RunContext
+from mm_lora.run.inputs import Inputs
+from mm_lora.run.options import of_words
+from mm_lora.run.plan import Plan, Planned, make_plan, part_of
 from mm_lora.serving.server.port import PortReservation
 from mm_lora.serving.server.spec import ServerSpec
 
@@ -44,13 +39,23 @@ PLANNED = pytest.StashKey[Planned]()
 JUDGE = pytest.StashKey[Judge]()
 
 
+class Handed:
+    """Registered beside this plugin by a caller in the same process: what the run is to be, and
+    once pytest has begun what became of it."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.state: State | None = None
+
+
 class State:
     """One pytest session: the options, the plan and, once checks run, the context."""
 
-    def __init__(self, options: RunOptions, profile: Profile) -> None:
-        self.options = options
-        self.profile = profile
-        self.models = [model.name for model in selected_models(options, profile)]
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.options = inputs.options
+        self.profile = inputs.profile
+        self.models = list(inputs.models)
         self.all: list[Planned] = []
         self.plan = Plan(())
         self.whole: list[str] = []
@@ -59,11 +64,9 @@ class State:
         self.fatal: MmLoraError | None = None
         self.interrupted: ExitCode | None = None
         self.began = 0.0
-        self.defects = defects.load()
+        self.defects = inputs.defects
         self.last_of: dict[ServerSpec, str] = {}
-        self.own = read_all(options.adapter)
-        for own in self.own.values():
-            own.require_rank(max_lora_rank(profile))
+        self.own = inputs.own
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,13 +92,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "every_model: in the core for every published model",
     ):
         config.addinivalue_line("markers", line)
+    handed = [one for one in config.pluginmanager.get_plugins() if isinstance(one, Handed)]
     try:
-        options = run_options.from_words(config.getoption("--mm"))
-        profile = load(options.profile)
-        run_options.require_place(options, profile.truths)
-        config.stash[STATE] = State(options, profile)
+        inputs = handed[0].inputs if handed else Inputs.read(of_words(config.getoption("--mm")))
     except MmLoraError as error:
         raise pytest.UsageError(str(error)) from error
+    config.stash[STATE] = State(inputs)
+    for one in handed:
+        one.state = config.stash[STATE]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -171,11 +175,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     signal.signal(signal.SIGINT, interrupt)
     try:
         if state.plan.specs and not state.options.base_url:
-            python = state.options.server_python or Path(sys.executable)
-            models = selected_models(state.options, state.profile)
+            models = state.inputs.models.values()
+            python = state.inputs.server_python
             needs.require(state.profile, models, python, state.progress.say)
         folder = RunFolder.create(state.options.reports)
-        state.context = context = RunContext(state.options, state.profile, folder, state.progress)
+        state.context = context = RunContext(state.inputs, folder, state.progress)
         if state.options.shard is not None:
             context.run.shard = state.options.shard.as_json(state.whole)
         state.progress.__enter__()
@@ -188,8 +192,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
                 context.attach(state.plan.specs)
                 return
             context.require_files(spec.model for spec in state.plan.specs)
-            if "port" in state.options.settings:
-                PortReservation(int(state.options.settings["port"])).release()
+            if state.options.settings.port is not None:
+                PortReservation(state.options.settings.port).release()
             context.pool.prefetch(state.plan.specs[0])
             asked = [item for item in session.items if not item.stash[PLANNED].skip]
             context.foresee([one for item in asked for one in foreseen(item)])

@@ -8,42 +8,25 @@ import pytest
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.resources import cases_dir
 from mm_lora.core.run_folder import read_report
-from mm_lora.families.models import resolve
 from mm_lora.report.terminal import render, wide_console
 from mm_lora.run import pytest_plugin
-from mm_lora.run.context import selected_models
 from mm_lora.run.dry_run import DryRun
+from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
-from mm_lora.run.profiles import load
 
 # Our progress and report take the place of pytest's; a user's pytest configuration is not ours.
 _QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
 
 
-class _Keeper:
-    """Keeps the session's state for the caller of pytest.main."""
-
-    state: pytest_plugin.State | None = None
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Called after the plugin has made its state."""
-        self.state = config.stash.get(pytest_plugin.STATE, None)
-
-
 def _pytest(options: RunOptions, *extra: str) -> tuple[int, pytest_plugin.State | None]:
-    profile = load(options.profile)
-    selected_models(options, profile)
-    keeper = _Keeper()
+    handed = pytest_plugin.Handed(Inputs.read(options))
     cases = cases_dir()
-    words = [word for pair in options.words() for word in ("--mm", pair)]
     os.environ.pop("PYTEST_ADDOPTS", None)
     # Nor are plugins that happen to be installed: those of anyio and hypothesis, which come with
     # vLLM and with our tests, took a third of `list`.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    arguments = [str(cases), "-c", str(cases / "pytest.ini"), *_QUIET, *extra, *words]
-    code = pytest.main(arguments, plugins=[keeper])
-    return int(code), keeper.state
+    arguments = [str(cases), "-c", str(cases / "pytest.ini"), *_QUIET, *extra]
+    return int(pytest.main(arguments, plugins=[handed])), handed.state
 
 
 def run_checks(options: RunOptions) -> int:
@@ -77,11 +60,7 @@ def show_plan(options: RunOptions) -> int:
     state = planned(options)
     if state is None:
         return ExitCode.USAGE
-    models = {model.name: model for model in selected_models(options, state.profile)}
-    for spec in state.plan.specs:
-        if spec.model not in models:
-            models[spec.model] = resolve(spec.model)
-    for line in DryRun(options, state.profile, models, state.own).lines(state.plan):
+    for line in DryRun(state.inputs).lines(state.plan):
         print(line)
     return ExitCode.PASS
 

@@ -24,6 +24,7 @@ from mm_lora.families.models import resolve
 from mm_lora.run import profiles
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.settings import Settings
 from mm_lora.serving.client import Client
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
@@ -97,7 +98,7 @@ def built(say: Callable[[str], None]) -> tuple[Path, Mapping[str, Path]]:
 def server(start: str, *, probe: bool = False, say: Callable[[str], None]) -> VllmServer:
     """The dice checks' server, not started."""
     profile = profiles.load("cpu")
-    options = RunOptions(settings={"start": start})
+    options = RunOptions(settings=Settings(start=start))
     spec = server_spec(Wish(model="scout", probe=probe), ADAPTERS, profile, options)
     checkpoint, adapters = built(say)
     return VllmServer(

@@ -8,8 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_lora.core.errors import ExitCode
-from mm_lora.families.models import resolve
-from mm_lora.run.context import selected_models
 from mm_lora.run.factors import Strengths
 from mm_lora.run.options import RunOptions
 from mm_lora.run.runner import planned
@@ -21,7 +19,6 @@ def run(options: RunOptions) -> int:
     state = planned(options)
     if state is None:
         return ExitCode.USAGE
-    models = {model.name: model for model in selected_models(options, state.profile)}
     table = Table(box=None, pad_edge=False, show_footer=True)
     for column in ("adapter", "model", "dtype"):
         table.add_column(column)
@@ -35,7 +32,7 @@ def run(options: RunOptions) -> int:
         for model_name, name in wanted:
             if name in state.own:
                 continue
-            model = models.get(model_name) or resolve(model_name)
+            model = state.inputs.model(model_name)
             spec = strengths.spec(builder, model, name)
             start = time.monotonic()
             built = builder.adapters(model, [spec], miniature=not model.is_real)[name]

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mm_lora.families.models import Model
+    from mm_lora.run.settings import Settings
     from mm_lora.serving.server.process import VllmServer
 
 # Not the patch embedding's: the profile does not wrap it, and one that does dies of it on a CPU.
@@ -36,7 +37,7 @@ def run(
     profile: str = "cpu",
     port: int | None = None,
     server_python: Path | None = None,
-    settings: Mapping[str, str] | None = None,
+    settings: "Settings | None" = None,
 ) -> int:
     """Serve `model` with `adapters` until Ctrl-C or SIGTERM; the exit code of that.
 
@@ -49,6 +50,7 @@ def run(
     from mm_lora.run import profiles
     from mm_lora.run.options import RunOptions
     from mm_lora.run.plan import Wish, flag_values, server_spec
+    from mm_lora.run.settings import Settings
     from mm_lora.serving.served_vllm import look_at, reference_choice
     from mm_lora.serving.server.process import VllmServer
 
@@ -58,9 +60,9 @@ def run(
     built = [word for word in adapters or DEFAULT_ADAPTERS if "=" not in word]
     resolved = resolve(model)
     place = profiles.load(profile)
-    options = RunOptions(settings=settings or {})
+    options = RunOptions(settings=settings or Settings())
     python = server_python or Path(sys.executable)
-    vllm = look_at(python, say, diff_file=options.vllm_patch, choice=options.feature)
+    vllm = look_at(python, say, diff_file=options.settings.vllm_patch, choice=options.feature)
     for line in vllm.news():
         say(line)
     wished = server_spec(Wish(model=resolved.name), [*built, *own], place, options)
