@@ -1,4 +1,11 @@
-"""What a collected case says of itself by its marks: its check, its server, what it will ask."""
+"""What a collected case says of itself by its marks: its check, its server, what it will ask.
+
+A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
+filled from its parameters.
+`@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
+`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model,
+`@pytest.mark.last` puts it behind all others of its server.
+"""
 
 import inspect
 from collections.abc import Collection
@@ -12,6 +19,16 @@ from mm_lora.core.selection import MEASURED
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Planned, Wish
 from mm_lora.run.profiles import Profile
+
+MARKS = (
+    "check(id, title): the id of the check that this case judges",
+    "server(adapters, flags, env, patches, probe): what the case needs of a server",
+    "full: not part of the core",
+    "foresee(asks): what the reference may compute before the server is ready",
+    "last: judged after all others of its server",
+    "truth(name): a truth of the profile without which the check does not apply",
+    "every_model: in the core for every published model",
+)
 
 
 def planned_of(

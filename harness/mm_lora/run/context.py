@@ -17,6 +17,7 @@ from mm_lora.adapters.checkpoint_folder import weight_shapes
 from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
 from mm_lora.checks.context import Foreseen
+from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError
 from mm_lora.core.interpreters import facts
@@ -32,6 +33,7 @@ from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import flag_values
 from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
+from mm_lora.run.tuning import Tuning
 from mm_lora.serving import hub
 from mm_lora.serving.asker import Asker
 from mm_lora.serving.client import Client
@@ -69,7 +71,6 @@ class RunContext:
         self._models = dict(inputs.models)
         self.own: Mapping[str, OwnAdapter] = inputs.own
         self.strengths = Strengths(options, profile, progress.say)
-        self.allowed: dict[ServerSpec, Allowed] = {}
         self.cannot_see: list[str] = []
         self.pool = ServerPool(
             self._prepare,
@@ -233,6 +234,10 @@ class RunContext:
                 with self.timings.of("adapters", model):
                     known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
+
+    def tune(self, served: Served) -> Allowed:
+        """The tolerances that a running server's noise allows; see Tuning."""
+        return Tuning(self, served).allowed()
 
     def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
         """Build these families of adapters so many times stronger; running servers have the old."""

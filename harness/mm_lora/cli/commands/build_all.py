@@ -16,23 +16,21 @@ from mm_lora.truth.build import Builder
 
 def run(options: RunOptions) -> int:
     """Build them into the cache, from the model's config alone; print one row an adapter."""
-    state = planned(options)
-    if state is None:
-        return ExitCode.USAGE
+    conductor = planned(options)
     table = Table(box=None, pad_edge=False, show_footer=True)
     for column in ("adapter", "model", "dtype"):
         table.add_column(column)
     wanted = dict.fromkeys(
-        (spec.model, name) for spec in state.plan.specs for name in spec.adapters
+        (spec.model, name) for spec in conductor.plan.specs for name in spec.adapters
     )
     total, began = 0, time.monotonic()
     rows = []
-    strengths = Strengths(options, state.profile)
+    strengths = Strengths(options, conductor.inputs.profile)
     with Builder(Path(sys.executable), lambda line: print(line, file=sys.stderr)) as builder:
         for model_name, name in wanted:
-            if name in state.own:
+            if name in conductor.inputs.own:
                 continue
-            model = state.inputs.model(model_name)
+            model = conductor.inputs.model(model_name)
             spec = strengths.spec(builder, model, name)
             start = time.monotonic()
             built = builder.adapters(model, [spec], miniature=not model.is_real)[name]
