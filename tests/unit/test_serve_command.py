@@ -3,10 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from mm_lora.cli.commands.serve import DEFAULT_ADAPTERS, _own_folder, picture_request, try_it
-from mm_lora.core.errors import UsageError
+from mm_lora.cli.commands.serve import DEFAULT_ADAPTERS, picture_request, try_it
 
 
 def test_request_is_a_picture_question() -> None:
@@ -21,12 +18,6 @@ def test_curl_line_survives_spaces() -> None:
     line = try_it("http://127.0.0.1:8000", "all", Path("/tmp/a b/ask.json"))
     assert "http://127.0.0.1:8000/v1/chat/completions" in line
     assert "'@/tmp/a b/ask.json'" in line
-
-
-def test_own_adapters_are_name_and_folder() -> None:
-    assert _own_folder("mine=/x=y") == ("mine", Path("/x=y"))
-    with pytest.raises(UsageError, match="name=folder"):
-        _own_folder("=x")
 
 
 def test_patch_embedding_is_not_served_by_default() -> None:

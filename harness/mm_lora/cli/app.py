@@ -146,7 +146,9 @@ def tokens(
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147 or a folder.")] = "scout",
+    model: Annotated[
+        str | None, typer.Argument(help="scout, maverick, pr35147 or a folder; the profile's own.")
+    ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
     ] = None,
@@ -156,22 +158,22 @@ def serve(
         Path | None, typer.Option(help="The interpreter whose vLLM serves.")
     ] = None,
     setting: Annotated[
-        Repeated | None, typer.Option("--set", help="start=plain|fast, as for verify.")
+        Repeated | None, typer.Option("--set", help="A rarer switch, key=value, as for verify.")
     ] = None,
 ) -> None:
     """Leave the same server running, with a curl line to try; Ctrl-C ends it."""
     from mm_lora.cli.commands.serve import run
+    from mm_lora.run.options import RunOptions
     from mm_lora.run.settings import settings_of
 
-    code = run(
-        model,
-        adapter or (),
+    words = [*(setting or ()), *([] if port is None else [f"port={port}"])]
+    options = RunOptions(
         profile=profile,
-        port=port,
+        model=(model,) if model else (),
         server_python=server_python,
-        settings=settings_of(setting or ()),
+        settings=settings_of(words),
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run(options, adapter or ()))
 
 
 @app.command()

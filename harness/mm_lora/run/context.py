@@ -11,9 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters.broken import broken_copy
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.checkpoint_folder import weight_shapes
 from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
 from mm_lora.checks.context import Foreseen
@@ -26,23 +24,22 @@ from mm_lora.core.record import Run, ServerRecord
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
-from mm_lora.families.models import Model, resolve
+from mm_lora.families.models import Model
 from mm_lora.run import limits
-from mm_lora.run.factors import Strengths, family_of
+from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
-from mm_lora.run.plan import flag_values
+from mm_lora.run.recipe import recipe
 from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
 from mm_lora.run.tuning import Tuning
-from mm_lora.serving import hub
 from mm_lora.serving.asker import Asker
 from mm_lora.serving.client import Client
-from mm_lora.serving.pool import Prepared, ServerPool, Started
+from mm_lora.serving.pool import ServerPool, Started
+from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.remote_adapters import RemoteAdapters
-from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
+from mm_lora.serving.served_vllm import ServedVllm
 from mm_lora.serving.server.remote import RemoteServer, api_key, root_of
 from mm_lora.serving.server.spec import ServerSpec
-from mm_lora.truth.build import Builder
 from mm_lora.truth.reference import QK_ROWS, Forced, Reference
 from mm_lora.truth.worker_client import WorkerClient
 
@@ -65,22 +62,16 @@ class RunContext:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.timings = Timings()
-        self._building = threading.Lock()
+        self.builds = Builds(inputs, progress.say, self.timings)
         self._on_remote: list[RemoteAdapters] = []
-        self._built: dict[str, dict[str, BuiltAdapter]] = {}
-        self._models = dict(inputs.models)
         self.own: Mapping[str, OwnAdapter] = inputs.own
-        self.strengths = Strengths(options, profile, progress.say)
         self.cannot_see: list[str] = []
         self.pool = ServerPool(
             self._prepare,
-            python=self.server_python,
             folder=folder.path,
-            ready_timeout_s=profile.ready_timeout_s,
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
             timings=self.timings,
-            port=options.settings.port,
             alone=profile.needs.gpus > 0,
         )
         self.run.servers = self.pool.records
@@ -101,7 +92,7 @@ class RunContext:
         self.run.environment = {
             "server": self.vllm.facts.as_json(),
             "tool": facts(Path(sys.executable)).as_json(),
-            "reference": facts(self.reference_python).as_json(),
+            "reference": facts(self.builds.reference_python).as_json(),
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
@@ -116,7 +107,7 @@ class RunContext:
         for spec in specs:
 
             def folders(names: tuple[str, ...], model: str = spec.model) -> dict[str, Path]:
-                return {name: one.path for name, one in self.adapters(model, names).items()}
+                return self.builds.folders(model, names)
 
             client = Client(self.remote.base_url, self.profile.request_timeout_s, api_key())
             adapters = RemoteAdapters(client, self.remote.adapters, folders)
@@ -129,32 +120,15 @@ class RunContext:
             )
             self.pool.add(spec, started)
 
-    @cached_property
+    @property
     def vllm(self) -> ServedVllm:
         """The vLLM that is served, with what it lacks and what is patched into it."""
-        return look_at(
-            self.server_python,
-            self.progress.say,
-            diff_file=self.options.settings.vllm_patch,
-            choice=self.options.feature,
-        )
+        return self.builds.vllm
 
-    @cached_property
-    def reference_python(self) -> Path:
-        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
-        return reference_choice(
-            self.options.reference_python, self.server_python, self.progress.say
-        )
-
-    @cached_property
+    @property
     def worker(self) -> WorkerClient:
-        """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(self.reference_python, self.progress.say)
-
-    @cached_property
-    def builder(self) -> Builder:
-        """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(self.reference_python, self.progress.say, self.worker)
+        """The process with torch."""
+        return self.builds.worker
 
     @cached_property
     def reference(self) -> Reference:
@@ -194,59 +168,27 @@ class RunContext:
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""
-        return self._models.get(name) or resolve(name)
+        return self.builds.model(name)
 
     def require_files(self, models: Iterable[str]) -> None:
         """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
-        for name in dict.fromkeys(models):
-            if self.model(name).weights is not None or self.own:
-                shapes = weight_shapes(self.checkpoint(name))
-                for adapter in self.own.values():
-                    if shapes:
-                        adapter.require_fit(name, shapes)
+        self.builds.require_files(models)
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
-        with self._building, self.timings.of("checkpoint", model):
-            found = self.model(model)
-            if found.repository and found.weights is None:
-                hub.download(found.repository, found.revision, self.progress.say)
-                found = self._models[model] = resolve(found.repository, found.revision)
-            return self.builder.checkpoint(found, seed=self.options.seed)
+        return self.builds.checkpoint(model)
 
     def miniature(self, model: str) -> Path:
         """The miniature of a published model, whatever is served: for arithmetic alone."""
-        with self._building:
-            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
+        return self.builds.miniature(model)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
         """The adapters of that model: the user's own, built, or from the cache."""
-        with self._building:
-            known = self._built.setdefault(
-                model, {name: own.built() for name, own in self.own.items()}
-            )
-            of = self.model(model)
-            missing = [
-                self.strengths.spec(self.builder, of, name) for name in names if name not in known
-            ]
-            if missing:
-                small = not of.is_real and not self.options.base_url
-                with self.timings.of("adapters", model):
-                    known.update(self.builder.adapters(of, missing, miniature=small))
-            return {name: known[name] for name in names}
+        return self.builds.adapters(model, names)
 
     def tune(self, served: Served) -> Allowed:
         """The tolerances that a running server's noise allows; see Tuning."""
         return Tuning(self, served).allowed()
-
-    def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
-        """Build these families of adapters so many times stronger; running servers have the old."""
-        with self._building:
-            for family, factor in factors.items():
-                self.strengths.change(self.model(model), family, factor)
-            known = self._built.get(model, {})
-            for name in [n for n in known if n not in self.own and family_of(n) in factors]:
-                del known[name]
 
     def forced(
         self,
@@ -313,28 +255,12 @@ class RunContext:
             with contextlib.suppress(MmLoraError):
                 adapters.close()
         self.pool.close()
-        if "worker" in self.__dict__:
-            self.worker.close()
+        self.builds.close()
 
     def _prepare(self, spec: ServerSpec) -> Prepared:
-        fit = self.vllm.fit(spec, flag_values(self.profile))
-        for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
-            self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
-        checkpoint = self.checkpoint(spec.model)
+        made = recipe(spec, self.inputs, self.vllm, self.builds, self.folder.path)
+        if made.left_out:
+            self.run.vllm.setdefault("flags_left_out", {}).update(made.left_out)
         built = self.adapters(spec.model, spec.adapters)
         adapter_table.add_rows(self.run.tables, spec.model, built.values())
-        paths = {name: adapter.path for name, adapter in built.items()}
-        if self.options.settings.broken:
-            name, kind = self.options.settings.broken
-            if name in paths:
-                target = self.folder.path / "broken" / f"{paths[name].name}-{spec.key}"
-                if not target.exists():
-                    broken_copy(paths[name], target, kind)
-                paths[name] = target
-        return Prepared(
-            spec=fit,
-            checkpoint=checkpoint,
-            adapters=paths,
-            search=self.vllm.search,
-            repository=self.model(spec.model).repository,
-        )
+        return made.cook()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +10,7 @@ from mm_lora.core.errors import ExitCode, TroubleError
 from mm_lora.core.resources import cases_dir
 from mm_lora.core.run_folder import read_report
 from mm_lora.report.terminal import render, wide_console
+from mm_lora.run.builds import Builds
 from mm_lora.run.conductor import Conductor
 from mm_lora.run.dry_run import DryRun
 from mm_lora.run.inputs import Inputs
@@ -62,8 +64,9 @@ def planned(options: RunOptions) -> Conductor:
 def show_plan(options: RunOptions) -> int:
     """`--dry-run`: servers, adapters, checks and the time that they took elsewhere."""
     conductor = planned(options)
-    for line in DryRun(conductor.inputs).lines(conductor.plan):
-        print(line)
+    with closing(Builds(conductor.inputs, lambda line: print(line, file=sys.stderr))) as builds:
+        for line in DryRun(conductor.inputs, builds).lines(conductor.plan):
+            print(line)
     return ExitCode.PASS
 
 

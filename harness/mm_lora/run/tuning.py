@@ -65,7 +65,7 @@ class Tuning:
                     break
                 said = ", ".join(f"{name} {factor:g} times" for name, factor in factors.items())
                 context.progress.say(f"building stronger, their effect is too small: {said}")
-                context.strengthen(self._served.spec.model, factors)
+                context.builds.strengthen(self._served.spec.model, factors)
                 self._served.restart()
                 allowed, effects = self._noise(), self._effects()
         except (NotPassed, NotApplicable, MmLoraError) as error:
@@ -155,16 +155,16 @@ class Tuning:
         return needed
 
     def _factor(self, family: str) -> float:
-        context, model = self._context, self._context.model(self._served.spec.model)
-        return context.strengths.factor(context.builder, model, family)
+        builds, model = self._context.builds, self._context.model(self._served.spec.model)
+        return builds.strengths.factor(builds.builder, model, family)
 
     def _keep(self, effects: dict[str, float], allowed: Allowed) -> None:
         """What was reached saves the next run the restart."""
-        context, model = self._context, self._context.model(self._served.spec.model)
+        builds, model = self._context.builds, self._context.model(self._served.spec.model)
         for family in {family_of(name) for name in effects}:
             mine = [effect for name, effect in effects.items() if family_of(name) == family]
             if self._factor(family) > 1 and min(mine) >= allowed.min_effect:
-                context.strengths.keep(context.builder, model, family)
+                builds.strengths.keep(builds.builder, model, family)
 
     def _strength(self, name: str) -> str:
         """How strong an adapter was built, for the report."""
