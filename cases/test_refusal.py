@@ -17,6 +17,9 @@ from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, off
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
 
+pytestmark = pytest.mark.truth("reference")
+"""Whether the others are unharmed is judged against it."""
+
 GOOD = "tower-attention"
 ON_SERVER = pytest.mark.server(adapters=("vision-adapter",))
 TOWER_OFF = pytest.mark.server(

@@ -12,7 +12,8 @@ from mm_lora.core.selection import GROUPS
 
 RAN = "ran"
 NOT_INSTALLED, NO_FEATURE, NO_PATCH = "not-installed", "no-feature", "diff-does-not-apply"
-"""Why a row was not run. The first two are news about a version, and count as exit code 0."""
+"""Why a row was not run. The first two are news about a version, and count as exit code 0 beside
+a row that ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,13 @@ def neighbours(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 
 def worst(rows: Iterable[Row]) -> ExitCode:
-    """The exit code of a matrix: a signal before wrong usage, failure, trouble and nothing."""
+    """The exit code of a matrix: a signal before wrong usage, failure, trouble and nothing.
+
+    Nothing, too, where no row ran: news about versions is no verification.
+    """
+    rows = list(rows)
     codes = {row.exit_code for row in rows}
+    if not any(row.state == RAN for row in rows):
+        codes.add(ExitCode.EMPTY)
     order = (ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.USAGE, ExitCode.FAIL, ExitCode.ERROR)
     return next((code for code in (*order, ExitCode.EMPTY) if code in codes), ExitCode.PASS)

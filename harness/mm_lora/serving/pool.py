@@ -56,8 +56,10 @@ class ServerPool:
         say: Callable[[str], None],
         timings: Timings,
         alone: bool = False,
+        client: Callable[[str, float], Client] = Client,
     ) -> None:
         self._prepare = prepare
+        self._client = client
         self._alone = alone
         self._folder = folder
         self._request_timeout_s = request_timeout_s
@@ -210,7 +212,7 @@ class ServerPool:
         record.command, record.patches = server.command, server.patches
         record.start = server.start_mode
         self._say(f"vLLM for {spec.label} is ready after {record.ready_s:.1f} s")
-        client = Client(server.base_url, self._request_timeout_s)
+        client = self._client(server.base_url, self._request_timeout_s)
         return Started(server, client, record, dict(refused))
 
     def _stop(self, started: Started) -> None:
@@ -218,8 +220,7 @@ class ServerPool:
         with self._timings.of("stop server", started.record.label):
             started.server.stop()
         with self._lock:
-            if isinstance(started.server, VllmServer) and started.server in self._running:
-                self._running.remove(started.server)
+            self._running = [one for one in self._running if one is not started.server]
 
 
 def died_by_itself(started: Started, patience_s: float = 5.0) -> ServerDied | None:

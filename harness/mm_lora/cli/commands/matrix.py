@@ -91,6 +91,11 @@ def _is_path(word: str) -> bool:
 
 def _require_version(word: str) -> None:
     if _is_path(word):
+        if not Path(word).is_file() or not os.access(word, os.X_OK):
+            raise UsageError(
+                f"{word} is no program that can be run",
+                "the path of a Python interpreter that has vLLM, or a version such as 0.17.0",
+            )
         return
     try:
         Version(word)
@@ -108,7 +113,7 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
     try:
         python = _interpreter(word, say)
         version = facts(python).vllm or word
-        lacks = look_at(python, say, diff_file=diff).lacks
+        lacks = look_at(python, say).lacks
     except MmLoraError as error:
         reason = str(error)
         return [
