@@ -39,7 +39,7 @@ def test_it_is_there(line: str, file: str) -> None:
     words = line.split()
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
-    assert command.name != "root", f"{file} names a command that does not exist: mm-lora {line}"
+    assert words != line.split(), f"{file} names a command that does not exist: mm-lora {line}"
     options = {option for parameter in command.params for option in parameter.opts}
     told = {word.partition("=")[0] for word in words if word.startswith("--")}
     assert told <= options, f"{file} names options that mm-lora {command.name} does not have"

@@ -67,7 +67,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         made = Builds(inputs)
         builder = Builder(OTHER)
         builder._versions = {"torch": "1"}
-        made.__dict__["builder"] = builder
+        made._builder = builder
         made.__dict__["vllm"] = served or vllm()
         return made
 

@@ -34,6 +34,9 @@ class Builds:
         self._models = dict(inputs.models)
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._building = threading.Lock()
+        self._starting = threading.RLock()  # two threads that ask at once must share one worker
+        self._worker: WorkerClient | None = None
+        self._builder: Builder | None = None
 
     @cached_property
     def vllm(self) -> ServedVllm:
@@ -52,15 +55,21 @@ class Builds:
         named = self.inputs.options.reference_python
         return reference_choice(named, self.inputs.server_python, self._say)
 
-    @cached_property
+    @property
     def worker(self) -> WorkerClient:
         """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(self.reference_python, self._say)
+        with self._starting:
+            if self._worker is None:
+                self._worker = WorkerClient(self.reference_python, self._say)
+            return self._worker
 
-    @cached_property
+    @property
     def builder(self) -> Builder:
         """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(self.reference_python, self._say, self.worker)
+        with self._starting:
+            if self._builder is None:
+                self._builder = Builder(self.reference_python, self._say, self.worker)
+            return self._builder
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""
@@ -122,8 +131,8 @@ class Builds:
 
     def close(self) -> None:
         """End the worker, if there is one."""
-        if "worker" in self.__dict__:
-            self.worker.close()
+        if self._worker is not None:
+            self._worker.close()
 
 
 class Places:

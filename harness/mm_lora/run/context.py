@@ -20,7 +20,7 @@ from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError
 from mm_lora.core.interpreters import facts
 from mm_lora.core.progress import Progress
-from mm_lora.core.record import Run, ServerRecord
+from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
@@ -29,16 +29,14 @@ from mm_lora.run import limits
 from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.recipe import recipe
+from mm_lora.run.remote import Remote
 from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
 from mm_lora.run.tuning import Tuning
 from mm_lora.serving.asker import Asker
-from mm_lora.serving.client import Client
-from mm_lora.serving.pool import ServerPool, Started
+from mm_lora.serving.pool import ServerPool
 from mm_lora.serving.prepared import Prepared
-from mm_lora.serving.remote_adapters import RemoteAdapters
 from mm_lora.serving.served_vllm import ServedVllm
-from mm_lora.serving.server.remote import RemoteServer, api_key, root_of
 from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.reference import QK_ROWS, Forced, Reference
 from mm_lora.truth.worker_client import WorkerClient
@@ -63,7 +61,6 @@ class RunContext:
         )
         self.timings = Timings()
         self.builds = Builds(inputs, progress.say, self.timings)
-        self._on_remote: list[RemoteAdapters] = []
         self.own: Mapping[str, OwnAdapter] = inputs.own
         self.cannot_see: list[str] = []
         self.pool = ServerPool(
@@ -83,8 +80,9 @@ class RunContext:
         InstallError without a usable vLLM, NoFeature for one that has nothing to verify.
         """
         if self.options.base_url:
-            self.remote.connect()
-            self.run.vllm = {"version": self.remote.version, "distribution": None, "python": None}
+            server = self.remote.server
+            server.connect()
+            self.run.vllm = {"version": server.version, "distribution": None, "python": None}
             return
         self.run.vllm = self.vllm.as_json()
         for line in self.vllm.news():
@@ -98,27 +96,13 @@ class RunContext:
         }
 
     @cached_property
-    def remote(self) -> RemoteServer:
+    def remote(self) -> Remote:
         """The server of --base-url."""
-        return RemoteServer(root_of(self.options.base_url), api_key())
+        return Remote(self.builds)
 
     def attach(self, specs: Iterable[ServerSpec]) -> None:
         """Let the remote server stand for each spec, with the adapters that it has or takes."""
-        for spec in specs:
-
-            def folders(names: tuple[str, ...], model: str = spec.model) -> dict[str, Path]:
-                return self.builds.folders(model, names)
-
-            client = Client(self.remote.base_url, self.profile.request_timeout_s, api_key())
-            adapters = RemoteAdapters(client, self.remote.adapters, folders)
-            self._on_remote.append(adapters)
-            adapters.want(spec.adapters)
-            record = ServerRecord(spec=spec.as_json(), label=f"remote {self.remote.base_url}")
-            record.refused_adapters = dict(adapters.absent)
-            started = Started(
-                self.remote, client, record, absent=adapters.absent, base=self.remote.base
-            )
-            self.pool.add(spec, started)
+        self.remote.attach(self.pool, specs)
 
     @property
     def vllm(self) -> ServedVllm:
@@ -251,9 +235,8 @@ class RunContext:
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""
-        for adapters in self._on_remote:
-            with contextlib.suppress(MmLoraError):
-                adapters.close()
+        if self.is_remote:
+            self.remote.close()
         self.pool.close()
         self.builds.close()
 

@@ -170,7 +170,7 @@ class Tuning:
         """How strong an adapter was built, for the report."""
         context = self._context
         if context.options.base_url:
-            return "as it was there" if name in context.remote.adapters else "as named"
+            return "as it was there" if name in context.remote.server.adapters else "as named"
         spec = context.adapters(self._served.spec.model, (name,))[name].spec
         if spec is None:
             return "own"
