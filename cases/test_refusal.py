@@ -19,6 +19,9 @@ from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
 from mm_lora.families.family import Family
 
+pytestmark = pytest.mark.truth("reference")
+"""Whether the others are unharmed is judged against it."""
+
 ON_SERVER = pytest.mark.server(adapters=first_connector)
 
 

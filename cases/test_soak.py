@@ -5,7 +5,6 @@ and its last 100 requests, and `--set replay=FILE` sends the same again.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,6 @@ from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import tenants
 from mm_lora.checks.running import Served
-from mm_lora.run.options import soak_minutes
 
 
 @pytest.mark.check(
@@ -28,9 +26,9 @@ from mm_lora.run.options import soak_minutes
 def test_soak(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
     seed = f"{context.seed}/{model}/{server}"
     planned: Iterable[soak.Wave] | None = soak.waves(served.family, seed, tenants(served.family))
-    seconds = soak_minutes(context.settings) * 60 / len(SERVERS)
-    if "replay" in context.settings:
-        planned = soak.read(Path(context.settings["replay"]), model, server)
+    seconds = context.settings.soak_minutes * 60 / len(SERVERS)
+    if context.settings.replay is not None:
+        planned = soak.read(context.settings.replay, model, server)
         seconds = float("inf")
         if planned is None:
             pytest.skip("the stored traffic is of another model or server")

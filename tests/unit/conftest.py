@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from mm_lora.run.case_marks import MARKS
+
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Some tests read the cases, which have marks of their own."""
+    for line in MARKS:
+        config.addinivalue_line("markers", line)
+
 
 STARTERS = (
     (subprocess.Popen, "__init__"),

@@ -75,16 +75,23 @@ def test_the_exit_code_is_the_worst_rows(codes: tuple[int, ...], code: int) -> N
 
 
 def test_a_version_without_the_feature_is_run_without_and_with_it() -> None:
-    assert [c["patch"] for c in choices("no hooks", {})] == ["none", "feature"]
-    assert [c["patch"] for c in choices("", {})] == ["none"]
-    assert choices("no hooks", {"patch": "auto"}) == [{"patch": "auto"}]
-    assert choices("", {"vllm-patch": "x.diff"}) == [{"vllm-patch": "x.diff"}]
+    assert choices("no hooks", None) == ["none", "feature"]
+    assert choices("", None) == ["none"]
+    assert choices("no hooks", "auto") == ["auto"]
+    assert choices("", None, diff=True) == [None]
 
 
-def test_rows_that_say_something_of_a_version_are_no_failure() -> None:
+def test_rows_that_say_something_of_a_version_are_no_failure_beside_one_that_ran() -> None:
     assert {NOT_INSTALLED, NO_FEATURE, NO_PATCH} == {
         "not-installed",
         "no-feature",
         "diff-does-not-apply",
     }
-    assert worst([LACKING]) == 0
+    assert worst([LACKING, run("0.17.0")]) == 0
+
+
+def test_a_matrix_in_which_no_row_ran_verified_nothing() -> None:
+    assert worst([LACKING]) == worst([]) == 4
+    bad = Row(version="0.17.0", patch="x.diff", state=NO_PATCH, exit_code=2)
+    assert worst([LACKING, bad]) == 2
+    assert worst([LACKING, run("0.17.0", 130)]) == 130

@@ -6,6 +6,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Plan, Planned, Wish, make_plan, max_lora_rank
 from mm_lora.run.profiles import Profile, load
+from mm_lora.run.settings import Settings
 
 
 def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:
@@ -68,14 +69,15 @@ def planned(name: str, model: str, *adapters: str) -> Planned:
 
 
 def test_a_port_is_for_one_server() -> None:
-    options = RunOptions(settings={"port": "8000"})
+    options = RunOptions(settings=Settings(port=8000))
     make_plan([planned("x", "scout")], CPU, options)
     with pytest.raises(UsageError, match="these checks need 2"):
         make_plan([planned("x", "scout"), planned("y", "maverick")], CPU, options)
 
 
 def test_mutants_are_patches_of_every_server() -> None:
-    options = RunOptions(settings={"mutant": "mutant-forget-cls,mutant-chunk-lost"})
+    mutants = ("mutant-forget-cls", "mutant-chunk-lost")
+    options = RunOptions(settings=Settings(mutant=mutants))
     (spec,) = make_plan([planned("x", "scout")], CPU, options).specs
     assert spec.patches == ("auto", "mutant-forget-cls", "mutant-chunk-lost")
 

@@ -47,6 +47,9 @@ class Served:
     def ask_again(self, request: Request) -> Answer:
         return answer(request.model, status=404)
 
+    def unload(self, name: str) -> tuple[int, str]:
+        return 404, ""
+
 
 def judged(offered: Offered, *, says: str = "lora_B", harm: float = 0.0) -> tuple[Served, Any]:
     served = Served()

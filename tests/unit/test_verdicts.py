@@ -9,7 +9,7 @@ from mm_lora.checks import defects
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
 from mm_lora.core.selection import select
-from mm_lora.run.options import settings_of
+from mm_lora.run.settings import settings_of
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
 

@@ -31,6 +31,20 @@ class Foreseen:
     predict: bool = False
 
 
+class Settings(Protocol):
+    """The rarer switches of a run that its checks read."""
+
+    @property
+    def soak_minutes(self) -> float:
+        """How long all soak checks together send traffic."""
+        ...
+
+    @property
+    def replay(self) -> Path | None:
+        """The stored traffic that is sent again."""
+        ...
+
+
 class Context(Protocol):
     """One run; `mm_lora.run.context` is it, unit tests may bring another."""
 
@@ -48,7 +62,7 @@ class Context(Protocol):
         ...
 
     @property
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> Settings:
         """The rarer switches of the run."""
         ...
 

@@ -93,9 +93,9 @@ def load(path: Path | None = None) -> list[Defect]:
         ) from error
 
 
-def signatures(version: str, platform: str) -> list[str]:
+def signatures(defects: Sequence[Defect], version: str, platform: str) -> list[str]:
     """What the defects of this vLLM are known by: those that predictors may foresee among them."""
-    return [defect.signature for defect in load() if version and defect.seen_in(version, platform)]
+    return [defect.signature for defect in defects if version and defect.seen_in(version, platform)]
 
 
 def settle(

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mm_lora.adapters.bad import copy
@@ -11,6 +12,7 @@ from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.errors import ServerError
 from mm_lora.core.outcomes import largest_difference, told_apart
 
 
@@ -31,6 +33,18 @@ def loaded(check: Judge, outcome: tuple[int, str], what: str) -> None:
         observed=f"HTTP {status}: {said[:300]}",
         reason=f"{what} was refused",
     )
+
+
+@contextmanager
+def guest(served: Served, name: str) -> Iterator[None]:
+    """Whatever becomes of an adapter inside, refused or not, the next check does not find it."""
+    try:
+        yield
+    finally:
+        # A server that died of it is not started again for this.
+        if served.context.pool.is_ready(served.spec):
+            with suppress(ServerError):
+                served.unload(name)
 
 
 def answers_as(

@@ -117,9 +117,11 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
         _before.pop(served)
         served.context.pool.release(served.spec)
         raise
+    left = (name in served.listed, served.ask_again(asked(served, name)).status)
+    served.unload(name)  # what a refusal leaves behind must not meet the next check
     if name != served.base:
-        check.equal(False, name in served.listed, "the adapter is still listed")
-        check.equal(404, served.ask_again(asked(served, name)).status, "the adapter still answers")
+        check.equal(False, left[0], "the adapter is still listed")
+        check.equal(404, left[1], "the adapter still answers")
     return f"{', '.join(before)} as before"
 
 

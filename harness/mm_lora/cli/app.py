@@ -46,6 +46,7 @@ def root(
 
 @app.command()
 def verify(
+    context: typer.Context,
     profile: Annotated[
         str | None, typer.Option(help="Where to run: a name or a .toml file.  [default: cpu]")
     ] = None,
@@ -81,31 +82,16 @@ def verify(
     ] = None,
 ) -> None:
     """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
-    from mm_lora.run.options import RunOptions, settings_of
+    from mm_lora.run.options import of_command
     from mm_lora.run.runner import run_checks, show_plan
 
-    options = RunOptions(
-        profile=profile or ("remote" if base_url else "cpu"),
-        base_url=base_url,
-        model=tuple(model or ()),
-        full=full,
-        only=tuple(only or ()),
-        skip=tuple(skip or ()),
-        server_python=server_python,
-        reference_python=reference_python,
-        adapter=tuple(adapter or ()),
-        reports=reports,
-        strict=strict,
-        dry_run=dry_run,
-        seed=seed,
-        with_fixes=with_fixes,
-        settings=settings_of(setting or ()),
-    )
-    raise typer.Exit(show_plan(options) if dry_run else run_checks(options))
+    options = of_command(context.params)
+    raise typer.Exit(show_plan(options) if options.dry_run else run_checks(options))
 
 
 @app.command()
 def matrix(
+    context: typer.Context,
     versions: Annotated[
         Repeated | None, typer.Argument(help="Versions as 0.17.0, or interpreters' paths.")
     ] = None,
@@ -123,36 +109,27 @@ def matrix(
     """Verify over several vLLM versions, each in a cached environment of its own."""
     from mm_lora.cli.commands import matrix as command
     from mm_lora.core.errors import UsageError
-    from mm_lora.run.options import RunOptions, settings_of
+    from mm_lora.run.options import of_command
 
     if clean:
         raise typer.Exit(command.clean(versions or ()))
     if not versions:
         raise UsageError("matrix needs at least one version")
-    options = RunOptions(
-        profile=profile,
-        model=tuple(model or ()),
-        full=full,
-        only=tuple(only or ()),
-        skip=tuple(skip or ()),
-        reports=reports,
-        settings=settings_of(setting or ()),
-    )
-    raise typer.Exit(command.run(versions, options))
+    raise typer.Exit(command.run(versions, of_command(context.params)))
 
 
 @app.command(name="list")
 def list_command(
+    context: typer.Context,
     only: Annotated[Repeated | None, typer.Option(help="Ids to show: globs.")] = None,
     model: Annotated[Repeated | None, typer.Option(help="Models of the core.")] = None,
     full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
 ) -> None:
     """Show the checks with their ids, and the servers that they need."""
-    from mm_lora.run.options import RunOptions
+    from mm_lora.run.options import of_command
     from mm_lora.run.runner import list_checks
 
-    options = RunOptions(only=tuple(only or ()), model=tuple(model or ()), full=full)
-    raise typer.Exit(list_checks(options))
+    raise typer.Exit(list_checks(of_command(context.params)))
 
 
 @app.command()
@@ -169,7 +146,9 @@ def tokens(
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147 or a folder.")] = "scout",
+    model: Annotated[
+        str | None, typer.Argument(help="scout, maverick, pr35147 or a folder; the profile's own.")
+    ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
     ] = None,
@@ -179,22 +158,22 @@ def serve(
         Path | None, typer.Option(help="The interpreter whose vLLM serves.")
     ] = None,
     setting: Annotated[
-        Repeated | None, typer.Option("--set", help="start=plain|fast, as for verify.")
+        Repeated | None, typer.Option("--set", help="A rarer switch, key=value, as for verify.")
     ] = None,
 ) -> None:
     """Leave the same server running, with a curl line to try; Ctrl-C ends it."""
     from mm_lora.cli.commands.serve import run
-    from mm_lora.run.options import settings_of
+    from mm_lora.run.options import RunOptions
+    from mm_lora.run.settings import settings_of
 
-    code = run(
-        model,
-        adapter or (),
+    words = [*(setting or ()), *([] if port is None else [f"port={port}"])]
+    options = RunOptions(
         profile=profile,
-        port=port,
+        model=(model,) if model else (),
         server_python=server_python,
-        settings=settings_of(setting or ()),
+        settings=settings_of(words),
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run(options, adapter or ()))
 
 
 @app.command()

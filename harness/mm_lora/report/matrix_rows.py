@@ -12,7 +12,8 @@ from mm_lora.core.selection import GROUPS
 
 RAN = "ran"
 NOT_INSTALLED, NO_FEATURE, NO_PATCH = "not-installed", "no-feature", "diff-does-not-apply"
-"""Why a row was not run. The first two are news about a version, and count as exit code 0."""
+"""Why a row was not run. The first two are news about a version, and count as exit code 0 beside
+a row that ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +56,13 @@ class Changed:
     after: str
 
 
-def choices(lacks: bool, asked: Mapping[str, str]) -> list[dict[str, str]]:
-    """The settings of each row of one vLLM: as asked, else without any patch and, where a family's
-    tower/connector LoRA is missing, with the feature patch too.
+def choices(lacks: bool, asked: str | None, *, diff: bool = False) -> list[str | None]:
+    """The feature patch of each row of one vLLM: as asked or with a diff, else without it and,
+    where a family's tower/connector LoRA is missing, with it too.
     """
-    if "patch" in asked or "vllm-patch" in asked:
-        return [dict(asked)]
-    plain = {**asked, "patch": "none"}
-    return [plain, {**asked, "patch": "feature"}] if lacks else [plain]
+    if asked is not None or diff:
+        return [asked]
+    return ["none", "feature"] if lacks else ["none"]
 
 
 def ran(version: str, patch: str, exit_code: int, report: Mapping[str, Any], where: str) -> Row:
@@ -116,7 +116,13 @@ def neighbours(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 
 def worst(rows: Iterable[Row]) -> ExitCode:
-    """The exit code of a matrix: a signal before wrong usage, failure, trouble and nothing."""
+    """The exit code of a matrix: a signal before wrong usage, failure, trouble and nothing.
+
+    Nothing, too, where no row ran: news about versions is no verification.
+    """
+    rows = list(rows)
     codes = {row.exit_code for row in rows}
+    if not any(row.state == RAN for row in rows):
+        codes.add(ExitCode.EMPTY)
     order = (ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.USAGE, ExitCode.FAIL, ExitCode.ERROR)
     return next((code for code in (*order, ExitCode.EMPTY) if code in codes), ExitCode.PASS)

@@ -1,18 +1,12 @@
-"""What becomes of a case that has ended: its verdict, the known defects, the line to repeat it."""
-
-import shlex
-from collections.abc import Sequence
+"""What a case that pytest has run came to, as a verdict, and how pytest is told."""
 
 import pytest
 
-from mm_lora.checks import defects
 from mm_lora.checks.judging import Judge
 from mm_lora.core import skips
 from mm_lora.core.errors import MmLoraError
 from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
-from mm_lora.core.record import Run
-from mm_lora.families import registry
-from mm_lora.run.options import RunOptions
+from mm_lora.core.record import Check
 
 
 def verdict_of(judge: Judge | None, call: pytest.CallInfo[None]) -> Verdict:
@@ -36,24 +30,14 @@ def verdict_of(judge: Judge | None, call: pytest.CallInfo[None]) -> Verdict:
     )
 
 
-def settled(
-    known: Sequence[defects.Defect],
-    run: Run,
-    options: RunOptions,
-    platform: str,
-    check_id: str,
-    verdict: Verdict,
-) -> tuple[Outcome, str | None]:
-    """The outcome with the known defects in mind; with the fixes in, none is expected."""
-    version = run.vllm.get("version")
-    if not version or options.with_fixes:
-        return verdict.outcome, None
-    return defects.settle(verdict, check_id, version, platform, known)
-
-
-def repeat_line(options: RunOptions, check_id: str) -> str:
-    """The command that judges this check again, alone."""
-    told = all(model in (*registry.published(), "all") for model in options.model)
-    without = ("only", "skip", "full", "set:shard", *(["model"] if told else []))
-    kept = options.command_line(without=without)
-    return shlex.join(["mm-lora", "verify", *kept, "--only", check_id])
+def tell(report: pytest.TestReport, item: pytest.Item, check: Check) -> None:
+    """Let pytest's own report say what the check's outcome is, where it would say otherwise."""
+    if check.outcome is Outcome.ERROR and report.outcome == "passed":
+        report.outcome = "failed"
+        report.longrepr = check.reason
+    if check.outcome is Outcome.SKIP:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, check.reason)
+    if check.outcome is Outcome.KNOWN_DEFECT:
+        report.outcome = "skipped"
+        report.wasxfail = f"known defect {check.defect}"

@@ -1,4 +1,11 @@
-"""What a collected case says of itself by its marks: its check, its server, what it will ask."""
+"""What a collected case says of itself by its marks: its check, its server, what it will ask.
+
+A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
+filled from its parameters.
+`@pytest.mark.server(adapters=…, flags=…)` says what it needs of a server,
+`@pytest.mark.full` keeps it out of the core, `@pytest.mark.every_model` keeps it in for each model,
+`@pytest.mark.last` puts it behind all others of its server.
+"""
 
 import inspect
 from collections.abc import Collection, Mapping
@@ -15,6 +22,17 @@ from mm_lora.families.family import Family
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Planned, Wish, family_flags
 from mm_lora.run.profiles import Profile
+
+MARKS = (
+    "check(id, title): the id of the check that this case judges",
+    "server(adapters, flags, env, patches, probe): what the case needs of a server",
+    "full: not part of the core",
+    "each(names, of): a parameter whose values a function of the model's family gives",
+    "foresee(asks): what the reference may compute before the server is ready",
+    "last: judged after all others of its server",
+    "truth(name): a truth of the profile without which the check does not apply",
+    "every_model: in the core for every published model",
+)
 
 
 def planned_of(
@@ -132,7 +150,8 @@ def inapplicable(
 
 def asks_for(options: RunOptions, check_id: str) -> bool:
     """Whether a setting asks for a check that is not in the core: `--set soak=5` for the soak."""
-    return check_id.startswith("soak/") and bool({"soak", "replay"} & set(options.settings))
+    settings = options.settings
+    return check_id.startswith("soak/") and (settings.soak or settings.replay) is not None
 
 
 def foreseen(item: pytest.Item, families: Mapping[str, Family]) -> list[Foreseen]:

@@ -11,39 +11,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mm_lora.adapters.broken import broken_copy, parse
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.checkpoint_folder import weight_shapes
-from mm_lora.adapters.own import OwnAdapter, read_all
+from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
 from mm_lora.checks.context import Foreseen
+from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
-from mm_lora.core.errors import MmLoraError, UsageError
+from mm_lora.core.errors import MmLoraError
 from mm_lora.core.interpreters import facts
 from mm_lora.core.progress import Progress
-from mm_lora.core.record import Run, ServerRecord
+from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.core.selection import names_models
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
-from mm_lora.families import registry
-from mm_lora.families.family import Family
-from mm_lora.families.models import Model, resolve
+from mm_lora.families.models import Model
 from mm_lora.run import limits
-from mm_lora.run.factors import Strengths, stream_of
-from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import flag_values
-from mm_lora.run.profiles import Profile
+from mm_lora.run.builds import Builds
+from mm_lora.run.inputs import Inputs
+from mm_lora.run.recipe import recipe
+from mm_lora.run.remote import Remote
+from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
-from mm_lora.serving import hub
+from mm_lora.run.tuning import Tuning
 from mm_lora.serving.asker import Asker
-from mm_lora.serving.client import Client
-from mm_lora.serving.pool import Prepared, ServerPool, Started
-from mm_lora.serving.remote_adapters import RemoteAdapters
-from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
-from mm_lora.serving.server.remote import RemoteServer, api_key, root_of
+from mm_lora.serving.pool import ServerPool
+from mm_lora.serving.prepared import Prepared
+from mm_lora.serving.served_vllm import ServedVllm
 from mm_lora.serving.server.spec import ServerSpec
-from mm_lora.truth.build import Builder
 from mm_lora.truth.reference import Forced, Reference
 from mm_lora.truth.worker_client import WorkerClient
 
@@ -51,14 +45,13 @@ from mm_lora.truth.worker_client import WorkerClient
 class RunContext:
     """One run's workshop; `close` ends every process that it started."""
 
-    def __init__(
-        self, options: RunOptions, profile: Profile, folder: RunFolder, progress: Progress
-    ) -> None:
-        self.options = options
-        self.profile = profile
+    def __init__(self, inputs: Inputs, folder: RunFolder, progress: Progress) -> None:
+        self.inputs = inputs
+        self.options = options = inputs.options
+        self.profile = profile = inputs.profile
         self.folder = folder
         self.progress = progress
-        self.server_python = options.server_python or Path(sys.executable)
+        self.server_python = inputs.server_python
         self.run = Run(
             profile=profile.name,
             argv=["mm-lora", "verify", *options.command_line()],
@@ -67,24 +60,15 @@ class RunContext:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.timings = Timings()
-        self._building = threading.Lock()
-        self._on_remote: list[RemoteAdapters] = []
-        self._built: dict[str, dict[str, BuiltAdapter]] = {}
-        self._models = {model.name: model for model in selected_models(options, profile)}
-        self.own: Mapping[str, OwnAdapter] = read_all(options.adapter)
-        self.strengths = Strengths(options, profile, progress.say)
-        self.allowed: dict[ServerSpec, Allowed] = {}
+        self.builds = Builds(inputs, progress.say, self.timings)
+        self.own: Mapping[str, OwnAdapter] = inputs.own
         self.cannot_see: list[str] = []
-        port = options.settings.get("port")
         self.pool = ServerPool(
             self._prepare,
-            python=self.server_python,
             folder=folder.path,
-            ready_timeout_s=profile.ready_timeout_s,
             request_timeout_s=profile.request_timeout_s,
             say=progress.say,
             timings=self.timings,
-            port=int(port) if port else None,
             alone=profile.needs.gpus > 0,
         )
         self.run.servers = self.pool.records
@@ -96,8 +80,9 @@ class RunContext:
         InstallError without a usable vLLM, NoFeature for one that has nothing to verify.
         """
         if self.options.base_url:
-            self.remote.connect()
-            self.run.vllm = {"version": self.remote.version, "distribution": None, "python": None}
+            server = self.remote.server
+            server.connect()
+            self.run.vllm = {"version": server.version, "distribution": None, "python": None}
             return
         self.run.vllm = self.vllm.as_json()
         for line in self.vllm.news():
@@ -105,72 +90,37 @@ class RunContext:
         self.run.environment = {
             "server": self.vllm.facts.as_json(),
             "tool": facts(Path(sys.executable)).as_json(),
-            "reference": facts(self.reference_python).as_json(),
+            "reference": facts(self.builds.reference_python).as_json(),
             "platform": platform.platform(),
             "machine": platform.machine(),
         }
 
     @cached_property
-    def remote(self) -> RemoteServer:
+    def remote(self) -> Remote:
         """The server of --base-url."""
-        return RemoteServer(root_of(self.options.base_url), api_key())
+        return Remote(self.builds)
 
     def attach(self, specs: Iterable[ServerSpec]) -> None:
         """Let the remote server stand for each spec, with the adapters that it has or takes."""
-        for spec in specs:
+        self.remote.attach(self.pool, specs)
 
-            def folders(names: tuple[str, ...], model: str = spec.model) -> dict[str, Path]:
-                return {name: one.path for name, one in self.adapters(model, names).items()}
-
-            client = Client(self.remote.base_url, self.profile.request_timeout_s, api_key())
-            adapters = RemoteAdapters(client, self.remote.adapters, folders)
-            self._on_remote.append(adapters)
-            adapters.want(spec.adapters)
-            record = ServerRecord(spec=spec.as_json(), label=f"remote {self.remote.base_url}")
-            record.refused_adapters = dict(adapters.absent)
-            started = Started(
-                self.remote, client, record, absent=adapters.absent, base=self.remote.base
-            )
-            self.pool.add(spec, started)
-
-    @cached_property
+    @property
     def vllm(self) -> ServedVllm:
         """The vLLM that is served, with what it lacks and what is patched into it."""
-        return look_at(
-            self.server_python,
-            self.families.values(),
-            self.progress.say,
-            diff_file=self.options.vllm_patch,
-            choice=self.options.feature,
-        )
+        return self.builds.vllm
 
-    @cached_property
-    def reference_python(self) -> Path:
-        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
-        return reference_choice(
-            self.options.reference_python, self.server_python, self.progress.say
-        )
-
-    @cached_property
+    @property
     def worker(self) -> WorkerClient:
-        """The one process with torch and transformers; its imports are paid once a run."""
-        return WorkerClient(self.reference_python, self.progress.say)
-
-    @cached_property
-    def builder(self) -> Builder:
-        """Builds checkpoints and adapters, or finds them in the cache."""
-        return Builder(self.reference_python, self.progress.say, self.worker)
+        """The process with torch."""
+        return self.builds.worker
 
     @cached_property
     def reference(self) -> Reference:
         """transformers, fp32, with adapters merged: the truth of the numbers."""
-        known = defects.signatures(self.vllm.facts.vllm or "", self.profile.platform)
+        known = defects.signatures(
+            self.inputs.defects, self.vllm.facts.vllm or "", self.profile.platform
+        )
         return Reference(self.worker, known)
-
-    @property
-    def families(self) -> dict[str, Family]:
-        """The families of the models that are served."""
-        return {model.family.name: model.family for model in self._models.values()}
 
     @property
     def seed(self) -> int:
@@ -178,7 +128,7 @@ class RunContext:
         return self.options.seed
 
     @property
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> Settings:
         """The rarer switches of the run."""
         return self.options.settings
 
@@ -202,57 +152,27 @@ class RunContext:
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""
-        return self._models.get(name) or resolve(name)
+        return self.builds.model(name)
 
     def require_files(self, models: Iterable[str]) -> None:
         """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
-        for name in dict.fromkeys(models):
-            if self.model(name).weights is not None or self.own:
-                shapes = weight_shapes(self.checkpoint(name))
-                for adapter in self.own.values():
-                    if shapes:
-                        adapter.require_fit(name, shapes)
+        self.builds.require_files(models)
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
-        with self._building, self.timings.of("checkpoint", model):
-            found = self.model(model)
-            if found.repository and found.weights is None:
-                hub.download(found.repository, found.revision, self.progress.say)
-                found = self._models[model] = resolve(found.repository, found.revision)
-            return self.builder.checkpoint(found, seed=self.options.seed)
+        return self.builds.checkpoint(model)
 
     def miniature(self, model: str) -> Path:
         """The miniature of a published model, whatever is served: for arithmetic alone."""
-        with self._building:
-            return self.builder.checkpoint(resolve(model), seed=self.options.seed)
+        return self.builds.miniature(model)
 
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
         """The adapters of that model: the user's own, built, or from the cache."""
-        with self._building:
-            of = self.model(model)
-            known = self._built.setdefault(
-                model, {name: own.built(of.family) for name, own in self.own.items()}
-            )
-            missing = [
-                self.strengths.spec(self.builder, of, name) for name in names if name not in known
-            ]
-            if missing:
-                small = not of.is_real and not self.options.base_url
-                with self.timings.of("adapters", model):
-                    known.update(self.builder.adapters(of, missing, miniature=small))
-            return {name: known[name] for name in names}
+        return self.builds.adapters(model, names)
 
-    def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
-        """Build these families of adapters so many times stronger; running servers have the old."""
-        with self._building:
-            of = self.model(model)
-            for stream, factor in factors.items():
-                self.strengths.change(of, stream, factor)
-            known = self._built.get(model, {})
-            mine = [n for n in known if n not in self.own and stream_of(of.family, n) in factors]
-            for name in mine:
-                del known[name]
+    def tune(self, served: Served) -> Allowed:
+        """The tolerances that a running server's noise allows; see Tuning."""
+        return Tuning(self, served).allowed()
 
     def forced(
         self,
@@ -317,76 +237,15 @@ class RunContext:
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""
-        for adapters in self._on_remote:
-            with contextlib.suppress(MmLoraError):
-                adapters.close()
+        if self.is_remote:
+            self.remote.close()
         self.pool.close()
-        if "worker" in self.__dict__:
-            self.worker.close()
+        self.builds.close()
 
     def _prepare(self, spec: ServerSpec) -> Prepared:
-        family = self.model(spec.model).family
-        fit = self.vllm.fit(spec, flag_values(self.profile, family), family)
-        for name in sorted({name for name, _ in spec.flags} - {name for name, _ in fit.flags}):
-            self.run.vllm.setdefault("flags_left_out", {})[name] = spec.flag(name)
-        checkpoint = self.checkpoint(spec.model)
+        made = recipe(spec, self.inputs, self.vllm, self.builds, self.folder.path)
+        if made.left_out:
+            self.run.vllm.setdefault("flags_left_out", {}).update(made.left_out)
         built = self.adapters(spec.model, spec.adapters)
         adapter_table.add_rows(self.run.tables, spec.model, built.values())
-        paths = {name: adapter.path for name, adapter in built.items()}
-        if "break" in self.options.settings:
-            name, kind = parse(self.options.settings["break"])
-            if name in paths:
-                target = self.folder.path / "broken" / f"{paths[name].name}-{spec.key}"
-                if not target.exists():
-                    broken_copy(paths[name], target, kind)
-                paths[name] = target
-        return Prepared(
-            spec=fit,
-            checkpoint=checkpoint,
-            adapters=paths,
-            search=self.vllm.search,
-            repository=self.model(spec.model).repository,
-        )
-
-
-def selected_models(options: RunOptions, profile: Profile) -> list[Model]:
-    """The models that the user or the profile names.
-
-    `all` means every published one of the profile's family, `all-families` each family's default.
-    """
-    names = options.model or (profile.model,)
-    published = registry.published()
-    found: dict[str, Model] = {}
-    for name in dict.fromkeys(one for word in names for one in _meant(word, profile)):
-        model = resolve(name, "" if options.model else profile.revision)
-        own = not model.repository and name not in (*published, *registry.families())
-        if model.name in found or (model.name in published and own):
-            raise UsageError(
-                f"'{name}' would be called {model.name}, as another model is",
-                "rename the folder: its checks are named after it",
-            )
-        found[model.name] = model
-    return list(found.values())
-
-
-def _meant(word: str, profile: Profile) -> tuple[str, ...]:
-    if word == "all":
-        return resolve(profile.model, profile.revision).family.published
-    if word == "all-families":
-        return tuple(family.published[0] for family in registry.families().values())
-    return (word,)
-
-
-def families_at_hand(options: RunOptions, selected: Sequence[Model]) -> dict[str, Family]:
-    """Model → family, of every model that these options can select checks of.
-
-    Those are the published models of the selected ones' families, and those that a pattern names;
-    a pattern without a model's name selects among the families that the run is about.
-    """
-    found: dict[str, Family] = {}
-    for model in selected:
-        found |= dict.fromkeys(model.family.published, model.family)
-    patterns = (*options.only, *options.skip)
-    for name in names_models(patterns, registry.published()):
-        found.setdefault(name, registry.published()[name])
-    return found | {model.name: model.family for model in selected}
+        return made.cook()

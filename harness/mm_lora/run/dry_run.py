@@ -5,41 +5,32 @@ RUN stands for the run's folder, TMP for a temporary one, PORT for a free port, 
 
 import os
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mm_lora.adapters.own import OwnAdapter
 from mm_lora.core import hub_cache
 from mm_lora.core.resources import fixtures_dir
-from mm_lora.families.models import Model
-from mm_lora.run.factors import Strengths
-from mm_lora.run.options import RunOptions
+from mm_lora.core.skips import NotApplicable
+from mm_lora.run.builds import Builds, Places
+from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import Plan, Planned
 from mm_lora.run.profiles import Profile
+from mm_lora.run.recipe import recipe
 from mm_lora.run.tolerances import is_measured
 from mm_lora.serving.server.command import build_command, build_environment
-from mm_lora.serving.server.spec import ServerSpec
-from mm_lora.truth.build import Builder
+from mm_lora.serving.server.spec import FlagValue, ServerSpec
 
 RUN, TEMPORARY, PORT = Path("RUN"), Path("TMP"), "PORT"
 
 
 class DryRun:
-    """Prints a plan. `models`: by the name that checks have for them."""
+    """Prints a plan. Raises what would keep the run from starting: no vLLM, no feature."""
 
-    def __init__(
-        self,
-        options: RunOptions,
-        profile: Profile,
-        models: dict[str, Model],
-        own: dict[str, OwnAdapter],
-    ) -> None:
-        self.options = options
-        self.profile = profile
-        self.models = models
-        self.own = own
+    def __init__(self, inputs: Inputs, builds: Builds) -> None:
+        self.inputs = inputs
+        self.profile = inputs.profile
+        self.builds = builds
 
     def lines(self, plan: Plan) -> Iterator[str]:
         """The whole of it, line by line."""
@@ -47,15 +38,15 @@ class DryRun:
         yield from self._needs(plan)
         without = [check for check in plan.checks if check.id not in plan.servers]
         yield from _checks("without a server", without)
-        if self.options.base_url:
-            yield f"server: {self.options.base_url}, which runs already"
+        if url := self.inputs.options.base_url:
+            yield f"server: {url}, which runs already"
             yield from _checks("on it", [c for c in plan.checks if c.id in plan.servers])
-        else:
-            with Builder(Path(sys.executable)) as builder:
-                for number, spec in enumerate(plan.specs, 1):
-                    yield from self._server(number, spec, builder)
-                    mine = [c for c in plan.checks if plan.servers.get(c.id) == spec]
-                    yield from _checks(f"on server {number}", mine)
+        elif plan.specs:
+            yield from self.builds.vllm.news()
+            for number, spec in enumerate(plan.specs, 1):
+                yield from self._server(number, spec)
+                mine = [c for c in plan.checks if plan.servers.get(c.id) == spec]
+                yield from _checks(f"on server {number}", mine)
         yield from expected_time(self.profile, plan)
 
     def _needs(self, plan: Plan) -> Iterator[str]:
@@ -63,45 +54,53 @@ class DryRun:
         if needs.gpus:
             yield f"needs: {needs.gpus} GPUs of {needs.gpu_memory_gb} GB on this machine"
         for name in dict.fromkeys(spec.model for spec in plan.specs):
-            model = self.models.get(name)
-            if model is not None and model.repository:
+            model = self.inputs.model(name)
+            if model.repository:
                 there = model.weights is not None
                 size = "on this disk" if there else f"about {needs.download_gb} GB to download"
                 yield f"weights: {model.repository}, {size} ({hub_cache.cache_folder()})"
 
-    def _server(self, number: int, spec: ServerSpec, builder: Builder) -> Iterator[str]:
-        model = self.models[spec.model]
-        strengths = Strengths(self.options, self.profile)
+    def _server(self, number: int, spec: ServerSpec) -> Iterator[str]:
+        yield ""
+        yield f"server {number}: {spec.label}" + (", rows recorded" if spec.probe else "")
+        try:
+            made = recipe(spec, self.inputs, self.builds.vllm, Places(self.builds), RUN)
+        except NotApplicable as error:
+            yield f"  not started: {error.what}"
+            return
+        prepared = made.prepared
         folder = RUN / "servers" / f"{number}-{spec.label}"
-        specs = [strengths.spec(builder, model, n) for n in spec.adapters if n not in self.own]
-        paths = {name: own.path for name, own in self.own.items() if name in spec.adapters}
-        for one in specs:
-            paths[one.name] = builder.adapter_folder(model, one, miniature=not model.is_real)
         command = build_command(
-            spec,
-            python=self.options.server_python or Path(sys.executable),
-            checkpoint=model.repository or builder.checkpoint_folder(model, self.options.seed),
-            adapters=paths,
-            port=PORT,
+            prepared.spec,
+            python=prepared.python,
+            checkpoint=prepared.repository or prepared.checkpoint,
+            adapters=prepared.adapters,
+            port=prepared.port or PORT,
             fast=spec.start != "plain",
         )
         environment = build_environment(
-            spec,
+            prepared.spec,
             caller=os.environ,
             plugin_folder=folder / "plugin",
             config=folder / "inside.json",
             working_folder=Path.cwd(),
             temporary=TEMPORARY,
+            search=prepared.search,
         )
-        yield ""
-        yield f"server {number}: {spec.label}" + (", rows recorded" if spec.probe else "")
-        yield f"  patches: {', '.join(spec.patches)}"
-        for name in spec.adapters:
-            built = "there" if paths[name].is_dir() else "to be built"
-            yield f"  adapter {name}: {paths[name]} ({built})"
+        yield f"  patches: {', '.join(prepared.spec.patches)}"
+        for name, value in made.left_out.items():
+            yield f"  left out, this vLLM has no such flag: --{name} {shown(value)}".rstrip()
+        for name, path in prepared.adapters.items():
+            built = "there" if path.is_dir() else "to be built"
+            yield f"  adapter {name}: {path} ({built})"
         yield "  environment:"
         yield from (f"    {key}={shlex.quote(value)}" for key, value in environment.items())
         yield f"  command: {shlex.join(command)}"
+
+
+def shown(value: FlagValue) -> str:
+    """A flag's value in words."""
+    return value if isinstance(value, str) else " ".join(value or ())
 
 
 def _checks(where: str, checks: Sequence[Planned]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.cache import Cache
 from mm_lora.families.family import Family
 from mm_lora.families.models import Model
-from mm_lora.run.options import RunOptions, strength
+from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import Profile
 from mm_lora.run.tolerances import is_measured
 from mm_lora.truth.build import Builder
@@ -38,7 +38,7 @@ class Strengths:
     def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
         """The adapter of that name as it is built for a server of this run."""
         factor = self.factor(builder, model, stream_of(model.family, name))
-        return self._as_named(model, name, strength(self._options.settings) * factor)
+        return self._as_named(model, name, self._options.settings.strength * factor)
 
     def factor(self, builder: Builder, model: Model, stream: str) -> float:
         """How many times stronger a stream is, beside what the user asked for."""
@@ -56,7 +56,7 @@ class Strengths:
 
     def keep(self, builder: Builder, model: Model, stream: str) -> None:
         """Remember the factor for later runs; not one that a seeded defect may have asked for."""
-        if {"break", "mutant", "vllm-patch"} & self._options.settings.keys():
+        if self._options.settings.seeds_a_defect:
             return
         factor = self._factors[model.name, stream]
 
@@ -74,7 +74,7 @@ class Strengths:
 
     def _entry(self, builder: Builder, model: Model, stream: str) -> tuple[str, dict[str, str]]:
         """Both folders' names hold all that they are made of, versions included."""
-        spec = self._as_named(model, stream, strength(self._options.settings))
+        spec = self._as_named(model, stream, self._options.settings.strength)
         adapter = builder.adapter_folder(model, spec, miniature=not model.is_real)
         served = model.repository or builder.checkpoint_folder(model, self._options.seed)
         key = {"served": f"{served} {model.revision}", "adapter": adapter.name}

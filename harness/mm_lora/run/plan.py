@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
-from mm_lora.run.options import RunOptions, mutants
+from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import Profile
 from mm_lora.run.shards import Shard
 from mm_lora.serving.server.spec import PlainValue, ServerSpec
@@ -83,7 +83,7 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
         wish = replace(wishes[0], probe=any(wish.probe for wish in wishes))
         spec = server_spec(wish, adapters, profile, options)
         servers |= {check.id: spec for check in group}
-    if "port" in options.settings and len(set(servers.values())) > 1:
+    if options.settings.port is not None and len(set(servers.values())) > 1:
         raise UsageError(
             f"--set port is for one server, and these checks need {len(set(servers.values()))}",
             "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
@@ -131,14 +131,14 @@ def server_spec(
     patches = list(wish.patches)
     if options.with_fixes:
         patches.append("fixes")
-    patches += mutants(options.settings)
+    patches += options.settings.mutant
     return ServerSpec(
         model=wish.model,
         adapters=names,
         flags=tuple((name, spelled(value)) for name, value in flags.items() if value is not False),
         env=tuple(sorted({**profile.env, **dict(wish.env)}.items())),
         patches=tuple(patches),
-        start=options.settings.get("start", "auto"),
+        start=options.settings.start,
         probe=wish.probe,
     )
 

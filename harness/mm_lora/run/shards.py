@@ -13,6 +13,10 @@ class Shard:
     index: int
     count: int
 
+    def __str__(self) -> str:
+        """As `--set shard` takes it."""
+        return f"{self.index}/{self.count}"
+
     def has(self, server_key: str | None) -> bool:
         """Whether the checks of that server are in this part; without a server they are in 1.
 

@@ -128,16 +128,19 @@ class Asker:
 
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
             held = not delays and started.client.hold()
-            sent = [
-                threads.submit(one, *pair)
-                for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
-            ]
-            if held:
-                # Nothing tells when a held request has come; a picture takes up to 0.1 s on a
-                # quiet machine.
-                time.sleep(held_s(len(requests), self._took))
-                with contextlib.suppress(ServerDied):  # the requests will say so
-                    started.client.release()
+            try:
+                sent = [
+                    threads.submit(one, *pair)
+                    for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
+                ]
+                if held:
+                    # Nothing tells when a held request has come; a picture takes up to 0.1 s on a
+                    # quiet machine.
+                    time.sleep(held_s(len(requests), self._took))
+            finally:  # Ctrl-C too: requests that stay held would be waited for
+                if held:
+                    with contextlib.suppress(ServerDied):  # the requests will say so
+                        started.client.release()
             ended = [future.result() for future in sent]
         errors = [end for end in ended if isinstance(end, ServerError)]
         return errors[0] if errors else [end for end in ended if isinstance(end, Answer)]

@@ -12,26 +12,13 @@ from mm_lora.core.errors import MmLoraError, ServerDied, ServerError, TroubleErr
 from mm_lora.core.record import ServerRecord
 from mm_lora.core.timings import Timings
 from mm_lora.serving.client import Client
+from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.remote import RemoteServer
 from mm_lora.serving.server.spec import ServerSpec
 
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What a server is started with: its spec made to fit, and the folders that it reads.
-
-    `search`: folders in front of PYTHONPATH. `repository`: named in place of the checkpoint.
-    """
-
-    spec: ServerSpec
-    checkpoint: Path
-    adapters: Mapping[str, Path]
-    search: tuple[Path, ...] = ()
-    repository: str = ""
 
 
 Prepare = Callable[[ServerSpec], Prepared]
@@ -64,24 +51,20 @@ class ServerPool:
         self,
         prepare: Prepare,
         *,
-        python: Path,
         folder: Path,
-        ready_timeout_s: float,
         request_timeout_s: float,
         say: Callable[[str], None],
         timings: Timings,
-        port: int | None = None,
         alone: bool = False,
+        client: Callable[[str, float], Client] = Client,
     ) -> None:
         self._prepare = prepare
+        self._client = client
         self._alone = alone
-        self._python = python
         self._folder = folder
-        self._ready_timeout_s = ready_timeout_s
         self._request_timeout_s = request_timeout_s
         self._say = say
         self._timings = timings
-        self._port = port
         self._lock = threading.Lock()
         self._futures: dict[ServerSpec, Future[Started]] = {}
         self._running: list[VllmServer] = []
@@ -209,18 +192,7 @@ class ServerPool:
             self.records.append(record)
         record.refused_adapters = {name: error.what for name, error in refused.items()}
         folder = self._folder / "servers" / record.label
-        server = VllmServer(
-            spec,
-            python=self._python,
-            checkpoint=prepared.checkpoint,
-            adapters=prepared.adapters,
-            repository=prepared.repository,
-            search=prepared.search,
-            folder=folder,
-            ready_timeout_s=self._ready_timeout_s,
-            port=self._port,
-            say=self._say,
-        )
+        server = prepared.server(folder, self._say)
         record.log = str(Path("servers") / record.label / server.log.name)
         with self._lock:
             if self._closed:
@@ -240,7 +212,7 @@ class ServerPool:
         record.command, record.patches = server.command, server.patches
         record.start = server.start_mode
         self._say(f"vLLM for {spec.label} is ready after {record.ready_s:.1f} s")
-        client = Client(server.base_url, self._request_timeout_s)
+        client = self._client(server.base_url, self._request_timeout_s)
         return Started(server, client, record, dict(refused))
 
     def _stop(self, started: Started) -> None:
@@ -248,8 +220,7 @@ class ServerPool:
         with self._timings.of("stop server", started.record.label):
             started.server.stop()
         with self._lock:
-            if isinstance(started.server, VllmServer) and started.server in self._running:
-                self._running.remove(started.server)
+            self._running = [one for one in self._running if one is not started.server]
 
 
 def died_by_itself(started: Started, patience_s: float = 5.0) -> ServerDied | None:

@@ -15,7 +15,7 @@ from mm_lora.cli.bench import parts
 from mm_lora.cli.bench.rows import Row, as_json, from_report, markdown, table
 from mm_lora.core.errors import ExitCode, MmLoraError
 
-ONE_SERVER = "dice/scout/*"
+ONE_SERVER = f"dice/{parts.MODEL.name}/*"
 """The dice scenarios of one model, on one server: what the aim of the ratio is stated for."""
 
 

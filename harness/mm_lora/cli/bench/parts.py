@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,16 +20,18 @@ from mm_lora.cli.bench.rows import Row, median_ratio, middle_half
 from mm_lora.core.asking import BASE, DICE_QUESTION, Answer, Picture, Request
 from mm_lora.core.errors import TroubleError
 from mm_lora.core.resources import cache_dir, harness_dir
-from mm_lora.families.models import resolve
-from mm_lora.run import profiles
+from mm_lora.run.builds import Builds
+from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Wish, family_flags, server_spec
+from mm_lora.run.recipe import recipe
+from mm_lora.run.settings import Settings
 from mm_lora.serving.client import Client
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
 
 PYTHON = Path(sys.executable)
-MODEL = resolve("scout")
+MODEL = next(iter(Inputs.read(RunOptions()).models.values()))
 ADAPTERS = everyone(MODEL.family)
 BARE = "import typer, rich.console, rich.table"
 DICE = Picture(width=336, height=336)
@@ -87,35 +89,21 @@ def building(say: Callable[[str], None]) -> list[Row]:
 
 
 @cache
-def built(say: Callable[[str], None]) -> tuple[Path, Mapping[str, Path]]:
+def stock(say: Callable[[str], None]) -> Builds:
     """Checkpoint and adapters from the cache; asked once, since the worker's imports take long."""
-    with Builder(PYTHON, say) as builder:
-        scout = MODEL
-        found = builder.adapters(
-            scout, [adapter_sets.named(MODEL.family, name) for name in ADAPTERS]
-        )
-        return builder.checkpoint(scout), {name: one.path for name, one in found.items()}
+    return Builds(Inputs.read(RunOptions()), say)
 
 
 def server(start: str, *, probe: bool = False, say: Callable[[str], None]) -> VllmServer:
     """The dice checks' server, not started."""
-    profile = profiles.load("cpu")
-    options = RunOptions(settings={"start": start})
-    spec = server_spec(
-        Wish(model=MODEL.name, probe=probe, defaults=family_flags(MODEL.family)),
-        ADAPTERS,
-        profile,
-        options,
-    )
-    checkpoint, adapters = built(say)
-    return VllmServer(
-        spec,
-        python=PYTHON,
-        checkpoint=checkpoint,
-        adapters=adapters,
-        folder=Path(tempfile.mkdtemp(prefix="server-", dir=cache_dir())),
-        ready_timeout_s=profile.ready_timeout_s,
-    )
+    builds, options = stock(say), RunOptions(settings=Settings(start=start))
+    inputs = builds.inputs
+    wish = Wish(model=MODEL.name, probe=probe, defaults=family_flags(MODEL.family))
+    spec = server_spec(wish, ADAPTERS, inputs.profile, options)
+    folder = Path(tempfile.mkdtemp(prefix="server-", dir=cache_dir()))
+    prepared = recipe(spec, inputs, builds.vllm, builds, folder).cook()
+    builds.close()
+    return prepared.server(folder)
 
 
 def one_server(start: str, say: Callable[[str], None]) -> tuple[list[Row], float, float]:

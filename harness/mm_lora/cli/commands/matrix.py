@@ -20,7 +20,7 @@ from mm_lora.core.run_folder import RunFolder, read_report
 from mm_lora.install.version import environment_folder, set_up_version
 from mm_lora.report import matrix_page, matrix_rows
 from mm_lora.report.matrix_rows import Row
-from mm_lora.run.context import selected_models
+from mm_lora.run.inputs import Inputs, selected_models
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
 from mm_lora.serving.served_vllm import look_at
@@ -91,6 +91,11 @@ def _is_path(word: str) -> bool:
 
 def _require_version(word: str) -> None:
     if _is_path(word):
+        if not Path(word).is_file() or not os.access(word, os.X_OK):
+            raise UsageError(
+                f"{word} is no program that can be run",
+                "the path of a Python interpreter that has vLLM, or a version such as 0.17.0",
+            )
         return
     try:
         Version(word)
@@ -104,14 +109,12 @@ def _require_version(word: str) -> None:
 
 def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> list[Row]:
     """Every row of one vLLM; an expected error becomes a row."""
-    asked = options.settings
-    families = {
-        m.family.name: m.family for m in selected_models(options, load(options.profile))
-    }.values()
+    diff = options.settings.vllm_patch
     try:
         python = _interpreter(word, say)
         version = facts(python).vllm or word
-        lacks = look_at(python, families, say, diff_file=options.vllm_patch).lacks
+        families = Inputs.read(options).served_families
+        lacks = bool(look_at(python, families, say).lacks)
     except MmLoraError as error:
         reason = str(error)
         return [
@@ -120,11 +123,12 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
             )
         ]
     rows = []
-    for settings in matrix_rows.choices(bool(lacks), asked):
-        patch = _patch_name(settings)
+    for choice in matrix_rows.choices(lacks, options.settings.patch, diff=diff is not None):
+        settings = replace(options.settings, patch=choice)
+        chosen = replace(options, settings=settings, server_python=python)
+        patch = f"{diff.name} ({chosen.feature})" if diff else chosen.feature
         try:
-            chosen = _with(options, settings, python)
-            look_at(python, families, say, diff_file=chosen.vllm_patch, choice=chosen.feature)
+            look_at(python, families, say, diff_file=diff, choice=chosen.feature)
         except NoFeature as error:
             state, code = matrix_rows.NO_FEATURE, ExitCode.PASS
             rows.append(_not_run(version, patch, state, code, error))
@@ -133,7 +137,7 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
             state, code = matrix_rows.NO_PATCH, ExitCode.USAGE
             rows.append(_not_run(version, patch, state, code, error))
             continue
-        rows.append(_verified(version, patch, _with(options, settings, python), folder, say))
+        rows.append(_verified(version, patch, chosen, folder, say))
         if rows[-1].exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             break
     return rows
@@ -141,17 +145,6 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
 
 def _not_run(version: str, patch: str, state: str, code: ExitCode, error: MmLoraError) -> Row:
     return Row(version=version, patch=patch, state=state, exit_code=int(code), reason=error.what)
-
-
-def _with(options: RunOptions, settings: dict[str, str], python: Path) -> RunOptions:
-    return replace(options, settings=settings, server_python=python)
-
-
-def _patch_name(settings: dict[str, str]) -> str:
-    """`none`, `feature`, `auto`; a diff by its file's name."""
-    name = settings.get("patch", "auto")
-    diff = settings.get("vllm-patch")
-    return f"{Path(diff).name} ({name})" if diff else name
 
 
 def _interpreter(word: str, say: Say) -> Path:

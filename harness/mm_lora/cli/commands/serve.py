@@ -5,85 +5,55 @@ import json
 import shlex
 import shutil
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_lora.adapters.sets import named
+from mm_lora.checks.roles import everyone
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mm_lora.families.models import Model
+    from mm_lora.run.inputs import Inputs
+    from mm_lora.run.options import RunOptions
+    from mm_lora.run.recipe import Stock
+    from mm_lora.serving.served_vllm import ServedVllm
     from mm_lora.serving.server.process import VllmServer
 
 _TURN_S = 0.5
+_VERIFY = "`mm-lora verify`"
 
 
-def run(
-    model: str = "scout",
-    adapters: Sequence[str] = (),
-    *,
-    profile: str = "cpu",
-    port: int | None = None,
-    server_python: Path | None = None,
-    settings: Mapping[str, str] | None = None,
-) -> int:
-    """Serve `model` with `adapters` until Ctrl-C or SIGTERM; the exit code of that.
+def run(options: "RunOptions", adapters: Sequence[str] = ()) -> int:
+    """Serve the options' model with `adapters` until Ctrl-C or SIGTERM; the exit code of that.
 
     An adapter is the name of a known one, or `name=folder` for the user's own; none means
     every standard one that the profile's flags can serve. Raises UsageError and ServerError.
     """
     from rich.console import Console
 
-    from mm_lora.checks.roles import everyone
-    from mm_lora.families.models import resolve
-    from mm_lora.run import profiles
-    from mm_lora.run.options import RunOptions
-    from mm_lora.run.plan import Wish, family_flags, flag_values, server_spec
-    from mm_lora.serving.served_vllm import look_at, reference_choice
-    from mm_lora.serving.server.process import VllmServer
+    from mm_lora.run import needs
+    from mm_lora.run.builds import Builds
 
     console = Console(highlight=False)
     say = _sayer(console)
-    own = dict(_own_folder(word) for word in adapters if "=" in word)
-    resolved = resolve(model)
-    family = resolved.family
-    built = [word for word in adapters or everyone(family) if "=" not in word]
-    place = profiles.load(profile)
-    options = RunOptions(settings=settings or {})
-    python = server_python or Path(sys.executable)
-    vllm = look_at(python, [family], say, diff_file=options.vllm_patch, choice=options.feature)
-    for line in vllm.news():
-        say(line)
-    wished = server_spec(
-        Wish(model=resolved.name, defaults=family_flags(family)), [*built, *own], place, options
-    )
-    spec = vllm.fit(wished, flag_values(place, family), family)
-    with _terminates() as ended:
+    inputs = inputs_of(options, adapters)
+    models = inputs.models.values()
+    needs.require(inputs.profile, models, inputs.server_python, say)
+    with _terminates() as ended, closing(Builds(inputs, say)) as builds:
         folder = Path(tempfile.mkdtemp(prefix="mm-lora-serve-"))
         try:
-            checkpoint, folders = _build(
-                resolved, built, reference_choice(options.reference_python, python, say), say
-            )
-            server = VllmServer(
-                spec,
-                python=python,
-                checkpoint=checkpoint,
-                adapters={**folders, **own},
-                folder=folder,
-                ready_timeout_s=place.ready_timeout_s,
-                port=port,
-                search=vllm.search,
-                say=say,
-            )
-            say(f"starting vLLM for {spec.label}; log: {server.log}")
+            builds.require_files(inputs.models)
+            server = server_of(inputs, adapters, builds.vllm, builds, folder, say)
+            builds.close()
+            say(f"starting vLLM for {server.spec.label}; log: {server.log}")
             with server:
                 _introduce(server, folder, console)
                 while True:
@@ -93,6 +63,52 @@ def run(
             say("stopped, nothing is left running")
             shutil.rmtree(folder, ignore_errors=True)
     return ended[0] if ended else ExitCode.SIGINT
+
+
+def inputs_of(options: "RunOptions", adapters: Sequence[str]) -> "Inputs":
+    """The inputs of the run whose server this is. Raises UsageError for what means nothing here."""
+    from mm_lora.run.inputs import Inputs
+
+    settings = options.settings
+    for key, told in (("shard", settings.shard), ("soak", settings.soak)):
+        if told is not None:
+            raise UsageError(f"serve judges no checks, and --set {key} is of those", _VERIFY)
+    if settings.replay is not None:
+        raise UsageError("serve sends no requests, and --set replay is of those", _VERIFY)
+    if options.profile == "remote":
+        raise UsageError("profile remote has no server to start", "another --profile")
+    own = tuple(word for word in adapters if "=" in word)
+    inputs = Inputs.read(replace(options, adapter=own))
+    if len(inputs.models) != 1:
+        raise UsageError("a server has one model", "one of " + ", ".join(inputs.models))
+    names = _served(inputs, adapters)
+    if settings.broken is not None and (name := settings.broken[0]) not in names:
+        raise UsageError(f"--set break is of {name}, which is not served", f"--adapter {name}")
+    return inputs
+
+
+def server_of(
+    inputs: "Inputs",
+    adapters: Sequence[str],
+    vllm: "ServedVllm",
+    stock: "Stock",
+    folder: Path,
+    say: Callable[[str], None],
+) -> "VllmServer":
+    """The server that a run with these inputs would start, not started."""
+    from mm_lora.run.dry_run import shown
+    from mm_lora.run.plan import Wish, family_flags, server_spec
+    from mm_lora.run.recipe import recipe
+
+    for line in vllm.news():
+        say(line)
+    (model,) = inputs.models
+    wish = Wish(model=model, defaults=family_flags(inputs.model(model).family))
+    spec = server_spec(wish, _served(inputs, adapters), inputs.profile, inputs.options)
+    made = recipe(spec, inputs, vllm, stock, folder)
+    for name, value in made.left_out.items():
+        say(f"left out, this vLLM has no such flag: --{name} {shown(value)}".rstrip())
+    return made.cook().server(folder, say)
 
 
 def try_it(base_url: str, model: str, request: Path) -> str:
@@ -141,24 +157,10 @@ def _names(server: "VllmServer") -> list[str]:
     return [BASE, *server.spec.adapters]
 
 
-def _build(
-    model: "Model", names: Sequence[str], python: Path, say: Callable[[str], None]
-) -> tuple[Path, dict[str, Path]]:
-    """The checkpoint and the known adapters, from the cache or built."""
-    specs = [named(model.family, name) for name in names]
-    from mm_lora.truth.build import Builder
-
-    with Builder(python, say) as builder:
-        checkpoint = builder.checkpoint(model)
-        folders = {name: one.path for name, one in builder.adapters(model, specs).items()}
-    return checkpoint, folders
-
-
-def _own_folder(word: str) -> tuple[str, Path]:
-    name, _, folder = word.partition("=")
-    if not name or not folder:
-        raise UsageError(f"adapter '{word}' is not name=folder", "--adapter NAME=FOLDER")
-    return name, Path(folder).expanduser()
+def _served(inputs: "Inputs", adapters: Sequence[str]) -> list[str]:
+    (model,) = inputs.models.values()
+    known = [word for word in adapters or everyone(model.family) if "=" not in word]
+    return [*(named(model.family, name).name for name in known), *inputs.own]
 
 
 def _sayer(console: "Console") -> Callable[[str], None]:

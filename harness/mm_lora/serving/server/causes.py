@@ -64,7 +64,8 @@ CAUSES: tuple[Cause, ...] = (
         r"unexpected modules)[^\n]{0,200})",
         cause="an adapter names modules that this model or --lora-target-modules does "
         "not have: {0}",
-        check="that the adapter was made for this model: `mm-lora inspect`",
+        check="that the adapter was made for this model: `mm-lora verify --adapter NAME=FOLDER` "
+        "says what does not fit",
     ),
     Cause(
         kind="unknown-flag",

@@ -1,0 +1,168 @@
+"""What a run builds, downloads or finds: checkpoints and adapters of its models, each once."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from mm_lora.adapters.built import BuiltAdapter
+from mm_lora.adapters.checkpoint_folder import weight_shapes
+from mm_lora.adapters.spec import AdapterSpec
+from mm_lora.core.timings import Timings
+from mm_lora.families.models import Model, resolve
+from mm_lora.run.factors import Strengths, stream_of
+from mm_lora.run.inputs import Inputs
+from mm_lora.serving import hub
+from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
+from mm_lora.truth.build import Builder
+from mm_lora.truth.worker_client import WorkerClient
+
+
+class Builds:
+    """The stock of a run that is made where it is missing; safe to use from several threads."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        say: Callable[[str], None] = lambda line: None,
+        timings: Timings | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.strengths = Strengths(inputs.options, inputs.profile, say)
+        self._say = say
+        self._timings = timings or Timings()
+        self._models = dict(inputs.models)
+        self._built: dict[str, dict[str, BuiltAdapter]] = {}
+        self._building = threading.Lock()
+        self._starting = threading.RLock()  # two threads that ask at once must share one worker
+        self._worker: WorkerClient | None = None
+        self._builder: Builder | None = None
+
+    @cached_property
+    def vllm(self) -> ServedVllm:
+        """The vLLM that is served, with what it lacks and what is patched into it."""
+        options = self.inputs.options
+        return look_at(
+            self.inputs.server_python,
+            self.inputs.served_families,
+            self._say,
+            diff_file=options.settings.vllm_patch,
+            choice=options.feature,
+        )
+
+    @cached_property
+    def reference_python(self) -> Path:
+        """Whose transformers builds checkpoints and computes the truth; see reference_choice."""
+        named = self.inputs.options.reference_python
+        return reference_choice(named, self.inputs.server_python, self._say)
+
+    @property
+    def worker(self) -> WorkerClient:
+        """The one process with torch and transformers; its imports are paid once a run."""
+        with self._starting:
+            if self._worker is None:
+                self._worker = WorkerClient(self.reference_python, self._say)
+            return self._worker
+
+    @property
+    def builder(self) -> Builder:
+        """Builds checkpoints and adapters, or finds them in the cache."""
+        with self._starting:
+            if self._builder is None:
+                self._builder = Builder(self.reference_python, self._say, self.worker)
+            return self._builder
+
+    def model(self, name: str) -> Model:
+        """The model that checks call `name`: one of the run's, or a published one."""
+        return self._models.get(name) or self.inputs.model(name)
+
+    def require_files(self, models: Iterable[str]) -> None:
+        """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
+        own = self.inputs.own
+        for name in dict.fromkeys(models):
+            if self.model(name).weights is not None or own:
+                shapes = weight_shapes(self.checkpoint(name))
+                for adapter in own.values():
+                    if shapes:
+                        adapter.require_fit(name, shapes)
+
+    def checkpoint(self, model: str) -> Path:
+        """The folder of the miniature that is served as `model`, or the user's own folder."""
+        with self._building, self._timings.of("checkpoint", model):
+            found = self.model(model)
+            if found.repository and found.weights is None:
+                hub.download(found.repository, found.revision, self._say)
+                found = self._models[model] = resolve(found.repository, found.revision)
+            return self.builder.checkpoint(found, seed=self.inputs.options.seed)
+
+    def miniature(self, model: str) -> Path:
+        """The miniature of a published model, whatever is served: for arithmetic alone."""
+        with self._building:
+            return self.builder.checkpoint(resolve(model), seed=self.inputs.options.seed)
+
+    def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
+        """The adapters of that model: the user's own, built, or from the cache."""
+        with self._building:
+            own = self.inputs.own.items()
+            of = self.model(model)
+            known = self._built.setdefault(model, {name: one.built(of.family) for name, one in own})
+            missing = [self.spec(model, name) for name in names if name not in known]
+            if missing:
+                small = not of.is_real and not self.inputs.options.base_url
+                with self._timings.of("adapters", model):
+                    known.update(self.builder.adapters(of, missing, miniature=small))
+            return {name: known[name] for name in names}
+
+    def folders(self, model: str, names: tuple[str, ...]) -> dict[str, Path]:
+        """The same, their folders alone."""
+        return {name: one.path for name, one in self.adapters(model, names).items()}
+
+    def spec(self, model: str, name: str) -> AdapterSpec:
+        """A synthetic adapter as it is built for a server of this run."""
+        return self.strengths.spec(self.builder, self.model(model), name)
+
+    def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
+        """Build these streams of adapters so many times stronger; running servers have the old."""
+        with self._building:
+            of = self.model(model)
+            for stream, factor in factors.items():
+                self.strengths.change(of, stream, factor)
+            known, own = self._built.get(model, {}), self.inputs.own
+            mine = [n for n in known if n not in own and stream_of(of.family, n) in factors]
+            for name in mine:
+                del known[name]
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+
+
+class Places:
+    """The stock of a run by name alone: nothing is built or downloaded."""
+
+    def __init__(self, builds: Builds) -> None:
+        self._builds = builds
+
+    def model(self, name: str) -> Model:
+        """The model that checks call `name`."""
+        return self._builds.model(name)
+
+    def checkpoint(self, model: str) -> Path:
+        """Where it is, or will be."""
+        found = self.model(model)
+        if found.repository and found.weights is None:
+            return Path(found.repository)
+        return self._builds.builder.checkpoint_folder(found, self._builds.inputs.options.seed)
+
+    def folders(self, model: str, names: tuple[str, ...]) -> dict[str, Path]:
+        """Where they are, or will be."""
+        of, own = self.model(model), self._builds.inputs.own
+        return {
+            name: own[name].path
+            if name in own
+            else self._builds.builder.adapter_folder(
+                of, self._builds.spec(model, name), miniature=not of.is_real
+            )
+            for name in names
+        }

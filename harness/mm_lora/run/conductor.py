@@ -1,0 +1,249 @@
+"""What a run does, in order: choose, start, prepare each server, judge, write down, end.
+
+Whoever runs the cases calls it: `arrange`, `begin`, then for each check `before`, `prepare`,
+`judge`, `ended` and `after`, and in any case `end`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.judging import Judge
+from mm_lora.checks.running import Served
+from mm_lora.core.errors import ExitCode, MmLoraError
+from mm_lora.core.outcomes import Verdict
+from mm_lora.core.progress import Progress
+from mm_lora.core.record import Check
+from mm_lora.core.run_folder import RunFolder
+from mm_lora.core.selection import select
+from mm_lora.core.timings import Timings
+from mm_lora.report import defect_entries, files
+from mm_lora.run import ending, needs, tolerances
+from mm_lora.run.context import RunContext
+from mm_lora.run.inputs import Inputs
+from mm_lora.run.plan import Plan, Planned, make_plan, part_of
+from mm_lora.run.signals import Signals
+from mm_lora.run.tolerances import Allowed
+from mm_lora.serving.server.port import PortReservation
+from mm_lora.serving.server.spec import ServerSpec
+
+
+class Workshop(Context, Protocol):
+    """A run's context as its conductor needs it."""
+
+    @property
+    def timings(self) -> Timings:
+        """How long each part took."""
+        ...
+
+    def look_around(self) -> None:
+        """Learn which vLLM is served."""
+        ...
+
+    def attach(self, specs: Iterable[ServerSpec]) -> None:
+        """Let a server that runs already stand for each spec."""
+        ...
+
+    def require_files(self, models: Iterable[str]) -> None:
+        """Raise UsageError for files of the user's that do not fit."""
+        ...
+
+    def foresee(self, expected: Sequence[Foreseen]) -> None:
+        """Let the reference compute what will be asked."""
+        ...
+
+    def tune(self, served: Served) -> Allowed:
+        """Measure a running server; its adapters may be built stronger and it be restarted."""
+        ...
+
+    def save(self) -> None:
+        """Write the report as it is now."""
+        ...
+
+    def close(self) -> None:
+        """End every process."""
+        ...
+
+
+class Conductor:
+    """One run. What ends it before its time is `fatal`, or `interrupted` by a signal's code."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        make_context: Callable[[Inputs, RunFolder, Progress], Workshop] = RunContext,
+        progress: Progress | None = None,
+        signals: Signals | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.inputs = inputs
+        self.options = inputs.options
+        self.progress = progress or Progress()
+        self.context: Workshop | None = None
+        self.plan = Plan(())
+        self.fatal: MmLoraError | None = None
+        self.interrupted: ExitCode | None = None
+        self._whole: list[str] = []
+        self._make_context = make_context
+        self._signals = signals or Signals()
+        self._clock = clock
+        self._began = 0.0
+        self._planned: dict[str, Planned] = {}
+        self._last_of: dict[ServerSpec, str] = {}
+        self._allowed: dict[ServerSpec, Allowed] = {}
+
+    def arrange(self, checks: Sequence[Planned]) -> list[str]:
+        """Select from all checks and plan their servers: the ids to judge, in order."""
+        ids = [check.id for check in checks]
+        core = [check.id for check in checks if check.core]
+        if self.inputs.profile.select:
+            kept = set(select(ids, core, self.inputs.profile.select, ()))
+            core = [identity for identity in core if identity in kept]
+        chosen = set(select(ids, core, self.options.only, self.options.skip))
+        selected = [check for check in checks if check.id in chosen]
+        self.plan = make_plan(selected, self.inputs.profile, self.options)
+        self._whole = [check.id for check in self.plan.checks]
+        if self.options.shard is not None:
+            self.plan = part_of(self.plan, self.options.shard)
+        self._planned = {check.id: check for check in self.plan.checks}
+        on = ((check.id, self.plan.server_of(check.id)) for check in self.plan.checks)
+        self._last_of = {spec: identity for identity, spec in on if spec is not None}
+        return list(self._planned)
+
+    def begin(self, foreseen: Sequence[Foreseen] = ()) -> None:
+        """Make the run's folder, look around, and begin to start the first server."""
+        self._signals.catch(self.interrupt)
+        specs = self.plan.specs
+        if specs and not self.options.base_url:
+            models, python = self.inputs.models.values(), self.inputs.server_python
+            needs.require(self.inputs.profile, models, python, self.progress.say)
+        folder = RunFolder.create(self.options.reports)
+        self.context = context = self._make_context(self.inputs, folder, self.progress)
+        if self.options.shard is not None:
+            context.run.shard = self.options.shard.as_json(self._whole)
+        self.progress.__enter__()
+        self.progress.expect(len(self.plan.checks))
+        context.save()
+        if not specs:
+            return
+        with context.timings.of("look around"):
+            context.look_around()
+        if self.options.base_url:
+            context.attach(specs)
+            return
+        context.require_files(spec.model for spec in specs)
+        if self.options.settings.port is not None:
+            PortReservation(self.options.settings.port).release()
+        context.pool.prefetch(specs[0])
+        context.foresee(foreseen)
+
+    def interrupt(self, signum: int) -> None:
+        """End the run; a second signal must not leave a server behind, and changes nothing."""
+        if self.interrupted is None:
+            self.interrupted = ExitCode(128 + signum)
+            raise KeyboardInterrupt
+
+    def before(self, check_id: str) -> None:
+        """A check begins."""
+        if self.interrupted is not None:  # where a library swallowed the exception
+            raise KeyboardInterrupt
+        self._began = self._clock()
+        self.progress.checking(check_id)
+
+    def prepare(self, check_id: str) -> Served | None:
+        """The check's server, running; measured before the first check on it.
+
+        Raises what its start raised; None where the check needs no server.
+        """
+        spec = self.plan.server_of(check_id)
+        if spec is None or self.context is None:
+            return None
+        served = Served.of(self.context, spec)
+        if spec not in self._allowed:
+            own = tolerances.of_profile(self.inputs.profile)
+            self._allowed[spec] = own  # whatever becomes of the measurement
+            if tolerances.is_measured(self.inputs.profile):
+                with self.context.timings.of("noise and effects", spec.label):
+                    self._allowed[spec] = self.context.tune(served)
+        return served
+
+    def judge(self, check_id: str) -> Judge:
+        """A judge by what the check's server allows."""
+        allowed = tolerances.of_profile(self.inputs.profile)
+        spec = self.plan.server_of(check_id)
+        if spec is not None:
+            allowed = self._allowed.get(spec, allowed)
+        return Judge(
+            tolerance=allowed.tolerance,
+            min_effect=allowed.min_effect,
+            same=allowed.same,
+            note=allowed.note,
+        )
+
+    def ended(self, check_id: str, verdict: Verdict) -> Check | None:
+        """Settle what the check came to, and write the report; None before the run began."""
+        if self.context is None:
+            return None
+        planned, spec = self._planned[check_id], self.plan.server_of(check_id)
+        outcome, defect = ending.settled(self.inputs, self.context.run, check_id, verdict)
+        check = Check(
+            id=check_id,
+            title=planned.title,
+            group=check_id.partition("/")[0],
+            server=spec.label if spec else None,
+            duration_s=round(self._clock() - self._began, 3),
+            repeat=ending.repeat_line(self.options, check_id),
+            outcome=outcome,
+            defect=defect,
+            expected=verdict.expected,
+            observed=verdict.observed,
+            error=verdict.error,
+            tolerance=verdict.tolerance,
+            effect=verdict.effect,
+            reason=verdict.reason,
+        )
+        self.context.run.checks.append(check)
+        self.progress.checked(check.id, check.outcome, check.duration_s)
+        self.context.save()
+        return check
+
+    def after(self, check_id: str) -> None:
+        """Stop a server after its last check, and begin to start the next one in time."""
+        spec = self.plan.server_of(check_id)
+        if spec is None or self.context is None:
+            return
+        specs = self.plan.specs
+        following = specs[specs.index(spec) + 1 :]
+        if self._last_of[spec] == check_id:
+            self.context.pool.release(spec)
+        if following and self.context.pool.is_ready(spec):
+            self.context.pool.prefetch(following[0])
+
+    def end(self, *, interrupted: bool = False) -> ExitCode | None:
+        """Stop what runs, settle the exit code and write every report; None if nothing began."""
+        context = self.context
+        if context is None:
+            return None
+        self._signals.ignore()
+        with context.timings.of("close"):
+            context.close()
+        run = context.run
+        code, run.note = ending.of_run(
+            run,
+            planned=len(self.plan.checks),
+            whole=len(self._whole),
+            strict=self.options.strict,
+            fatal=self.fatal,
+            interrupted=(self.interrupted or ExitCode.SIGINT) if interrupted else None,
+        )
+        run.exit = code
+        run.defects = defect_entries.entries(run.checks, self.inputs.defects)
+        try:
+            context.save()
+            files.write(context.folder, run.as_json())
+        except MmLoraError as error:
+            self.fatal, code = error, ExitCode.ERROR
+        self.progress.__exit__(None, None, None)
+        return code
