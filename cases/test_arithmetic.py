@@ -12,6 +12,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.processor_question import JOB, alone, arguments, mismatches
 from mm_lora.checks.running import Served
 from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.core.table import Column, Kind
 from mm_lora.families.models import PUBLISHED, resolve
 from mm_lora.serving.hook_client import (
     ONE_OF_EACH,
@@ -24,7 +25,13 @@ from mm_lora.serving.hook_client import (
 
 MODELS = {name: resolve(name) for name in PUBLISHED}
 GEOMETRIES = {name: model.geometry for name, model in MODELS.items()}
-CONFIG_COLUMNS = ("model", "image_size", "patch_size", "pixel_shuffle_ratio", "as published for")
+CONFIG_COLUMNS = (
+    "model",
+    Column("image_size", Kind.COUNT),
+    Column("patch_size", Kind.COUNT),
+    Column("pixel_shuffle_ratio", Kind.RATIO),
+    "as published for",
+)
 CONFIG_TITLE = "The served checkpoint's own vision geometry"
 ODD_COLUMNS = ("model", "asked", "what vLLM's class answers")
 ODD_TITLE = "Image tokens that no picture has: what vLLM's class answers"
@@ -94,12 +101,11 @@ def test_hook(model: str, check: Judge, context: Context, request: pytest.Fixtur
     said = answers.models[model]
     cells = flow_table.hook_cells(flows, said)
     flow_table.note(context.run.tables, MODELS[model], flow_table.HOOK, cells)
-    odd = [[model, *line.split(": ", 1)] for line in odd_counts(GEOMETRIES[model], said)]
+    odd = context.table("odd-counts", ODD_TITLE, ODD_COLUMNS, brief=False)
     # One model's are enough: only the size of a chunk differs.
-    context.run.tables.setdefault(
-        "odd-counts",
-        {"title": ODD_TITLE, "columns": list(ODD_COLUMNS), "rows": odd, "brief": False},
-    )
+    if not odd.rows:
+        for line in odd_counts(GEOMETRIES[model], said):
+            odd.add(model, *line.split(": ", 1))
     kinds = {path: kind_of(path) or "" for path in ONE_OF_EACH}
     bad = [*capability_mismatches(answers)]
     bad += hook_mismatches(GEOMETRIES[model], answers.models[model], kinds)
@@ -116,15 +122,13 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
         raise NotApplicable(SkipReason.NO_CONFIG)
     own = resolve(str(context.checkpoint(model)))
     like = [name for name, geometry in GEOMETRIES.items() if geometry == own.geometry]
-    row = [
+    context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS).add(
         model,
         own.geometry.image_size,
         own.geometry.patch_size,
         own.geometry.pixel_shuffle_ratio,
-    ]
-    context.run.tables.setdefault(
-        "served-config", {"title": CONFIG_TITLE, "columns": list(CONFIG_COLUMNS), "rows": []}
-    )["rows"].append([*row, ", ".join(like) or "none"])
+        ", ".join(like) or "none",
+    )
     check.claim(
         bool(like),
         expected=f"the geometry of one of {', '.join(GEOMETRIES)}",

@@ -24,6 +24,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.row_claims import require_mixed, require_rows, watch
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Picture, Request
+from mm_lora.core.table import Cell, Column
 from mm_lora.families.llama4.modules import GROUPS
 from mm_lora.serving.probe_records import AdapterUse
 
@@ -73,12 +74,16 @@ def require_group(check: Judge, served: Served, context: Context, model: str, gr
 
 
 def add_rows(
-    context: Context, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
+    context: Context,
+    name: str,
+    title: str,
+    columns: Sequence[Column | str],
+    rows: list[list[Cell]],
 ) -> None:
-    table = context.run.tables.setdefault(
-        name, {"title": title, "columns": list(columns), "rows": []}
-    )
-    table["rows"] += [row for row in rows if row not in table["rows"]]
+    table = context.table(name, title, columns)
+    for row in rows:
+        if row not in table.rows:
+            table.add(*row)
 
 
 @pytest.mark.check(

@@ -11,6 +11,7 @@ from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.spec import STANDARD, AdapterSpec, standard
 from mm_lora.checks import adapter_table
 from mm_lora.core.errors import UsageError
+from mm_lora.core.table import Tables
 from mm_lora.families.llama4.modules import group_of
 
 PATHS = [
@@ -101,7 +102,7 @@ def test_unknown_adapter() -> None:
 def test_the_reports_table_tells_each_adapter_once() -> None:
     part = {"group": "projector", "modules": 1, "tensors": 2, "parameters": 2048}
     built = BuiltAdapter("projector", Path(), STANDARD["projector"], [part], 8192)
-    tables: dict[str, Any] = {}
+    tables = Tables()
     for _ in range(2):
         adapter_table.add_rows(tables, "scout", [built])
-    assert tables["adapters"]["rows"] == [["scout", "projector", 8, 16.0, "projector", 1, 2, 2048]]
+    assert tables["adapters"].rows == [["scout", "projector", 8, 16.0, "projector", 1, 2, 2048]]

@@ -29,8 +29,8 @@ def worker(*modules: Module, unwrapped: tuple[Unwrapped, ...] = ()) -> Worker:
 def test_a_whole_group() -> None:
     assert group_mismatches(ATTENTION, OFFERED, worker(QKV, OUT)) == []
     assert wrapped_rows("scout", ATTENTION, worker(QKV, OUT)) == [
-        ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.qkv_proj", "1", "tower", "3"],
-        ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.o_proj", "1", "tower", "1"],
+        ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.qkv_proj", 1, "tower", 3],
+        ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.o_proj", 1, "tower", 1],
     ]
 
 
@@ -107,4 +107,4 @@ def test_what_is_left_out_has_vllms_reason() -> None:
         "",
     ]
     assert [one.group for one in left] == [*["tower-attention"] * 3, "", ""]
-    assert left_rows("scout", left)[-1] == ["scout", "unknown.linear", "1", "none", ""]
+    assert left_rows("scout", left)[-1] == ["scout", "unknown.linear", 1, "none", ""]

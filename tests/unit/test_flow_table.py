@@ -1,10 +1,9 @@
 """The token-flow table: every way fills its own column, and an unasked cell says so."""
 
-from typing import Any
-
 import pytest
 
 from mm_lora.checks import flow_table
+from mm_lora.core.table import Tables
 from mm_lora.families.llama4.geometry import Geometry
 from mm_lora.families.models import PUBLISHED, resolve
 from mm_lora.serving.hook_client import HookAnswer, HookCount
@@ -22,7 +21,7 @@ def test_the_longest_picture_fits() -> None:
 
 
 def test_each_way_fills_its_column() -> None:
-    tables: dict[str, Any] = {}
+    tables = Tables()
     for name in ("maverick", "scout"):
         model = resolve(name)
         flows = flow_table.table_flows(model.geometry, 3840)
@@ -34,12 +33,12 @@ def test_each_way_fills_its_column() -> None:
         cells = flow_table.transformers_cells(flows, said)
         flow_table.note(tables, model, flow_table.TRANSFORMERS, cells)
     table = tables[flow_table.NAME]
-    assert [row[0] for row in table["rows"]] == ["maverick"] * 4 + ["scout"] * 4
-    assert all(len(row) == len(table["columns"]) for row in table["rows"])
-    first, *rest = table["rows"][4:]
-    assert first[3:] == ["336×336", "1", "577 / 144", "1 / 144", "577 / 144", "577 / 144"]
-    assert [row[4] for row in rest] == ["3", "7", "17"]
-    assert {row[-1] for row in rest} == {flow_table.NOT_ASKED}
+    assert [row[0] for row in table.rows] == ["maverick"] * 4 + ["scout"] * 4
+    first, *rest = table.rows[4:]
+    assert first[3:] == ["336×336", 1, "577 / 144", "1 / 144", "577 / 144", "577 / 144"]
+    assert [row[4] for row in rest] == [3, 7, 17]
+    assert {row[-1] for row in rest} == {None}
+    assert {row[-1] for row in table.shown()[5:]} == {flow_table.NOT_ASKED}
 
 
 def test_a_hook_that_raises_is_shown() -> None:
@@ -49,9 +48,9 @@ def test_a_hook_that_raises_is_shown() -> None:
 
 
 def test_the_pull_requests_row_carries_its_label() -> None:
-    tables: dict[str, Any] = {}
+    tables = Tables()
     for name in PUBLISHED:
         flow_table.note(tables, resolve(name), flow_table.MEASURED, {(336, 336): "x"})
-    labels = {row[0]: row[2] for row in tables[flow_table.NAME]["rows"]}
+    labels = {row[0]: row[2] for row in tables[flow_table.NAME].rows}
     assert labels["pr35147"] == "the pull request's; not seen in a published config"
     assert labels["scout"].startswith("published checkpoint: ")

@@ -13,6 +13,7 @@ from mm_lora.checks.numerics_table import add_row
 from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed, Outcome, moved
 from mm_lora.core.record import Check
+from mm_lora.core.table import Tables
 from mm_lora.report import defect_entries, dotplot
 from mm_lora.truth.reference import Forced
 
@@ -116,7 +117,8 @@ def test_an_adapter_without_effect_does_not_act() -> None:
 
 
 def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
-    context: Any = SimpleNamespace(run=SimpleNamespace(tables={}))
+    tables = Tables()
+    context: Any = SimpleNamespace(table=tables.named)
     for error in (0.0, 0.5, 0.1):
         answer = Answer(
             model="a",
@@ -135,8 +137,8 @@ def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
             predicted={},
         )
         add_row(context, "scout", "a", f"{error}", answer, truth)
-    tables = context.run.tables
-    assert len(tables["numerics"]["rows"]) == 3
-    assert tables["projections"]["rows"] == [
+    assert len(tables["numerics"].rows) == 3
+    assert tables["projections"].rows == [["scout/a", "0.5", -5.0, -2.0, -1.5, 0.5, 3.0]]
+    assert tables["projections"].shown() == [
         ["scout/a", "0.5", "-5.0000", "-2.0000", "-1.5000", "5.0e-01", "3"]
     ]

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from mm_lora.checks.flow_table import NOT_ASKED
 from mm_lora.core.errors import UsageError
 from mm_lora.report.merge import merge
 from mm_lora.run.options import RunOptions, settings_of
@@ -78,8 +77,8 @@ def shard(index: int, *ids: str, count: int = 2, **other: Any) -> dict[str, Any]
     }
 
 
-def _cells(index: int) -> list[str]:
-    return ["1", NOT_ASKED] if index == 1 else [NOT_ASKED, "2"]
+def _cells(index: int) -> list[str | None]:
+    return ["1", None] if index == 1 else [None, "2"]
 
 
 ONE, TWO = shard(1, "c/m/z"), shard(2, "a/m/x", "b/m/y")

@@ -6,6 +6,7 @@ Filled cell by cell as the checks run, since each way is asked by a check of its
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mm_lora.core.table import Cell, Column, Kind, Table, Tables
 from mm_lora.families.llama4.geometry import Geometry, TokenFlow, token_flow
 from mm_lora.families.llama4.pictures import every_chunk_count, pictures
 from mm_lora.families.models import Model
@@ -13,20 +14,18 @@ from mm_lora.serving.hook_client import HookAnswer
 
 NAME = "token-flow"
 TITLE = "Token flow (encoder rows / connector rows; transformers: chunks / image tokens)"
-COLUMNS = (
+TRANSFORMERS, HOOK, MEASURED = "transformers", "vLLM hook", "measured rows"
+NOT_ASKED = "not asked"
+"""What an absent cell is shown as: this run left out the check that fills it."""
+COLUMNS: tuple[Column | str, ...] = (
     "model",
     "geometry",
     "source",
     "picture",
-    "chunks",
+    Column("chunks", Kind.COUNT),
     "expected",
-    "transformers",
-    "vLLM hook",
-    "measured rows",
+    *(Column(way, absent=NOT_ASKED) for way in (TRANSFORMERS, HOOK, MEASURED)),
 )
-TRANSFORMERS, HOOK, MEASURED = COLUMNS[6:]
-NOT_ASKED = "not asked"
-"""In a run that left out the check that fills the cell."""
 
 
 def table_flows(geometry: Geometry, most_tokens: int) -> tuple[TokenFlow, ...]:
@@ -37,14 +36,11 @@ def table_flows(geometry: Geometry, most_tokens: int) -> tuple[TokenFlow, ...]:
     return (*(named[name].flow(geometry) for name in ("one-tile", "400x300", "700x400")), *most)
 
 
-def note(
-    tables: dict[str, Any], model: Model, column: str, cells: Mapping[tuple[int, int], str]
-) -> None:
+def note(tables: Tables, model: Model, column: str, cells: Mapping[tuple[int, int], str]) -> None:
     """Put `cells`, (width, height) → text, into `column`; a picture not yet there gets a row."""
-    table = tables.setdefault(NAME, {"title": TITLE, "columns": list(COLUMNS), "rows": []})
+    table = tables.named(NAME, TITLE, COLUMNS)
     for size, text in cells.items():
-        row = _row(table["rows"], model, size)
-        row[COLUMNS.index(column)] = text
+        table.set(_place(table, model, size), column, text)
 
 
 def transformers_cells(
@@ -68,26 +64,26 @@ def hook_cells(flows: Sequence[TokenFlow], answer: HookAnswer) -> dict[tuple[int
     return cells
 
 
-def _row(rows: list[list[str]], model: Model, size: tuple[int, int]) -> list[str]:
+def _place(table: Table, model: Model, size: tuple[int, int]) -> int:
     geometry, picture = model.geometry, f"{size[0]}×{size[1]}"
-    for row in rows:
-        if (row[0], row[3]) == (model.name, picture):
-            return row
+    found = table.find(model=model.name, picture=picture)
+    if found is not None:
+        return found
     flow = token_flow(geometry, *size)
-    rows.append(
-        [
-            model.name,
-            f"{geometry.image_size}/{geometry.patch_size}/{geometry.pixel_shuffle_ratio}",
-            model.source,
-            picture,
-            str(flow.chunks),
-            f"{flow.encoder_rows} / {flow.connector_rows}",
-            NOT_ASKED,
-            NOT_ASKED,
-            NOT_ASKED,
-        ]
+    table.add(
+        model.name,
+        f"{geometry.image_size}/{geometry.patch_size}/{geometry.pixel_shuffle_ratio}",
+        model.source,
+        picture,
+        flow.chunks,
+        f"{flow.encoder_rows} / {flow.connector_rows}",
+        None,
+        None,
+        None,
     )
     # Grouped by model, in the order in which the models came.
-    names = list(dict.fromkeys(row[0] for row in rows))
-    rows.sort(key=lambda row: (names.index(row[0]), int(row[4])))
-    return next(row for row in rows if (row[0], row[3]) == (model.name, picture))
+    names: list[Cell] = list(dict.fromkeys(row[0] for row in table.rows))
+    table.sort(lambda row: (names.index(row[0]), row[4]))
+    place = table.find(model=model.name, picture=picture)
+    assert place is not None
+    return place

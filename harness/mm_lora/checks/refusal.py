@@ -14,10 +14,20 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Picture, Request
 from mm_lora.core.outcomes import NotPassed, moved
+from mm_lora.core.table import Column, Kind
 
 PICTURE = Picture(width=336, height=336)
 WITNESSES = ("vision-adapter", "language-v_proj")
-COLUMNS = ["model", "adapter", "a user should get", "HTTP", "vLLM says", "effect", "others"]
+TITLE = "Bad and unusual adapters"
+COLUMNS = (
+    "model",
+    "adapter",
+    "a user should get",
+    Column("HTTP", Kind.COUNT),
+    "vLLM says",
+    "effect",
+    "others",
+)
 _before: "WeakKeyDictionary[Served, dict[str, Answer]]" = WeakKeyDictionary()
 
 
@@ -126,7 +136,8 @@ def judge_refused(
     says: str,
 ) -> None:
     """Judge the others first, since harm to them is worse; then how it was refused."""
-    row = [
+    table = context.table("refusal", TITLE, COLUMNS, brief=False)
+    place = table.add(
         served.spec.model,
         what,
         "refusal" if says else "applied",
@@ -134,11 +145,8 @@ def judge_refused(
         offered.said[:160],
         offered.effect or "none",
         "harmed",
-    ]
-    title = "Bad and unusual adapters"
-    empty = {"title": title, "columns": COLUMNS, "rows": [], "brief": False}
-    context.run.tables.setdefault("refusal", empty)["rows"].append(row)
-    row[-1] = unharmed(served, check, name)
+    )
+    table.set(place, "others", unharmed(served, check, name))
     if not says:
         return
     expected = f"refused with HTTP 4xx and a word on {says}"

@@ -7,6 +7,7 @@ from typing import Any
 from mm_lora import __version__
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.outcomes import Outcome, run_outcome
+from mm_lora.core.table import Tables
 
 SCHEMA = 1
 
@@ -58,7 +59,7 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     servers: list[ServerRecord] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    tables: dict[str, Any] = field(default_factory=dict)
+    tables: Tables = field(default_factory=Tables)
     defects: list[dict[str, Any]] = field(default_factory=list)
     timings: list[dict[str, Any]] = field(default_factory=list)
     duration_s: float = 0.0
@@ -96,7 +97,7 @@ class Run:
             "seed": self.seed,
             "servers": [asdict(server) for server in self.servers],
             "checks": [asdict(check) for check in self.checks],
-            "tables": self.tables,
+            "tables": {name: table.as_json() for name, table in list(self.tables.items())},
             "defects": self.defects,
             "limits": self.limits,
             **({"shard": self.shard} if self.shard else {}),

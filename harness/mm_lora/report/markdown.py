@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mm_lora.core.table import Table
 from mm_lora.report import defect_entries, dotplot, vllm_lines
 from mm_lora.report.terminal import short
 
@@ -35,9 +36,10 @@ def render(report: dict[str, Any]) -> str:
             lines += _check(check)
     if dotplot.render(report):
         lines += ["![error and effect of every adapter](numerics.svg)", ""]
-    for name, table in report.get("tables", {}).items():
-        if table.get("rows"):
-            lines += [f"## {table.get('title', name)}", "", *_table(table), ""]
+    for data in report.get("tables", {}).values():
+        table = Table.from_json(data)
+        if table.rows:
+            lines += [f"## {table.title}", "", *_table(table), ""]
     lines += ["## Servers", ""]
     for server in report["servers"]:
         ready = "not ready" if server["ready_s"] is None else f"ready in {server['ready_s']:.1f} s"
@@ -73,8 +75,8 @@ def _check(check: dict[str, Any]) -> list[str]:
     return [*lines, f"- repeat: `{check['repeat']}`", ""]
 
 
-def _table(table: dict[str, Any]) -> list[str]:
-    def row(cells: list[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+def _table(table: Table) -> list[str]:
+    def row(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    return [row(table["columns"]), "|" + "---|" * len(table["columns"]), *map(row, table["rows"])]
+    return [row(table.names), "|" + "---|" * len(table.names), *map(row, table.shown())]

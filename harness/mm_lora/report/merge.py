@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mm_lora.checks.defects import Defect
-from mm_lora.checks.flow_table import NOT_ASKED
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.outcomes import Outcome, exit_code, run_outcome
 from mm_lora.core.record import Check
+from mm_lora.core.table import Cell, Table, Tables
 from mm_lora.report import defect_entries
 
 Report = dict[str, Any]
@@ -128,23 +128,20 @@ def _words(report: Report) -> list[str]:
 
 def _tables(reports: Sequence[Report]) -> dict[str, Any]:
     """All rows of each table. Where shards filled different cells of a row, it is one row."""
-    tables: dict[str, Any] = {}
+    tables = Tables()
     for report in reports:
-        for name, table in report["tables"].items():
-            mine = tables.setdefault(name, {**table, "rows": []})
-            for row in table["rows"]:
-                at = next((i for i, known in enumerate(mine["rows"]) if _agree(known, row)), None)
-                if at is None:
-                    mine["rows"].append(list(row))
-                else:
-                    mine["rows"][at] = [
-                        b if a == NOT_ASKED else a
-                        for a, b in zip(mine["rows"][at], row, strict=True)
-                    ]
-    return tables
+        for name, data in report["tables"].items():
+            table = Table.from_json(data)
+            mine = tables.named(name, table.title, table.columns, brief=table.brief)
+            for row in table.rows:
+                _add(mine, row)
+    return {name: table.as_json() for name, table in tables.items()}
 
 
-def _agree(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return len(one) == len(other) and all(
-        a == b or NOT_ASKED in (a, b) for a, b in zip(one, other, strict=True)
-    )
+def _add(table: Table, row: Sequence[Cell]) -> None:
+    for place, known in enumerate(table.rows):
+        pairs = list(zip(known, row, strict=True))
+        if all(a == b or a is None or b is None for a, b in pairs):
+            table.put(place, [b if a is None else a for a, b in pairs])
+            return
+    table.add(*row)

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mm_lora.core.styles import STYLES
+from mm_lora.core.table import Table as Raw
 from mm_lora.report import vllm_lines
 
 
@@ -26,9 +27,10 @@ def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
         _print_defect(entry, console)
     if report["checks"]:
         console.print(_by_group(report["checks"]))
-    for name, table in report.get("tables", {}).items():
-        if table.get("rows") and table.get("brief", True):
-            console.print(_table(name, table))
+    for data in report.get("tables", {}).values():
+        table = Raw.from_json(data)
+        if table.rows and table.brief:
+            console.print(_table(table))
     vllm = report.get("vllm", {})
     counts = ", ".join(f"{n} {outcome}" for outcome, n in report["counts"].items()) or "none judged"
     style = STYLES.get(report["outcome"], "")
@@ -106,15 +108,12 @@ def _by_group(checks: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _table(name: str, table: dict[str, Any]) -> Table:
-    shown = Table(
-        title=table.get("title", name), title_justify="left", header_style="dim", box=None
-    )
-    for place, column in enumerate(table["columns"]):
-        shown.add_column(column, overflow="fold", no_wrap=place == 0)
+def _table(table: Raw) -> Table:
+    shown = Table(title=table.title, title_justify="left", header_style="dim", box=None)
+    for place, name in enumerate(table.names):
+        shown.add_column(name, overflow="fold", no_wrap=place == 0)
     above: list[str] = []
-    for row in table["rows"]:
-        cells = [str(cell) for cell in row]
+    for cells in table.shown():
         shown.add_row(*map(escape, without_repeats(cells, above)))
         above = cells
     return shown

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mm_lora.adapters.broken import broken_copy, parse
 from mm_lora.adapters.built import BuiltAdapter
@@ -24,6 +23,7 @@ from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run, ServerRecord
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.core.table import Column, Table
 from mm_lora.core.timings import Timings
 from mm_lora.families.models import PUBLISHED, Model, resolve
 from mm_lora.run import limits
@@ -179,12 +179,10 @@ class RunContext:
         return bool(self.options.base_url)
 
     def table(
-        self, name: str, title: str, columns: Sequence[str], *, brief: bool = True
-    ) -> list[list[Any]]:
-        """The rows of the report's table of that name, to be added to."""
-        empty = {"title": title, "columns": list(columns), "rows": [], "brief": brief}
-        rows: list[list[Any]] = self.run.tables.setdefault(name, empty)["rows"]
-        return rows
+        self, name: str, title: str, columns: Sequence[Column | str], *, brief: bool = True
+    ) -> Table:
+        """The report's table of that name, to be added to; it takes raw numbers."""
+        return self.run.tables.named(name, title, columns, brief=brief)
 
     @property
     def has_reference(self) -> bool:
