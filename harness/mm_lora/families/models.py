@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mm_lora.core import hub_cache
+from mm_lora.core import hub_cache, typed
 from mm_lora.core.errors import UsageError
 from mm_lora.core.resources import fixtures_dir
 from mm_lora.families.llama4.geometry import MAX_CHUNKS, Geometry
@@ -78,14 +78,25 @@ def resolve(model: str, revision: str = "") -> Model:
     return _own(path)
 
 
+@dataclass(frozen=True)
+class _Published:
+    """A file of fixtures/configs."""
+
+    name: str
+    source: str
+    known: str
+    max_chunks: int
+    config: Mapping[str, Any]
+
+
 def _published(name: str) -> Model:
-    data = _read(fixtures_dir() / "configs" / f"{name}.json")
+    data = typed.read_json(fixtures_dir() / "configs" / f"{name}.json", _Published)
     return Model(
         name=name,
-        source=data["source"],
-        known=data["known"],
-        config=data["config"],
-        geometry=Geometry.from_config(data["config"], max_chunks=data["max_chunks"]),
+        source=data.source,
+        known=data.known,
+        config=data.config,
+        geometry=Geometry.from_config(data.config, max_chunks=data.max_chunks),
     )
 
 
