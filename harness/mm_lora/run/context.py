@@ -69,7 +69,7 @@ class RunContext:
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
         self._models = {model.name: model for model in selected_models(options, profile)}
         self.own: Mapping[str, OwnAdapter] = read_all(options.adapter)
-        self.strengths = Strengths(options, profile, progress.say)
+        self.strengths = Strengths(options, profile)
         self.allowed: dict[ServerSpec, Allowed] = {}
         self.cannot_see: list[str] = []
         port = options.settings.get("port")

@@ -4,13 +4,9 @@ A real model's answer may move less than a miniature's. What was found to be nee
 cache for each checkpoint and adapter, so that it is looked for once a machine.
 """
 
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
 from mm_lora.adapters.sets import named, settled
 from mm_lora.adapters.spec import AdapterSpec
-from mm_lora.core.cache import Cache
+from mm_lora.core.cache import Values, folder_key
 from mm_lora.families.models import Model
 from mm_lora.run.options import RunOptions, strength
 from mm_lora.run.profiles import Profile
@@ -26,12 +22,10 @@ def family_of(name: str) -> str:
 class Strengths:
     """The factors of one run: from the cache, or raised in it."""
 
-    def __init__(
-        self, options: RunOptions, profile: Profile, say: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, options: RunOptions, profile: Profile) -> None:
         self._options = options
         self._profile = profile
-        self._cache = Cache("strengths", say)
+        self._cache = Values("strengths", float)
         self._factors: dict[tuple[str, str], float] = {}
 
     def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
@@ -45,8 +39,8 @@ class Strengths:
         if key not in self._factors:
             self._factors[key] = 1.0
             if is_measured(self._profile) and not self._options.base_url:
-                found = self._cache.find(*self._entry(builder, model, family))
-                self._factors[key] = float(found[1]["factor"]) if found else 1.0
+                found = self._cache.read(self._key(builder, model, family))
+                self._factors[key] = found or 1.0
         return self._factors[key]
 
     def change(self, model: Model, family: str, factor: float) -> None:
@@ -58,23 +52,21 @@ class Strengths:
         if {"break", "mutant", "vllm-patch"} & self._options.settings.keys():
             return
         factor = self._factors[model.name, family]
-
-        def build(folder: Path) -> Mapping[str, float]:
-            return {"factor": factor}
-
-        label, key = self._entry(builder, model, family)
-        known = self._cache.find(label, key)
-        if known is not None and known[1]["factor"] < factor:
-            shutil.rmtree(known[0], ignore_errors=True)
-        self._cache.get(label, key, build)
+        key = self._key(builder, model, family)
+        if factor > (self._cache.read(key) or 0.0):
+            self._cache.write(key, factor)
 
     def _as_named(self, name: str, factor: float) -> AdapterSpec:
         return settled(named(name), self._profile.dtype, factor)
 
-    def _entry(self, builder: Builder, model: Model, family: str) -> tuple[str, dict[str, str]]:
-        """Both folders' names hold all that they are made of, versions included."""
+    def _key(self, builder: Builder, model: Model, family: str) -> dict[str, str]:
+        """All that both are made of, versions included: built folders have it in their names."""
         spec = self._as_named(family, strength(self._options.settings))
         adapter = builder.adapter_folder(model, spec, miniature=not model.is_real)
-        served = model.repository or builder.checkpoint_folder(model, self._options.seed)
-        key = {"served": f"{served} {model.revision}", "adapter": adapter.name}
-        return f"{model.name}-{family}", key
+        if model.repository:
+            served = f"{model.repository} {model.revision}"
+        elif model.weights is not None:
+            served = folder_key(model.weights)
+        else:
+            served = builder.checkpoint_folder(model, self._options.seed).name
+        return {"served": served, "adapter": adapter.name}
