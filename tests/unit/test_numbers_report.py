@@ -12,7 +12,8 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed, Outcome, moved
-from mm_lora.core.record import Check
+from mm_lora.core.record import Check, Run
+from mm_lora.core.report import Report, of_run
 from mm_lora.core.table import Tables
 from mm_lora.report import defect_entries, dotplot
 from mm_lora.truth.reference import Forced
@@ -23,13 +24,8 @@ def check(identity: str, **fields: Any) -> Check:
     return Check(id=identity, title="t", group=identity.split("/")[0], **given)
 
 
-def report(*checks: Check) -> dict[str, Any]:
-    return {
-        "checks": [{**vars(one), "outcome": str(one.outcome)} for one in checks],
-        "tool": {"version": "0"},
-        "profile": "cpu",
-        "started": "now",
-    }
+def report(*checks: Check) -> Report:
+    return of_run(Run(profile="cpu", argv=[], seed=0, started="now", checks=list(checks)))
 
 
 def circles(svg: str) -> list[ET.Element]:
@@ -76,8 +72,8 @@ def test_a_defect_is_told_once_with_its_smallest_case() -> None:
     met = {"outcome": Outcome.KNOWN_DEFECT, "defect": "d"}
     checks = [check(f"numerics/scout/{name}", **met) for name in ("all/x", "k/text-only")]
     (entry,) = defect_entries.entries([*checks, check("dice/scout/a/x")], [DEFECT])
-    assert entry["met_by"] == 2
-    assert entry["smallest"]["id"] == "numerics/scout/k/text-only"
+    assert entry.met_by == 2
+    assert entry.smallest.id == "numerics/scout/k/text-only"
     assert any("--with-fixes" in line for line in defect_entries.lines(entry))
 
 

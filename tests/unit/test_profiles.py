@@ -8,6 +8,7 @@ import pytest
 from mm_lora.core import typed
 from mm_lora.core.errors import UsageError
 from mm_lora.core.record import Run
+from mm_lora.core.report import of_run
 from mm_lora.families.models import resolve
 from mm_lora.report import markdown
 from mm_lora.run import limits
@@ -111,7 +112,5 @@ def test_a_report_says_what_its_profile_cannot_see(name: str, words: tuple[str, 
     said = " ".join(limits.of(load(name)))
     assert bool(said) == bool(words)
     assert all(word in said for word in words)
-    report = {
-        **Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name))).as_json()
-    }
-    assert ("What this run cannot see" in markdown.render(report)) == bool(words)
+    run = Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name)))
+    assert ("What this run cannot see" in markdown.render(of_run(run))) == bool(words)

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mm_lora.core import typed
 from mm_lora.core.errors import ReportError, UsageError
+from mm_lora.core.report import Report
 
 
 class RunFolder:
@@ -82,12 +84,7 @@ def find_run(name: str, reports: Path) -> Path:
     raise UsageError(f"no run '{name}'", f"a folder with report.json, or a name below {reports}")
 
 
-def read_report(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> Report:
     """The report of a stored run. Raises UsageError when it is not one of ours."""
-    try:
-        data = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}/report.json cannot be read: {error}") from error
-    if not isinstance(data, dict) or data.get("schema") != 1:
-        raise UsageError(f"{folder}/report.json is not a report of schema 1")
-    return data
+    file = folder / "report.json"
+    return Report.from_json(typed.read_json(file, dict[str, Any]), str(file))

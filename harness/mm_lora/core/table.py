@@ -177,6 +177,11 @@ class Tables(dict[str, Table]):
             self[name] = Table(title, columns, brief=brief)
         return self[name]
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Tables":
+        """The `tables` of report.json."""
+        return cls({name: Table.from_json(table) for name, table in data.items()})
+
 
 def _read(column: Column, cell: Cell) -> Cell:
     words = ("inf", "-inf", "nan")

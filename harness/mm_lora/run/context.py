@@ -21,6 +21,7 @@ from mm_lora.core.errors import MmLoraError, UsageError
 from mm_lora.core.interpreters import facts
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run, ServerRecord
+from mm_lora.core.report import of_run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.table import Column, Table
@@ -298,7 +299,7 @@ class RunContext:
         self.run.duration_s = self.timings.elapsed_s
         self.run.timings = self.timings.as_json()
         with self.timings.of("write report"):
-            self.folder.write_json("report.json", self.run.as_json())
+            self.folder.write_json("report.json", of_run(self.run).as_json())
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""

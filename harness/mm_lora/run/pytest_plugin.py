@@ -24,6 +24,7 @@ from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Outcome, exit_code
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check
+from mm_lora.core.report import counts_stale, of_run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.selection import select
 from mm_lora.families.models import PUBLISHED
@@ -293,8 +294,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run = context.run
     code = exit_code(
         (c.outcome for c in run.checks),
-        # With somebody's diff in, a defect that is gone is their good news, not our stale entry.
-        stale="diff" not in run.vllm
+        stale=counts_stale(run.vllm)
         and any(c.outcome is Outcome.FIXED_UPSTREAM for c in run.checks),
         strict=state.options.strict,
     )
@@ -313,7 +313,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.exitstatus = int(code)
     try:
         context.save()
-        files.write(context.folder, run.as_json())
+        files.write(context.folder, of_run(run))
     except MmLoraError as error:
         state.fatal = error
         session.exitstatus = int(ExitCode.ERROR)

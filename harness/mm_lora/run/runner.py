@@ -56,7 +56,7 @@ def run_checks(options: RunOptions) -> int:
         folder = state.context.folder.path
         report = read_report(folder)
         render(report, wide_console(), str(folder))
-        told = report["note"] == str(state.fatal)
+        told = report.note == str(state.fatal)
     if state.fatal is not None and not told:
         print(f"mm-lora: {state.fatal}", file=sys.stderr)
     elif state.context is None and code == pytest.ExitCode.INTERRUPTED:
