@@ -8,10 +8,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mm_lora.core.errors import ExitCode, UsageError
+from mm_lora.core.journal import read_report
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.record import Check, MetDefect, Run, ServerRecord, Smallest
 from mm_lora.core.report import Report, of_run
-from mm_lora.core.run_folder import RunFolder, dumps, read_report
+from mm_lora.core.run_folder import RunFolder, dumps
 from mm_lora.core.table import Column, Kind
 from mm_lora.report import files, junit, markdown, terminal
 

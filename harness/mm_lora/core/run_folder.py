@@ -1,5 +1,6 @@
 """The folder of one run: `DIR/<UTC time>-<hex>/`, `DIR/latest`, and files replaced atomically."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -7,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mm_lora.core import typed
 from mm_lora.core.errors import ReportError, UsageError
-from mm_lora.core.report import Report
 
 
 class RunFolder:
@@ -53,12 +52,21 @@ class RunFolder:
         return self.write(name, dumps(value) + "\n")
 
     def append_json(self, name: str, value: Any) -> None:
-        """Append one JSON line; used for raw observations, which are kept as they come."""
+        """Append one JSON line: raw observations and the journal, which are kept as they come."""
+        self.append(name, dumps(value, indent=None) + "\n")
+
+    def append(self, name: str, text: str) -> None:
+        """Append to a file; only a kill or a full disk leaves a part of `text`."""
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(dumps(value, indent=None) + "\n")
+                file.write(text)
         except OSError as error:
             raise ReportError(f"{name} cannot be written: {error}", "free space") from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is no longer needed; one that is not there is no error."""
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
 
 
 def dumps(value: Any, indent: int | None = 1) -> str:
@@ -82,9 +90,3 @@ def find_run(name: str, reports: Path) -> Path:
         if (candidate / "report.json").is_file():
             return candidate
     raise UsageError(f"no run '{name}'", f"a folder with report.json, or a name below {reports}")
-
-
-def read_report(folder: Path) -> Report:
-    """The report of a stored run. Raises UsageError when it is not one of ours."""
-    file = folder / "report.json"
-    return Report.from_json(typed.read_json(file, dict[str, Any]), str(file))

@@ -19,9 +19,9 @@ from mm_lora.checks.context import Foreseen
 from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError, UsageError
 from mm_lora.core.interpreters import facts
+from mm_lora.core.journal import Journal
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run, ServerRecord
-from mm_lora.core.report import of_run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.table import Column, Table
@@ -64,6 +64,7 @@ class RunContext:
             limits=limits.of(profile),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        self.journal = Journal(folder, self.run)
         self.timings = Timings()
         self._building = threading.Lock()
         self._on_remote: list[RemoteAdapters] = []
@@ -295,11 +296,11 @@ class RunContext:
         return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
 
     def save(self) -> None:
-        """Replace report.json with what is known now."""
+        """Store what is known now (see Journal)."""
         self.run.duration_s = self.timings.elapsed_s
         self.run.timings = self.timings.as_json()
         with self.timings.of("write report"):
-            self.folder.write_json("report.json", of_run(self.run).as_json())
+            self.journal.save()
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""

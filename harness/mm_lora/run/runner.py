@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from mm_lora.core.errors import ExitCode
+from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cases_dir
-from mm_lora.core.run_folder import read_report
 from mm_lora.families.models import resolve
 from mm_lora.report.terminal import render, wide_console
 from mm_lora.run import pytest_plugin

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora.checks import defects
-from mm_lora.core.run_folder import RunFolder, find_run, read_report
+from mm_lora.core.journal import read_report
+from mm_lora.core.run_folder import RunFolder, find_run
 from mm_lora.report import files
 from mm_lora.report.merge import merge
 from mm_lora.report.terminal import render, wide_console
