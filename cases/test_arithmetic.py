@@ -104,10 +104,11 @@ def test_class(
     flows = flow_table.table_flows(found, context.picture_tokens)
     cells = flow_table.hook_cells(flows, cases, said)
     flow_table.note(context.run.tables, found, flow_table.HOOK, cells)
+    odd = context.table("odd-counts", ODD_TITLE, ODD_COLUMNS, brief=False)
     # One model's are enough: only the size of a unit differs.
-    rows = context.table("odd-counts", ODD_TITLE, ODD_COLUMNS, brief=False)
-    if not rows:
-        rows += [[model, *line] for line in odd_counts(said, cases)]
+    if not odd.rows:
+        for line in odd_counts(said, cases):
+            odd.add(model, *line)
     bad = [*capability_mismatches(answers), *hook_mismatches(said, cases, family.prefix_cases)]
     check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")
 
@@ -122,8 +123,9 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
         raise NotApplicable(SkipReason.NO_CONFIG)
     own = resolve(str(context.checkpoint(model)))
     like = [name for name, other in published(own.family).items() if other.layout == own.layout]
-    rows = context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS)
-    rows.append([model, own.family.describe(own.layout)[0], ", ".join(like) or "none"])
+    context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS).add(
+        model, own.family.describe(own.layout)[0], ", ".join(like) or "none"
+    )
     check.claim(
         bool(like),
         expected=f"the geometry of one of {', '.join(published(own.family))}",

@@ -23,6 +23,7 @@ from mm_lora.checks.roles import Names, groups, last_connector, unwrapped
 from mm_lora.checks.row_claims import require_mixed, require_rows, watch
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
+from mm_lora.core.table import Cell, Column
 from mm_lora.families.family import Family
 from mm_lora.serving.probe_records import AdapterUse
 
@@ -68,10 +69,16 @@ def require_group(check: Judge, served: Served, context: Context, model: str, gr
 
 
 def add_rows(
-    context: Context, name: str, title: str, columns: tuple[str, ...], rows: list[list[str]]
+    context: Context,
+    name: str,
+    title: str,
+    columns: Sequence[Column | str],
+    rows: list[list[Cell]],
 ) -> None:
-    known = context.table(name, title, columns)
-    known += [row for row in rows if row not in known]
+    table = context.table(name, title, columns)
+    for row in rows:
+        if row not in table.rows:
+            table.add(*row)
 
 
 @pytest.mark.check(

@@ -13,6 +13,7 @@ from mm_lora.checks.lifecycle import answers_as, asked, loaded, memory, own_copy
 from mm_lora.checks.roles import first_connector, last_connector, pair, towers
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
+from mm_lora.core.table import Column, Kind
 from mm_lora.families.family import Family
 from mm_lora.families.modules import TOWER
 
@@ -102,10 +103,8 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
             seen.append(memory(served))
     grown, allowed = seen[-1] - seen[0], ROUNDS * weight(path) // 2
     title = f"Memory of the server after {ROUNDS} rounds of load, use and unload"
-    columns = ("model", "grown, MiB", "allowed, MiB", "one adapter, KiB")
-    context.table("memory", title, columns).append(
-        [model, f"{grown / 2**20:.1f}", f"{allowed / 2**20:.1f}", f"{weight(path) / 2**10:.0f}"]
-    )
+    sizes = (Column(name, Kind.BYTES) for name in ("grown", "allowed", "one adapter"))
+    context.table("memory", title, ["model", *sizes]).add(model, grown, allowed, weight(path))
     check.claim(
         grown < allowed,
         expected=f"less than {allowed / 2**20:.0f} MiB more after {ROUNDS} rounds",

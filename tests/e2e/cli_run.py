@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from mm_lora.core.journal import read_report
+
 MM_LORA = Path(sys.executable).with_name("mm-lora")
 _MARK = "MM_LORA_TEST_MARK"
 _PATIENCE_S = 600.0
@@ -79,13 +81,9 @@ class Verify:
 
     @property
     def report(self) -> dict[str, Any]:
-        """Its report.json as it is now; empty while there is none."""
-        try:
-            file = self.reports / "latest" / "report.json"
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except OSError:
-            return {}
-        return found
+        """What it has stored up to now; empty while there is nothing."""
+        folder = self.reports / "latest"
+        return read_report(folder).as_json() if (folder / "report.json").is_file() else {}
 
     def outcomes(self) -> dict[str, str]:
         """Id → outcome of each check in the report."""

@@ -226,6 +226,20 @@ def test_interrupted(start: Start, number: signal.Signals, twice: bool, code: in
     assert bool(run.outcomes()) != twice
 
 
+def test_killed_and_shown(start: Start, tmp_path: Path) -> None:
+    """SIGKILL leaves no time to write: what was judged until then is shown all the same."""
+    run = start(*DICE)
+    run.wait_for(lambda: PICTURE in run.outcomes())
+    run.send(signal.SIGKILL)
+    run.end()
+    assert run.outcomes()[PICTURE] == "pass"
+    assert not run.report["finished"]
+    line = [str(MM_LORA), "report", "show", "latest", "--reports", str(run.reports)]
+    shown = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{run.report['counts']['pass']} pass" in shown.stdout
+
+
 def test_disk_full_in_the_middle(start: Start, tmp_path: Path) -> None:
     """The reports are on a file system of 2 MB of their own, which fills after the first check."""
     small, kept = tmp_path / "small", tmp_path / "kept"
@@ -236,7 +250,8 @@ def test_disk_full_in_the_middle(start: Start, tmp_path: Path) -> None:
     script = f"""
         mount -t tmpfs -o size=2m tmpfs {small} || exit 99
         "$@" & pid=$!
-        until grep -q '"outcome": "pass"' {small}/reports/latest/report.json 2>/dev/null
+        until grep -qs '"outcome": "pass"' {small}/reports/latest/report.json \
+            {small}/reports/latest/journal.jsonl
         do kill -0 $pid || exit 98; sleep 0.05; done
         dd if=/dev/zero of={small}/fill bs=4k 2>/dev/null
         wait $pid; code=$?

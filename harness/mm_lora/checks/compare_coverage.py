@@ -12,14 +12,18 @@ from typing import Any
 
 from mm_lora.checks.adapter_use import parted, tensor_use
 from mm_lora.checks.mismatch import Mismatch
+from mm_lora.core.table import Cell, Column, Kind
 from mm_lora.families.family import Family
 from mm_lora.families.modules import ModuleGroup
 from mm_lora.serving.probe_records import AdapterUse, Worker
 
 JOB = "linear-modules"
 UNASKED = "tensors in the file"
-WRAPPED_COLUMNS = ("model", "group", "wrapped layers of vLLM", "layers", "wrapper", "PEFT modules")
-LEFT_COLUMNS = ("model", "module of transformers", "modules", "group", "reason in vLLM")
+_LAYERS, _PEFT, _MODULES = (
+    Column(name, Kind.COUNT) for name in ("layers", "PEFT modules", "modules")
+)
+WRAPPED_COLUMNS = ("model", "group", "wrapped layers of vLLM", _LAYERS, "wrapper", _PEFT)
+LEFT_COLUMNS = ("model", "module of transformers", _MODULES, "group", "reason in vLLM")
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ def left_out(family: Family, offered: Iterable[str], worker: Worker) -> list[Lef
     return found
 
 
-def wrapped_rows(family: Family, model: str, group: ModuleGroup, worker: Worker) -> list[list[str]]:
+def wrapped_rows(
+    family: Family, model: str, group: ModuleGroup, worker: Worker
+) -> list[list[Cell]]:
     """The group's wrapped layers as rows of a table, one for each shape of path."""
     mine = [
         (module, [part for part in module.parts if group.has(family.from_vllm(part))])
@@ -117,16 +123,16 @@ def wrapped_rows(family: Family, model: str, group: ModuleGroup, worker: Worker)
         if parts:
             shapes.setdefault((_shape(module.path), str(module.held)), []).append(len(parts))
     return [
-        [model, group.name, shape, str(len(parts)), held, str(sum(parts))]
+        [model, group.name, shape, len(parts), held, sum(parts)]
         for (shape, held), parts in shapes.items()
     ]
 
 
-def left_rows(model: str, left: Iterable[LeftOut]) -> list[list[str]]:
+def left_rows(model: str, left: Iterable[LeftOut]) -> list[list[Cell]]:
     """The modules left out as rows of a table, one for each shape of path and reason."""
     counts = Counter((_shape(one.path), one.group, one.reason) for one in left)
     return [
-        [model, shape, str(count), group or "none", reason]
+        [model, shape, count, group or "none", reason]
         for (shape, group, reason), count in counts.items()
     ]
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.core.asking import Request
 from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.core.table import Column, Table
 
 if TYPE_CHECKING:
     from mm_lora.adapters.own import OwnAdapter
@@ -126,7 +127,7 @@ class Context(Protocol):
         ...
 
     def table(
-        self, name: str, title: str, columns: Sequence[str], *, brief: bool = True
-    ) -> list[list[Any]]:
-        """The rows of the report's table of that name, to be added to."""
+        self, name: str, title: str, columns: Sequence[Column | str], *, brief: bool = True
+    ) -> Table:
+        """The report's table of that name, to be added to; it takes raw numbers."""
         ...

@@ -1,14 +1,13 @@
 """Known defects of released vLLMs: which entry excuses a failure, and which have gone stale."""
 
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from mm_lora.core.errors import UsageError
+from mm_lora.core import typed
 from mm_lora.core.outcomes import Outcome, Verdict
 from mm_lora.core.resources import fixtures_dir
 from mm_lora.core.selection import matches
@@ -73,24 +72,16 @@ class Defect:
         return re.search(self.signature, f"{verdict.reason}\n{verdict.observed}", re.S) is not None
 
 
+@dataclass(frozen=True)
+class _File:
+    defect: tuple[Defect, ...] = ()
+
+
 def load(path: Path | None = None) -> list[Defect]:
     """All entries. Raises UsageError for an entry with a missing or unknown key."""
     file = path or fixtures_dir() / "known_defects.toml"
-    try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8")).get("defect", [])
-        return [
-            Defect(
-                **{
-                    **e,
-                    **{key: tuple(e.get(key, ())) for key in ("checks", "upstream", "families")},
-                }
-            )
-            for e in entries
-        ]
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{file} cannot be read: {error}", "that each entry has the keys of those already there"
-        ) from error
+    check = "that each entry has the keys of those already there"
+    return list(typed.read_toml(file, _File, check).defect)
 
 
 def signatures(defects: Sequence[Defect], version: str, platform: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mm_lora.core.asking import Picture
+from mm_lora.core.table import Cell, Column, Kind, Table, Tables
 from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.models import Model
 from mm_lora.families.modules import CONNECTOR, TOWER
@@ -14,20 +15,18 @@ from mm_lora.serving.hook_client import HookAnswer
 
 NAME = "token-flow"
 TITLE = "Token flow (tower rows / connector rows; transformers: image tokens / prompt tokens)"
-COLUMNS = (
+TRANSFORMERS, HOOK, MEASURED = "transformers", "vLLM hook", "measured rows"
+NOT_ASKED = "not asked"
+"""What an absent cell is shown as: this run left out the check that fills it."""
+COLUMNS: tuple[Column | str, ...] = (
     "model",
     "layout",
     "source",
     "picture",
-    "units",
+    Column("units", Kind.COUNT),
     "expected",
-    "transformers",
-    "vLLM hook",
-    "measured rows",
+    *(Column(way, absent=NOT_ASKED) for way in (TRANSFORMERS, HOOK, MEASURED)),
 )
-TRANSFORMERS, HOOK, MEASURED = COLUMNS[6:]
-NOT_ASKED = "not asked"
-"""In a run that left out the check that fills the cell."""
 
 
 def table_flows(model: Model, most_tokens: int) -> tuple[Flow, ...]:
@@ -44,14 +43,11 @@ def table_flows(model: Model, most_tokens: int) -> tuple[Flow, ...]:
     return (*named, most)
 
 
-def note(
-    tables: dict[str, Any], model: Model, column: str, cells: Mapping[tuple[int, int], str]
-) -> None:
+def note(tables: Tables, model: Model, column: str, cells: Mapping[tuple[int, int], str]) -> None:
     """Put `cells`, (width, height) → text, into `column`; a picture not yet there gets a row."""
-    table = tables.setdefault(NAME, {"title": TITLE, "columns": list(COLUMNS), "rows": []})
+    table = tables.named(NAME, TITLE, COLUMNS)
     for size, text in cells.items():
-        row = _row(table["rows"], model, size)
-        row[COLUMNS.index(column)] = text
+        table.set(_place(table, model, size), column, text)
 
 
 def transformers_cells(
@@ -83,17 +79,18 @@ def expected_rows(model: Model, flow: Flow) -> str:
     return " / ".join(map(str, rows))
 
 
-def _row(rows: list[list[str]], model: Model, size: tuple[int, int]) -> list[str]:
+def _place(table: Table, model: Model, size: tuple[int, int]) -> int:
     picture = f"{size[0]}×{size[1]}"
-    for row in rows:
-        if (row[0], row[3]) == (model.name, picture):
-            return row
+    found = table.find(model=model.name, picture=picture)
+    if found is not None:
+        return found
     flow = model.family.flow(model.layout, Picture(width=size[0], height=size[1]))
     layout, _, _ = model.family.describe(model.layout)[0].partition(", ")
-    numbers = [str(flow.units), expected_rows(model, flow)]
-    empty = [NOT_ASKED, NOT_ASKED, NOT_ASKED]
-    rows.append([model.name, layout, model.source, picture, *numbers, *empty])
+    numbers = (flow.units, expected_rows(model, flow))
+    table.add(model.name, layout, model.source, picture, *numbers, None, None, None)
     # Grouped by model, in the order in which the models came.
-    names = list(dict.fromkeys(row[0] for row in rows))
-    rows.sort(key=lambda row: (names.index(row[0]), int(row[4])))
-    return next(row for row in rows if (row[0], row[3]) == (model.name, picture))
+    names: list[Cell] = list(dict.fromkeys(row[0] for row in table.rows))
+    table.sort(lambda row: (names.index(row[0]), row[4]))
+    place = table.find(model=model.name, picture=picture)
+    assert place is not None
+    return place

@@ -15,9 +15,19 @@ from mm_lora.checks.roles import first_connector
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import NotPassed, moved
+from mm_lora.core.table import Column, Kind
 from mm_lora.families.family import Family
 
-COLUMNS = ["model", "adapter", "a user should get", "HTTP", "vLLM says", "effect", "others"]
+TITLE = "Bad and unusual adapters"
+COLUMNS = (
+    "model",
+    "adapter",
+    "a user should get",
+    Column("HTTP", Kind.COUNT),
+    "vLLM says",
+    "effect",
+    "others",
+)
 _before: "WeakKeyDictionary[Served, dict[str, Answer]]" = WeakKeyDictionary()
 
 
@@ -135,7 +145,8 @@ def judge_refused(
     says: str,
 ) -> None:
     """Judge the others first, since harm to them is worse; then how it was refused."""
-    row = [
+    table = context.table("refusal", TITLE, COLUMNS, brief=False)
+    place = table.add(
         served.spec.model,
         what,
         "refusal" if says else "applied",
@@ -143,11 +154,8 @@ def judge_refused(
         offered.said[:160],
         offered.effect or "none",
         "harmed",
-    ]
-    title = "Bad and unusual adapters"
-    empty = {"title": title, "columns": COLUMNS, "rows": [], "brief": False}
-    context.run.tables.setdefault("refusal", empty)["rows"].append(row)
-    row[-1] = unharmed(served, check, name)
+    )
+    table.set(place, "others", unharmed(served, check, name))
     if not says:
         return
     expected = f"refused with HTTP 4xx and a word on {says}"

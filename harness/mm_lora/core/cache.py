@@ -1,14 +1,19 @@
-"""The cache of built folders: found by content key, built once, never visible half built."""
+"""The cache, found by content key: folders that are built once, and small values beside them.
+
+Nothing is ever visible half written, and two runs at once may share it.
+"""
 
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from mm_lora.core.errors import BuildError
@@ -19,6 +24,8 @@ MANIFEST = ".mm-lora.json"
 
 Build = Callable[[Path], Mapping[str, Any]]
 _UNSAFE = re.compile(r"[^\w.-]+")
+_SMALL = 4 * 2**20
+T = TypeVar("T")
 
 
 def content_key(parts: Any) -> str:
@@ -33,6 +40,63 @@ def source_key(*files: Path) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def folder_key(folder: Path) -> str:
+    """16 hex digits that stand for what a model's folder holds, whatever it is called.
+
+    A folder of the cache is known by what it was built from. Of anybody else's, every file in it
+    counts (hidden ones and subfolders do not: nobody loads a model from them): the small ones by
+    content, the large ones by name, size and time of change, since hashing 100 GB of weights would
+    take longer than the run. Whoever trains again in place changes that time; a copy that does not
+    keep it is only asked anew. Raises OSError for a folder that cannot be read.
+    """
+    manifest = _manifest(folder)
+    if manifest is not None and folder.resolve().parent.parent == cache_dir().resolve():
+        return content_key(manifest["key"])
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        status = path.stat()  # of the file itself where the hub's cache has links
+        small = status.st_size <= _SMALL
+        told = hashlib.sha256(path.read_bytes()).hexdigest() if small else status.st_mtime_ns
+        parts.append([path.name, status.st_size, told])
+    return content_key(parts)
+
+
+class Values(Generic[T]):
+    """Small values of one kind and type, as JSON files under `root`/`kind`.
+
+    Best effort: what cannot be read, or is not of that type, is absent; what cannot be written
+    costs time at the next run, not this run's value.
+    """
+
+    def __init__(self, kind: str, type_: type[T], root: Path | None = None) -> None:
+        self._kind = kind
+        self._type = type_
+        self._root = root
+
+    def read(self, key: Any) -> T | None:
+        """The value of `key` (anything that JSON can hold), None where there is none."""
+        try:
+            return msgspec.json.decode(self._file(key).read_bytes(), type=self._type)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def write(self, key: Any, value: T) -> None:
+        """Keep the value of `key`, in place of the one before."""
+        file = self._file(key)
+        fresh = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(msgspec.json.encode(value))
+            os.replace(fresh, file)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def _file(self, key: Any) -> Path:
+        return (self._root or cache_dir()) / self._kind / f"{content_key(key)}.json"
 
 
 class Cache:

@@ -1,14 +1,13 @@
-"""What a run writes down (the report schema): a `Check` for each id, the `Run` around them."""
+"""What a run writes down: a `Check` for each id, the `Run` around them while it is under way."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from mm_lora import __version__
 from mm_lora.core.errors import ExitCode
-from mm_lora.core.outcomes import Outcome, run_outcome
-
-SCHEMA = 1
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.table import Tables
 
 
 @dataclass(kw_only=True)
@@ -46,6 +45,39 @@ class ServerRecord:
     refused_adapters: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Smallest:
+    """The least that shows a defect: a check's own words."""
+
+    id: str
+    title: str
+    expected: Any = None
+    observed: Any = None
+    error: float | None = None
+    tolerance: float | None = None
+    repeat: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetDefect:
+    """One of report.json's `defects`: an entry of known_defects.toml, and how many met it."""
+
+    id: str
+    versions: str
+    platform: str
+    symptom: str
+    signature: str
+    expected: str
+    observed: str
+    cause: str
+    upstream: tuple[str, ...]
+    searched: str
+    fix: str
+    smallest: Smallest
+    by_chance: bool = False
+    met_by: int
+
+
 @dataclass(kw_only=True)
 class Run:
     """A whole run. `exit` stays None while it is under way, and is what the process will return."""
@@ -58,8 +90,8 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     servers: list[ServerRecord] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    tables: dict[str, Any] = field(default_factory=dict)
-    defects: list[dict[str, Any]] = field(default_factory=list)
+    tables: Tables = field(default_factory=Tables)
+    defects: list[MetDefect] = field(default_factory=list)
     timings: list[dict[str, Any]] = field(default_factory=list)
     duration_s: float = 0.0
     exit: ExitCode | None = None
@@ -69,36 +101,10 @@ class Run:
 
     def counts(self) -> dict[str, int]:
         """How many checks had each outcome, in the order of `Outcome`; absent ones are left out."""
-        found = Counter(check.outcome for check in self.checks)
-        return {str(o): found[o] for o in Outcome if found[o]}
+        return count(self.checks)
 
-    def as_json(self) -> dict[str, Any]:
-        """The report schema of version 1; readers ignore keys that they do not know."""
-        code = ExitCode.ERROR if self.exit is None else self.exit
-        outcome = run_outcome(code)
-        if self.exit in (ExitCode.SIGINT, ExitCode.SIGTERM):
-            broken = any(check.outcome is Outcome.FAIL for check in self.checks)
-            outcome = "fail" if broken else "error"
-        return {
-            "schema": SCHEMA,
-            "tool": {"name": "mm-lora", "version": __version__},
-            "vllm": self.vllm,
-            "profile": self.profile,
-            "outcome": outcome,
-            "exit_code": int(code),
-            "finished": self.exit is not None,
-            "note": self.note,
-            "started": self.started,
-            "duration_s": round(self.duration_s, 2),
-            "counts": self.counts(),
-            "argv": self.argv,
-            "environment": self.environment,
-            "seed": self.seed,
-            "servers": [asdict(server) for server in self.servers],
-            "checks": [asdict(check) for check in self.checks],
-            "tables": self.tables,
-            "defects": self.defects,
-            "limits": self.limits,
-            **({"shard": self.shard} if self.shard else {}),
-            "timings": self.timings,
-        }
+
+def count(checks: Iterable[Check]) -> dict[str, int]:
+    """How many checks had each outcome, in the order of `Outcome`; absent ones are left out."""
+    found = Counter(check.outcome for check in checks)
+    return {str(o): found[o] for o in Outcome if found[o]}

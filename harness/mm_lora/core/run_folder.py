@@ -1,5 +1,6 @@
 """The folder of one run: `DIR/<UTC time>-<hex>/`, `DIR/latest`, and files replaced atomically."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -51,12 +52,21 @@ class RunFolder:
         return self.write(name, dumps(value) + "\n")
 
     def append_json(self, name: str, value: Any) -> None:
-        """Append one JSON line; used for raw observations, which are kept as they come."""
+        """Append one JSON line: raw observations and the journal, which are kept as they come."""
+        self.append(name, dumps(value, indent=None) + "\n")
+
+    def append(self, name: str, text: str) -> None:
+        """Append to a file; only a kill or a full disk leaves a part of `text`."""
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(dumps(value, indent=None) + "\n")
+                file.write(text)
         except OSError as error:
             raise ReportError(f"{name} cannot be written: {error}", "free space") from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is no longer needed; one that is not there is no error."""
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
 
 
 def dumps(value: Any, indent: int | None = 1) -> str:
@@ -80,14 +90,3 @@ def find_run(name: str, reports: Path) -> Path:
         if (candidate / "report.json").is_file():
             return candidate
     raise UsageError(f"no run '{name}'", f"a folder with report.json, or a name below {reports}")
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """The report of a stored run. Raises UsageError when it is not one of ours."""
-    try:
-        data = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}/report.json cannot be read: {error}") from error
-    if not isinstance(data, dict) or data.get("schema") != 1:
-        raise UsageError(f"{folder}/report.json is not a report of schema 1")
-    return data

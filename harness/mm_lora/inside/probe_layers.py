@@ -134,8 +134,8 @@ class Layers:
         wrapper = getattr(layer, "punica_wrapper", None)
         return {
             "path": path,
-            "class": type(layer).__name__,
-            "base": type(getattr(layer, "base_layer", None)).__name__,
+            "wrapper_class": type(layer).__name__,
+            "base_class": type(getattr(layer, "base_layer", None)).__name__,
             "held": self._held.get(id(wrapper)),
             "by_prefix": longest_prefix(path, self._prefixes),
             "parts": self._parts(path),
@@ -183,7 +183,7 @@ class Layers:
             if path in self._manager.modules or path.startswith(inside_wrapped):
                 continue
             rows.append(
-                {"path": path, "class": type(module).__name__, "reason": self._why_not(path)}
+                {"path": path, "base_class": type(module).__name__, "reason": self._why_not(path)}
             )
         return rows
 

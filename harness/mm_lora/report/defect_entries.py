@@ -1,17 +1,17 @@
 """The known defects that a run met, each with its smallest case: one adapter, one request."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from mm_lora.checks.defects import Defect
 from mm_lora.core.outcomes import Outcome
-from mm_lora.core.record import Check
+from mm_lora.core.record import Check, MetDefect, Smallest
 
 HIT = (Outcome.KNOWN_DEFECT, Outcome.FIXED_UPSTREAM)
 
 
-def entries(checks: Sequence[Check], defects: Sequence[Defect]) -> list[dict[str, Any]]:
+def entries(checks: Sequence[Check], defects: Sequence[Defect]) -> list[MetDefect]:
     """One entry a defect: that of known_defects.toml, how many checks met it, the smallest one."""
     found = []
     for defect in defects:
@@ -20,11 +20,8 @@ def entries(checks: Sequence[Check], defects: Sequence[Defect]) -> list[dict[str
             continue
         smallest = min(mine, key=lambda check: _size(check, defect))
         entry = {key: value for key, value in asdict(defect).items() if key != "checks"}
-        reproduction = {
-            key: getattr(smallest, key)
-            for key in ("id", "title", "expected", "observed", "error", "tolerance", "repeat")
-        }
-        found.append({**entry, "met_by": len(mine), "smallest": reproduction})
+        case = Smallest(**{key.name: getattr(smallest, key.name) for key in fields(Smallest)})
+        found.append(MetDefect(**{**entry, "met_by": len(mine), "smallest": case}))
     return found
 
 
@@ -34,22 +31,22 @@ def _size(check: Check, defect: Defect) -> int:
     return int(check.id != defect.smallest.format(model=model))
 
 
-def lines(entry: dict[str, Any]) -> list[str]:
+def lines(entry: MetDefect) -> list[str]:
     """The entry in Markdown."""
-    smallest = entry["smallest"]
-    upstream = ", ".join(entry["upstream"]) or f"none found (searched {entry['searched']})"
+    smallest = entry.smallest
+    upstream = ", ".join(entry.upstream) or f"none found (searched {entry.searched})"
     return [
-        f"### `{entry['id']}`, met by {entry['met_by']} checks",
+        f"### `{entry.id}`, met by {entry.met_by} checks",
         "",
-        f"- cause: {entry['cause']}",
-        f"- expected: {entry['expected']}",
-        f"- observed: {entry['observed']}",
+        f"- cause: {entry.cause}",
+        f"- expected: {entry.expected}",
+        f"- observed: {entry.observed}",
         f"- upstream: {upstream}",
-        f"- mended by: `{entry['fix']}` (`--with-fixes`)" if entry["fix"] else "- no fix yet",
-        f"- smallest: `{smallest['id']}`, {smallest['title']}",
-        f"  - expected: `{_short(smallest['expected'])}`",
-        f"  - observed: `{_short(smallest['observed'])}`",
-        f"  - repeat: `{smallest['repeat']}`",
+        f"- mended by: `{entry.fix}` (`--with-fixes`)" if entry.fix else "- no fix yet",
+        f"- smallest: `{smallest.id}`, {smallest.title}",
+        f"  - expected: `{_short(smallest.expected)}`",
+        f"  - observed: `{_short(smallest.observed)}`",
+        f"  - repeat: `{smallest.repeat}`",
         "",
     ]
 

@@ -1,12 +1,9 @@
 """What two stored runs say differently: which vLLM, which checks, which numbers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from mm_lora.core.report import Report
 from mm_lora.report.matrix_rows import Changed, changes, ran
-
-Report = Mapping[str, Any]
 
 WELL = ("pass", "known-defect", "fixed-upstream", "skip")
 """Outcomes that lose nothing beside each other. A fixed-upstream check passes; inside its entry's
@@ -40,37 +37,34 @@ class Difference:
 
 def compare(first: Report, second: Report) -> Difference:
     """Two reports of schema 1. Checks that only one of them has are `changed`, one side empty."""
-    rows = [ran("", "", report["exit_code"], report, "") for report in (first, second)]
+    rows = [ran("", "", report.exit_code, report, "") for report in (first, second)]
     mine, other = _places(first), _places(second)
     places = tuple((key, mine[key], other[key]) for key in mine if mine[key] != other[key])
     return Difference(places, tuple(changes(*rows)), tuple(_moved(first, second)))
 
 
 def _places(report: Report) -> dict[str, str]:
-    vllm, around = report.get("vllm", {}), report.get("environment", {})
-    reference = around.get("reference", {})
-    patches = dict.fromkeys(p["id"] for s in report["servers"] for p in s["patches"])
+    vllm = report.served
     return {
-        "tool": f"{report['tool']['name']} {report['tool']['version']}",
-        "vLLM": f"{vllm.get('distribution') or ''} {vllm.get('version') or 'unknown'}".strip(),
-        "diff": str(vllm.get("diff", {}).get("sha256", "none")),
-        "profile": str(report["profile"]),
-        "seed": str(report["seed"]),
-        "reference": f"transformers {reference.get('transformers', 'unknown')}",
-        "patches in the server": ", ".join(patches) or "none",
+        "tool": f"{report.tool.name} {report.tool.version}",
+        "vLLM": vllm.label,
+        "diff": vllm.diff.sha256 if vllm.diff else "none",
+        "profile": report.profile,
+        "seed": str(report.seed),
+        "reference": f"transformers {report.transformers('reference') or 'unknown'}",
+        "patches in the server": ", ".join(report.patches) or "none",
     }
 
 
 def _moved(first: Report, second: Report) -> list[Moved]:
-    before = {check["id"]: check for check in first["checks"]}
+    before = {check.id: check for check in first.checks}
     found = []
-    for check in second["checks"]:
-        old = before.get(check["id"])
-        if old is None or old["outcome"] != check["outcome"]:
+    for check in second.checks:
+        old = before.get(check.id)
+        if old is None or old.outcome is not check.outcome:
             continue
-        errors, tolerance = (old["error"], check["error"]), check["tolerance"]
-        if not tolerance or not all(isinstance(one, float) for one in errors):
+        if not check.tolerance or old.error is None or check.error is None:
             continue
-        if abs(errors[0] - errors[1]) >= tolerance / 10:
-            found.append(Moved(check["id"], *errors, tolerance))
+        if abs(old.error - check.error) >= check.tolerance / 10:
+            found.append(Moved(check.id, old.error, check.error, check.tolerance))
     return sorted(found, key=lambda one: -abs(one.after - one.before))

@@ -4,8 +4,10 @@ A linear scale shows either that 1e-6 agrees or that 0.1 does not; this one show
 """
 
 import math
-from typing import Any
 from xml.sax.saxutils import escape
+
+from mm_lora.core.record import Check
+from mm_lora.core.report import Report
 
 LEAST, MOST = 1e-8, 1e2
 LEFT, WIDTH, ROW, TOP, BOTTOM = 260, 620, 18, 56, 30
@@ -14,16 +16,16 @@ EFFECT = "#8a8a8a"
 LEGEND = "dots: |server - reference|, rings: |reference - base|, in logprob; dashed: tolerance"
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """An SVG of the checks of group numerics; the empty string where there is none to show.
 
     One row for each model and adapter, all in logprob. Dots: |server - reference| of each answer,
     coloured by outcome. Rings: |reference - base|. Dashed: the tolerance.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for check in report["checks"]:
-        if check["group"] == "numerics" and isinstance(check["error"], int | float):
-            _, model, adapter, _ = check["id"].split("/", 3)
+    rows: dict[str, list[Check]] = {}
+    for check in report.checks:
+        if check.group == "numerics" and check.error is not None:
+            _, model, adapter, _ = check.id.split("/", 3)
             rows.setdefault(f"{model}/{adapter}", []).append(check)
     if not rows:
         return ""
@@ -36,7 +38,7 @@ def render(report: dict[str, Any]) -> str:
         f'<text x="10" y="36" fill="#555">{LEGEND}</text>',
         *_axis(height),
     ]
-    tolerances = {c["tolerance"] for checks in rows.values() for c in checks if c["tolerance"]}
+    tolerances = {c.tolerance for checks in rows.values() for c in checks if c.tolerance}
     parts += [_line(_x(one), height, "#c62828", "4 3") for one in sorted(tolerances)]
     for number, (name, checks) in enumerate(rows.items()):
         y = TOP + ROW * number + ROW / 2
@@ -46,11 +48,10 @@ def render(report: dict[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _title(report: dict[str, Any]) -> str:
-    vllm = report.get("vllm", {})
+def _title(report: Report) -> str:
     return escape(
-        f"mm-lora {report['tool']['version']}: {vllm.get('distribution') or 'vLLM'} "
-        f"{vllm.get('version') or ''}, profile {report['profile']}, {report['started']}"
+        f"mm-lora {report.tool.version}: {report.served.label}, profile {report.profile}, "
+        f"{report.started}"
     )
 
 
@@ -76,15 +77,16 @@ def _line(x: float, height: int, colour: str, dashes: str = "") -> str:
     return f'<line x1="{x}" y1="{TOP}" x2="{x}" y2="{height - BOTTOM}" stroke="{colour}"{dashed}/>'
 
 
-def _dots(check: dict[str, Any], y: float) -> list[str]:
-    said = escape(f"{check['id']}: {check['outcome']}, error {check['error']:.3g}")
-    colour = COLOURS.get(check["outcome"], "#555555")
+def _dots(check: Check, y: float) -> list[str]:
+    error = math.inf if check.error is None else check.error
+    said = escape(f"{check.id}: {check.outcome}, error {error:.3g}")
+    colour = COLOURS.get(check.outcome, "#555555")
     parts = [
-        f'<circle cx="{_x(check["error"])}" cy="{y}" r="4" fill="{colour}" fill-opacity="0.8">'
+        f'<circle cx="{_x(error)}" cy="{y}" r="4" fill="{colour}" fill-opacity="0.8">'
         f"<title>{said}</title></circle>"
     ]
-    if isinstance(check["effect"], int | float):
+    if check.effect is not None:
         parts.append(
-            f'<circle cx="{_x(check["effect"])}" cy="{y}" r="4" fill="none" stroke="{EFFECT}"/>'
+            f'<circle cx="{_x(check.effect)}" cy="{y}" r="4" fill="none" stroke="{EFFECT}"/>'
         )
     return parts

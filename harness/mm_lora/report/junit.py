@@ -3,13 +3,26 @@
 from typing import Any
 from xml.etree import ElementTree as ET
 
-_ELEMENT = {"fail": "failure", "void": "error", "error": "error", "skip": "skipped"}
+from mm_lora.core.outcomes import Outcome
+from mm_lora.core.record import Check
+from mm_lora.core.report import Report
+
+_ELEMENT = {
+    Outcome.VOID: "error",
+    Outcome.ERROR: "error",
+    Outcome.SKIP: "skipped",
+    Outcome.KNOWN_DEFECT: "skipped",
+}
 
 
-def render(report: dict[str, Any]) -> str:
-    """The JUnit document of a report. A known defect counts as skipped, with its id as message."""
-    checks = report["checks"]
-    kinds = [_kind(check) for check in checks]
+def render(report: Report) -> str:
+    """The JUnit document of a report: a failure is what makes the run exit with 1.
+
+    So is a defect that is fixed upstream and whose entry is stale, and with --strict a known one,
+    which else counts as skipped, with its id as message.
+    """
+    checks = report.checks
+    kinds = [_kind(report, check) for check in checks]
     suite = ET.Element(
         "testsuite",
         name="mm-lora",
@@ -17,23 +30,22 @@ def render(report: dict[str, Any]) -> str:
         failures=str(kinds.count("failure")),
         errors=str(kinds.count("error")),
         skipped=str(kinds.count("skipped")),
-        time=str(report["duration_s"]),
-        timestamp=report["started"],
+        time=str(report.duration_s),
+        timestamp=report.started,
     )
     for check, kind in zip(checks, kinds, strict=True):
         case = ET.SubElement(
             suite,
             "testcase",
-            classname=f"mm-lora.{check['group']}",
-            name=check["id"],
-            time=str(check["duration_s"]),
+            classname=f"mm-lora.{check.group}",
+            name=check.id,
+            time=str(check.duration_s),
         )
         if kind:
-            reason = _xml_safe(check["reason"] or check["defect"] or check["outcome"])
+            reason = _xml_safe(_why(check))
             element = ET.SubElement(case, kind, message=reason)
             element.text = _xml_safe(
-                f"expected: {check['expected']}\nobserved: {check['observed']}\n"
-                f"repeat: {check['repeat']}"
+                f"expected: {check.expected}\nobserved: {check.observed}\nrepeat: {check.repeat}"
             )
     root = ET.Element("testsuites")
     root.append(suite)
@@ -41,10 +53,14 @@ def render(report: dict[str, Any]) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _kind(check: dict[str, Any]) -> str:
-    if check["outcome"] == "known-defect":
-        return "skipped"
-    return _ELEMENT.get(check["outcome"], "")
+def _kind(report: Report, check: Check) -> str:
+    return "failure" if report.fails(check) else _ELEMENT.get(check.outcome, "")
+
+
+def _why(check: Check) -> str:
+    if check.outcome is Outcome.FIXED_UPSTREAM:
+        return f"passed, so that the entry {check.defect} of known_defects.toml is stale"
+    return check.reason or check.defect or check.outcome
 
 
 def _xml_safe(text: Any) -> str:

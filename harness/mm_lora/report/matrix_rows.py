@@ -8,6 +8,7 @@ from typing import Any
 
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.outcomes import Outcome
+from mm_lora.core.report import Report
 from mm_lora.core.selection import GROUPS
 
 RAN = "ran"
@@ -65,28 +66,27 @@ def choices(lacks: bool, asked: str | None, *, diff: bool = False) -> list[str |
     return ["none", "feature"] if lacks else ["none"]
 
 
-def ran(version: str, patch: str, exit_code: int, report: Mapping[str, Any], where: str) -> Row:
+def ran(version: str, patch: str, exit_code: int, report: Report, where: str) -> Row:
     """The row of a run, from its report."""
     groups: dict[str, Counter[str]] = {}
-    for check in report["checks"]:
-        groups.setdefault(check["group"], Counter())[check["outcome"]] += 1
-    vllm, around = report.get("vllm", {}), report.get("environment", {})
+    for check in report.checks:
+        groups.setdefault(check.group, Counter())[str(check.outcome)] += 1
     return Row(
         version=version,
         patch=patch,
         state=RAN,
         exit_code=exit_code,
-        reason=report.get("note", ""),
-        distribution=vllm.get("distribution") or "",
-        transformers=around.get("server", {}).get("transformers") or "",
-        outcome=report["outcome"],
-        duration_s=report["duration_s"],
+        reason=report.note,
+        distribution=report.served.distribution or "",
+        transformers=report.transformers("server"),
+        outcome=report.outcome,
+        duration_s=report.duration_s,
         report=where,
         groups={group: dict(counts) for group, counts in groups.items()},
-        checks={check["id"]: check["outcome"] for check in report["checks"]},
-        defects=dict(Counter(c["defect"] for c in report["checks"] if c.get("defect"))),
-        patches=tuple(dict.fromkeys(p["id"] for s in report["servers"] for p in s["patches"])),
-        diff=vllm.get("diff", {}),
+        checks={check.id: str(check.outcome) for check in report.checks},
+        defects=dict(Counter(check.defect for check in report.checks if check.defect)),
+        patches=report.patches,
+        diff=report.vllm.get("diff", {}),
     )
 
 

@@ -1,12 +1,16 @@
 """The terminal summary of a report: the outcome first, then what needs eyes, then the tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mm_lora.core.record import Check, MetDefect
+from mm_lora.core.report import Report
 from mm_lora.core.styles import STYLES
+from mm_lora.core.table import Table as Raw
 from mm_lora.report import vllm_lines
 
 
@@ -16,59 +20,56 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=120)
 
 
-def render(report: dict[str, Any], console: Console, folder: str = "") -> None:
-    """Print the summary of `report` (the schema of report.json)."""
+def render(report: Report, console: Console, folder: str = "") -> None:
+    """Print the summary of a run; `folder`: where it is stored, to be told."""
     console.print()
-    for check in report["checks"]:
-        if check["outcome"] in ("fail", "void", "error", "fixed-upstream"):
+    for check in report.checks:
+        if check.outcome in ("fail", "void", "error", "fixed-upstream"):
             _print_check(check, console)
-    for entry in report.get("defects", []):
+    for entry in report.defects:
         _print_defect(entry, console)
-    if report["checks"]:
-        console.print(_by_group(report["checks"]))
-    for name, table in report.get("tables", {}).items():
-        if table.get("rows") and table.get("brief", True):
-            console.print(_table(name, table))
-    vllm = report.get("vllm", {})
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in report["counts"].items()) or "none judged"
-    style = STYLES.get(report["outcome"], "")
+    if report.checks:
+        console.print(_by_group(report.checks))
+    for table in report.tables.values():
+        if table.rows and table.brief:
+            console.print(_table(table))
+    vllm = report.served
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in report.counts.items()) or "none judged"
+    style = STYLES.get(report.outcome, "")
     console.print(
-        f"[{style}]{report['outcome'].upper()}[/{style}]  {counts}  in {report['duration_s']:.1f} s"
-        f"  (profile {report['profile']}, {vllm.get('distribution') or 'vLLM'}"
-        f" {vllm.get('version') or 'unknown'}, exit code {report['exit_code']})",
+        f"[{style}]{report.outcome.upper()}[/{style}]  {counts}  in {report.duration_s:.1f} s"
+        f"  (profile {report.profile}, {vllm.label}, exit code {report.exit_code})",
         highlight=False,
     )
     for line in vllm_lines.lines(vllm):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    for limit in report.get("limits", ()):
+    for limit in report.limits:
         console.print(f"cannot see: {escape(limit)}", highlight=False, style="dim", soft_wrap=True)
-    if report.get("note"):
-        console.print(escape(report["note"]), highlight=False, style="yellow")
+    if report.note:
+        console.print(escape(report.note), highlight=False, style="yellow")
     if folder:
         console.print(f"report: {escape(folder)}", highlight=False, soft_wrap=True)
 
 
-def _print_check(check: dict[str, Any], console: Console) -> None:
-    style = STYLES[check["outcome"]]
-    console.print(f"[{style}]{check['outcome']}[/{style}]  {escape(check['id'])}", highlight=False)
-    console.print(f"    {escape(check['title'])}", highlight=False, style="dim")
-    if check["reason"]:
-        console.print(f"    {escape(str(check['reason']))}", highlight=False)
-    if check["outcome"] in ("fail", "void"):
+def _print_check(check: Check, console: Console) -> None:
+    style = STYLES[check.outcome]
+    console.print(f"[{style}]{check.outcome}[/{style}]  {escape(check.id)}", highlight=False)
+    console.print(f"    {escape(check.title)}", highlight=False, style="dim")
+    if check.reason:
+        console.print(f"    {escape(str(check.reason))}", highlight=False)
+    if check.outcome in ("fail", "void"):
         for key in ("expected", "observed"):
-            console.print(f"    {key}: {escape(short(check[key]))}", highlight=False)
-    if check["repeat"]:
-        console.print(f"    repeat: {escape(check['repeat'])}", highlight=False, soft_wrap=True)
+            console.print(f"    {key}: {escape(short(getattr(check, key)))}", highlight=False)
+    if check.repeat:
+        console.print(f"    repeat: {escape(check.repeat)}", highlight=False, soft_wrap=True)
 
 
-def _print_defect(entry: dict[str, Any], console: Console) -> None:
+def _print_defect(entry: MetDefect, console: Console) -> None:
     style = STYLES["known-defect"]
-    head = (
-        f"[{style}]known defect[/{style}]  {escape(entry['id'])}, met by {entry['met_by']} checks"
-    )
+    head = f"[{style}]known defect[/{style}]  {escape(entry.id)}, met by {entry.met_by} checks"
     console.print(head, highlight=False)
-    smallest = entry["smallest"]
-    for line in (entry["cause"], f"smallest: {smallest['title']}", f"repeat: {smallest['repeat']}"):
+    smallest = entry.smallest
+    for line in (entry.cause, f"smallest: {smallest.title}", f"repeat: {smallest.repeat}"):
         console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
 
 
@@ -78,43 +79,36 @@ def short(value: Any, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
 
 
-def _by_group(checks: list[dict[str, Any]]) -> Table:
+def _by_group(checks: Sequence[Check]) -> Table:
     table = Table(title=None, box=None, pad_edge=False, header_style="dim")
     table.add_column("group")
-    outcomes = [o for o in STYLES if any(c["outcome"] == o for c in checks)]
+    outcomes = [o for o in STYLES if any(c.outcome == o for c in checks)]
     for outcome in outcomes:
         table.add_column(outcome, justify="right", style=STYLES[outcome])
     table.add_column("largest error", justify="right")
     table.add_column("smallest effect / tolerance", justify="right")
     table.add_column("seconds", justify="right")
-    for group in dict.fromkeys(check["group"] for check in checks):
-        mine = [check for check in checks if check["group"] == group]
-        counts = [sum(c["outcome"] == o for c in mine) for o in outcomes]
-        errors = [c["error"] for c in mine if isinstance(c["error"], float)]
-        powers = [
-            c["effect"] / c["tolerance"]
-            for c in mine
-            if isinstance(c["effect"], float) and c["tolerance"]
-        ]
+    for group in dict.fromkeys(check.group for check in checks):
+        mine = [check for check in checks if check.group == group]
+        counts = [sum(c.outcome == o for c in mine) for o in outcomes]
+        errors = [c.error for c in mine if c.error is not None]
+        powers = [c.effect / c.tolerance for c in mine if c.effect is not None and c.tolerance]
         table.add_row(
             group,
             *(str(n or "") for n in counts),
             f"{max(errors):.1e}" if errors else "",
             f"{min(powers):.0f}" if powers else "",
-            f"{sum(c['duration_s'] for c in mine):.1f}",
+            f"{sum(c.duration_s for c in mine):.1f}",
         )
     return table
 
 
-def _table(name: str, table: dict[str, Any]) -> Table:
-    shown = Table(
-        title=table.get("title", name), title_justify="left", header_style="dim", box=None
-    )
-    for place, column in enumerate(table["columns"]):
-        shown.add_column(column, overflow="fold", no_wrap=place == 0)
+def _table(table: Raw) -> Table:
+    shown = Table(title=table.title, title_justify="left", header_style="dim", box=None)
+    for place, name in enumerate(table.names):
+        shown.add_column(name, overflow="fold", no_wrap=place == 0)
     above: list[str] = []
-    for row in table["rows"]:
-        cells = [str(cell) for cell in row]
+    for cells in table.shown():
         shown.add_row(*map(escape, without_repeats(cells, above)))
         above = cells
     return shown

@@ -1,22 +1,22 @@
 """What a report says of the vLLM that was served, where it was not served as it is."""
 
-from typing import Any
+from mm_lora.core.report import Vllm
 
 
-def lines(vllm: dict[str, Any]) -> list[str]:
+def lines(vllm: Vllm) -> list[str]:
     """One line for each: what it lacks and what brings it, the diff in it, flags left out."""
     said = []
-    if vllm.get("lacks"):
-        said.append(f"this vLLM has no tower/connector LoRA for Llama 4: {vllm['lacks']}")
-    if vllm.get("feature_patch"):
-        said.append(f"feature patch in the server: {vllm['feature_patch']}")
-    diff = vllm.get("diff")
+    if vllm.lacks:
+        said.append(f"this vLLM has no tower/connector LoRA for Llama 4: {vllm.lacks}")
+    if vllm.feature_patch:
+        said.append(f"feature patch in the server: {vllm.feature_patch}")
+    diff = vllm.diff
     if diff:
-        files = ", ".join(diff["files"]) or "no file"
-        said.append(f"diff {diff['name']}, sha256 {diff['sha256']}, changes {files}")
-        if diff["left_out"]:
-            said.append(f"of the diff left out, as no part of vLLM: {', '.join(diff['left_out'])}")
-    if vllm.get("flags_left_out"):
-        names = ", ".join(f"--{name}" for name in vllm["flags_left_out"])
+        files = ", ".join(diff.files) or "no file"
+        said.append(f"diff {diff.name}, sha256 {diff.sha256}, changes {files}")
+        if diff.left_out:
+            said.append(f"of the diff left out, as no part of vLLM: {', '.join(diff.left_out)}")
+    if vllm.flags_left_out:
+        names = ", ".join(f"--{name}" for name in vllm.flags_left_out)
         said.append(f"flags that this vLLM does not have, left out: {names}")
     return said

@@ -28,7 +28,7 @@ class Builds:
         timings: Timings | None = None,
     ) -> None:
         self.inputs = inputs
-        self.strengths = Strengths(inputs.options, inputs.profile, say)
+        self.strengths = Strengths(inputs.options, inputs.profile)
         self._say = say
         self._timings = timings or Timings()
         self._models = dict(inputs.models)

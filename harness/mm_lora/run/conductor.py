@@ -15,6 +15,7 @@ from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Verdict
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check
+from mm_lora.core.report import of_run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.selection import select
 from mm_lora.core.timings import Timings
@@ -242,7 +243,7 @@ class Conductor:
         run.defects = defect_entries.entries(run.checks, self.inputs.defects)
         try:
             context.save()
-            files.write(context.folder, run.as_json())
+            files.write(context.folder, of_run(run))
         except MmLoraError as error:
             self.fatal, code = error, ExitCode.ERROR
         self.progress.__exit__(None, None, None)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.own import OwnAdapter
@@ -19,10 +18,12 @@ from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError
 from mm_lora.core.interpreters import facts
+from mm_lora.core.journal import Journal
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.core.table import Column, Table
 from mm_lora.core.timings import Timings
 from mm_lora.families.models import Model
 from mm_lora.run import limits
@@ -59,6 +60,7 @@ class RunContext:
             limits=limits.of(profile),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        self.journal = Journal(folder, self.run)
         self.timings = Timings()
         self.builds = Builds(inputs, progress.say, self.timings)
         self.own: Mapping[str, OwnAdapter] = inputs.own
@@ -138,12 +140,10 @@ class RunContext:
         return bool(self.options.base_url)
 
     def table(
-        self, name: str, title: str, columns: Sequence[str], *, brief: bool = True
-    ) -> list[list[Any]]:
-        """The rows of the report's table of that name, to be added to."""
-        empty = {"title": title, "columns": list(columns), "rows": [], "brief": brief}
-        rows: list[list[Any]] = self.run.tables.setdefault(name, empty)["rows"]
-        return rows
+        self, name: str, title: str, columns: Sequence[Column | str], *, brief: bool = True
+    ) -> Table:
+        """The report's table of that name, to be added to; it takes raw numbers."""
+        return self.run.tables.named(name, title, columns, brief=brief)
 
     @property
     def has_reference(self) -> bool:
@@ -229,11 +229,11 @@ class RunContext:
         return int(str(self.profile.flags.get("max-model-len", 4096))) - 256
 
     def save(self) -> None:
-        """Replace report.json with what is known now."""
+        """Store what is known now (see Journal)."""
         self.run.duration_s = self.timings.elapsed_s
         self.run.timings = self.timings.as_json()
         with self.timings.of("write report"):
-            self.folder.write_json("report.json", self.run.as_json())
+            self.journal.save()
 
     def close(self) -> None:
         """Stop servers and workers; nothing that this run started or loaded is left."""

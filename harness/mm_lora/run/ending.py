@@ -6,6 +6,7 @@ from mm_lora.checks import defects
 from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Outcome, Verdict, exit_code
 from mm_lora.core.record import Run
+from mm_lora.core.report import counts_stale
 from mm_lora.families import registry
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
@@ -45,8 +46,7 @@ def of_run(
     """
     code = exit_code(
         (check.outcome for check in run.checks),
-        # With somebody's diff in, a defect that is gone is their good news, not our stale entry.
-        stale="diff" not in run.vllm
+        stale=counts_stale(run.vllm)
         and any(check.outcome is Outcome.FIXED_UPSTREAM for check in run.checks),
         strict=strict,
     )

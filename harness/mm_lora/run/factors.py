@@ -4,13 +4,9 @@ A real model's answer may move less than a miniature's. What was found to be nee
 cache for each checkpoint and adapter, so that it is looked for once a machine.
 """
 
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
 from mm_lora.adapters.sets import named, settled
 from mm_lora.adapters.spec import AdapterSpec
-from mm_lora.core.cache import Cache
+from mm_lora.core.cache import Values, folder_key
 from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.run.options import RunOptions
@@ -27,12 +23,10 @@ def stream_of(family: Family, name: str) -> str:
 class Strengths:
     """The factors of one run: from the cache, or raised in it."""
 
-    def __init__(
-        self, options: RunOptions, profile: Profile, say: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, options: RunOptions, profile: Profile) -> None:
         self._options = options
         self._profile = profile
-        self._cache = Cache("strengths", say)
+        self._cache = Values("strengths", float)
         self._factors: dict[tuple[str, str], float] = {}
 
     def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
@@ -46,8 +40,8 @@ class Strengths:
         if key not in self._factors:
             self._factors[key] = 1.0
             if is_measured(self._profile) and not self._options.base_url:
-                found = self._cache.find(*self._entry(builder, model, stream))
-                self._factors[key] = float(found[1]["factor"]) if found else 1.0
+                found = self._cache.read(self._key(builder, model, stream))
+                self._factors[key] = found or 1.0
         return self._factors[key]
 
     def change(self, model: Model, stream: str, factor: float) -> None:
@@ -59,23 +53,21 @@ class Strengths:
         if self._options.settings.seeds_a_defect:
             return
         factor = self._factors[model.name, stream]
-
-        def build(folder: Path) -> Mapping[str, float]:
-            return {"factor": factor}
-
-        label, key = self._entry(builder, model, stream)
-        known = self._cache.find(label, key)
-        if known is not None and known[1]["factor"] < factor:
-            shutil.rmtree(known[0], ignore_errors=True)
-        self._cache.get(label, key, build)
+        key = self._key(builder, model, stream)
+        if factor > (self._cache.read(key) or 0.0):
+            self._cache.write(key, factor)
 
     def _as_named(self, model: Model, name: str, factor: float) -> AdapterSpec:
         return settled(named(model.family, name), self._profile.dtype, factor)
 
-    def _entry(self, builder: Builder, model: Model, stream: str) -> tuple[str, dict[str, str]]:
-        """Both folders' names hold all that they are made of, versions included."""
+    def _key(self, builder: Builder, model: Model, stream: str) -> dict[str, str]:
+        """All that both are made of, versions included: built folders have it in their names."""
         spec = self._as_named(model, stream, self._options.settings.strength)
         adapter = builder.adapter_folder(model, spec, miniature=not model.is_real)
-        served = model.repository or builder.checkpoint_folder(model, self._options.seed)
-        key = {"served": f"{served} {model.revision}", "adapter": adapter.name}
-        return f"{model.name}-{stream}", key
+        if model.repository:
+            served = f"{model.repository} {model.revision}"
+        elif model.weights is not None:
+            served = folder_key(model.weights)
+        else:
+            served = builder.checkpoint_folder(model, self._options.seed).name
+        return {"served": served, "adapter": adapter.name}

@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from mm_lora.core.errors import ExitCode, TroubleError
+from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cases_dir
-from mm_lora.core.run_folder import read_report
 from mm_lora.report.terminal import render, wide_console
 from mm_lora.run.builds import Builds
 from mm_lora.run.conductor import Conductor
@@ -42,7 +42,7 @@ def run_checks(options: RunOptions) -> int:
         if (folder / "report.json").is_file():
             report = read_report(folder)
             render(report, wide_console(), str(folder))
-            told = report["note"] == str(conductor.fatal)
+            told = report.note == str(conductor.fatal)
     if conductor.fatal is not None and not told:
         print(f"mm-lora: {conductor.fatal}", file=sys.stderr)
     elif conductor.context is None:  # pytest has said why; its own codes are not ours

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mm_lora.core.errors import TroubleError
 from mm_lora.families.family import VllmClass
 from mm_lora.families.flow import HookCase
@@ -116,23 +118,13 @@ def ask_hooks(
 
 
 def parse(answer: Mapping[str, Any]) -> HookAnswers:
-    """The JSON of `inside/hook_query.py`, typed."""
-    models = {}
-    for model in answer["models"]:
-        mapping = model["mapping"]
-        models[model["name"]] = HookAnswer(
-            name=model["name"],
-            mapping=mapping and {kind: tuple(prefixes) for kind, prefixes in mapping.items()},
-            wrappers=dict(model["wrappers"]),
-            counts=tuple(HookCount(**count) for count in model["counts"]),
-        )
-    return HookAnswers(
-        vllm=answer["vllm"],
-        generation=answer.get("generation"),
-        flag=answer.get("flag"),
-        missing=tuple(answer["missing"]),
-        models=models,
-    )
+    """The JSON of `inside/hook_query.py`, typed. TroubleError for another shape."""
+    absent = {"generation": None, "flag": None}  # where vLLM lacks the class itself
+    try:
+        by_name = {model["name"]: model for model in answer["models"]}
+        return msgspec.convert({**absent, **answer, "models": by_name}, HookAnswers)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise TroubleError(f"the model's class in vLLM was asked, and answers: {error}") from error
 
 
 def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) -> str:

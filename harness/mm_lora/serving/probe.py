@@ -3,24 +3,17 @@
 Tolerant: a torn line is skipped and counted, lines that the worker had to drop are seen as gaps.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from mm_lora.core.errors import PatchError, TroubleError
 from mm_lora.inside.probe_file import segment_files
-from mm_lora.serving.probe_records import (
-    AdapterUse,
-    Call,
-    Mapped,
-    Module,
-    Observed,
-    Request,
-    Step,
-    Unwrapped,
-    Worker,
-)
+from mm_lora.serving.probe_records import AdapterUse, Observed, Step, StepLine, Worker
+
+T = TypeVar("T")
 
 Mark = Mapping[str, int]
 """Worker → number of its last line: what was written after it was caused after it."""
@@ -39,8 +32,7 @@ class Probe:
         by_rank: dict[int, Worker] = {}
         for path in sorted(self.folder.glob("probe-*.modules.json"), key=_written):
             if path not in self._workers:
-                name = path.name.removesuffix(".modules.json")
-                self._workers[path] = _worker(name, _json(path))
+                self._workers[path] = _worker(path)
             worker = self._workers[path]
             by_rank[worker.rank] = worker
         for worker in by_rank.values():
@@ -68,13 +60,13 @@ class Probe:
                     continue
                 lost += line["seq"] - last - 1
                 last = line["seq"]
-                steps.append(_step(worker, line))
+                steps.append(_typed(line, StepLine, f"{worker.name}.steps").of(worker))
         return Observed(tuple(steps), lost, torn)
 
     def adapters(self) -> tuple[AdapterUse, ...]:
         """Every activation of an adapter, in order, of each worker."""
         return tuple(
-            _adapter_use(worker.name, line)
+            _typed({**line, "worker": worker.name}, AdapterUse, f"{worker.name}.adapters")
             for worker in self.workers()
             for line in self._lines(worker.name, "adapters")[0]
         )
@@ -115,85 +107,29 @@ def _read(path: Path) -> tuple[list[Mapping[str, Any]], int]:
 
 def _parsed(raw: bytes) -> Mapping[str, Any] | None:
     try:
-        line = json.loads(raw)
-    except ValueError:
+        line = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
         return None
     return line if isinstance(line, dict) and "seq" in line else None
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def _worker(path: Path) -> Worker:
+    name = path.name.removesuffix(".modules.json")
     try:
-        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
         raise TroubleError(
             f"the probe's list of layers cannot be read: {path}: {error}", "free disk space"
         ) from error
-    return document
+    return _typed({**document, "name": name}, Worker, str(path))
 
 
-def _worker(name: str, document: Mapping[str, Any]) -> Worker:
-    return Worker(
-        name=name,
-        rank=document["rank"],
-        slots=document["slots"],
-        compiled=document["compiled"],
-        prefixes={kind: tuple(value) for kind, value in document["prefixes"].items()},
-        modules=tuple(
-            Module(
-                path=module["path"],
-                wrapper_class=module["class"],
-                base_class=module["base"],
-                held=module["held"],
-                by_prefix=module["by_prefix"],
-                parts=tuple(module["parts"]),
-                slices=module["slices"],
-            )
-            for module in document["modules"]
-        ),
-        unwrapped=tuple(
-            Unwrapped(row["path"], row["class"], row["reason"]) for row in document["unwrapped"]
-        ),
-        missing=tuple(document["missing"]),
-    )
-
-
-def _step(worker: Worker, line: Mapping[str, Any]) -> Step:
-    mapped = {
-        key: Mapped(said["wrapper"], said["rows"], tuple((name, n) for name, n in said["runs"]))
-        for key, said in line["mapped"].items()
-    }
-    return Step(
-        worker=worker.name,
-        seq=line["seq"],
-        number=line["step"],
-        kind=line["kind"],
-        requests=tuple(
-            Request(asked["id"], asked["adapter"], asked["tokens"], tuple(asked["images"]))
-            for asked in line["requests"]
-        ),
-        calls=tuple(
-            Call(rows, mapped.get(key), tuple(_paths(worker, stretches)))
-            for rows, key, stretches in line["calls"]
-        ),
-        raised=line.get("raised"),
-    )
-
-
-def _paths(worker: Worker, stretches: Iterable[tuple[int, int]]) -> Iterator[str]:
-    for first, last in stretches:
-        for index in range(first, last + 1):
-            yield worker.modules[index].path
-
-
-def _adapter_use(worker: str, line: Mapping[str, Any]) -> AdapterUse:
-    return AdapterUse(
-        worker=worker,
-        seq=line["seq"],
-        adapter=line["adapter"],
-        slot=line["slot"],
-        kept={path: tuple(tensors) for path, tensors in line["kept"].items()},
-        used={path: tuple(parts) for path, parts in line["used"].items()},
-        held={
-            path: tuple((a, b) for a, b in pairs) for path, pairs in line.get("held", {}).items()
-        },
-    )
+def _typed(data: Mapping[str, Any], kind: type[T], source: str) -> T:
+    """A whole record, whose writer is ours: another shape is trouble, and no gap."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise TroubleError(
+            f"the probe's record is of another format: {source}: {error}",
+            "that server and tool have the same mm-lora",
+        ) from error

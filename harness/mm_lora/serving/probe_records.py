@@ -1,6 +1,10 @@
-"""What the probe records, typed: workers, wrapped layers, steps, calls, used adapter tensors."""
+"""What the probe records, typed: workers, wrapped layers, steps, calls, used adapter tensors.
 
-from collections.abc import Mapping
+The fields are the keys of its files (`inside/probe_layers.py`, `inside/probe_records.py`), but for
+`worker` and `name`, which are the file's name, and for a step, which is made of a `StepLine`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 Runs = tuple[tuple[str | None, int], ...]
@@ -95,6 +99,41 @@ class Step:
     requests: tuple[Request, ...]
     calls: tuple[Call, ...]
     raised: str | None = None
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """A step as it is on disk. `calls`: (rows, key of `mapped` or None, [first, last] indices of
+    the worker's modules)."""
+
+    seq: int
+    step: int
+    kind: str
+    requests: tuple[Request, ...]
+    calls: tuple[tuple[int, str | None, tuple[tuple[int, int], ...]], ...]
+    mapped: Mapping[str, Mapped]
+    raised: str | None = None
+
+    def of(self, worker: Worker) -> Step:
+        """The step, with its layers by name."""
+        return Step(
+            worker=worker.name,
+            seq=self.seq,
+            number=self.step,
+            kind=self.kind,
+            requests=self.requests,
+            calls=tuple(
+                Call(rows, self.mapped.get(key or ""), tuple(_paths(worker, stretches)))
+                for rows, key, stretches in self.calls
+            ),
+            raised=self.raised,
+        )
+
+
+def _paths(worker: Worker, stretches: Iterable[tuple[int, int]]) -> Iterator[str]:
+    for first, last in stretches:
+        for module in worker.modules[first : last + 1]:
+            yield module.path
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@
 
 import base64
 import hashlib
-import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_lora.core import cache
+import msgspec
+
 from mm_lora.core.asking import Medium, Picture, Request
+from mm_lora.core.cache import Values, folder_key, source_key
+from mm_lora.core.errors import BuildError
 from mm_lora.core.images import frame_jpeg, picture_png
 from mm_lora.core.interpreters import facts
-from mm_lora.core.resources import cache_dir, harness_dir
+from mm_lora.core.resources import harness_dir
 from mm_lora.truth.worker_client import WorkerClient
 
 _SOURCES = (
@@ -52,6 +52,8 @@ class Reference:
         self._worker = worker
         self._predictors = list(predictors)
         self._versions: dict[str, list[Any]] = {}
+        self._kept = Values("reference", Forced)
+        self._checkpoints: dict[Path, str] = {}  # as they were when this run first asked
 
     def forced(
         self,
@@ -81,29 +83,28 @@ class Reference:
             "predict": list(dict.fromkeys((*predictors, *self._predictors))) if predict else [],
             "peft": peft,
         }
-        subject = [checkpoint.name, _digest(adapter) if adapter else None, self._made_by(side)]
-        file = _file(question, subject, token_ids)
-        value = _read(file)
+        digest = _digest(adapter) if adapter else None
+        subject = [question, [self._checkpoint_key(checkpoint), digest, self._made_by(side)]]
+        told = None if token_ids is None else list(token_ids)
+        value = self._kept.read([*subject, told])
         if value is None:
-            value = self._worker.call(
+            answer = self._worker.call(
                 "reference",
                 checkpoint=str(checkpoint),
                 adapter=str(adapter) if adapter else None,
-                token_ids=None if token_ids is None else list(token_ids),
+                token_ids=told,
                 **question,
             )
-            _write(file, value)
-            if token_ids is None:
-                _write(_file(question, subject, value["token_ids"]), value)
-        return Forced(
-            token_ids=tuple(value["token_ids"]),
-            adapted=tuple(value["adapted"]),
-            base=tuple(value["base"]),
-            prompt_tokens=value["prompt_tokens"],
-            ties=tuple(tuple(v) for v in value["ties"]),
-            predicted={n: tuple(map(tuple, several)) for n, several in value["predicted"].items()},
-            peft=tuple(value["peft"] or ()),
-        )
+            value = _forced(answer)
+            self._kept.write([*subject, told], value)
+            if told is None:
+                self._kept.write([*subject, list(value.token_ids)], value)
+        return value
+
+    def _checkpoint_key(self, folder: Path) -> str:
+        if folder not in self._checkpoints:
+            self._checkpoints[folder] = folder_key(folder)
+        return self._checkpoints[folder]
 
     def _made_by(self, side: str) -> list[Any]:
         if side not in self._versions:
@@ -111,7 +112,7 @@ class Reference:
             package = harness_dir() / "mm_lora"
             family = package.parent.joinpath(*side.split(".")[:-1])
             files = [*(package / name for name in _SOURCES), *sorted(family.glob("*.py"))]
-            self._versions[side] = [found.torch, found.transformers, cache.source_key(*files)]
+            self._versions[side] = [found.torch, found.transformers, source_key(*files)]
         return self._versions[side]
 
 
@@ -126,10 +127,11 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[int] | None) -> Path:
-    told = None if token_ids is None else list(token_ids)
-    key = cache.content_key([question, subject, told])
-    return cache_dir() / "reference" / f"{key}.json"
+def _forced(answer: Mapping[str, Any]) -> Forced:
+    try:
+        return msgspec.convert({**answer, "peft": answer["peft"] or ()}, Forced)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise BuildError(f"the reference's answer is of another shape: {error}") from error
 
 
 def _digest(folder: Path) -> str:
@@ -138,22 +140,3 @@ def _digest(folder: Path) -> str:
         digest.update(name.encode())
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _write(file: Path, value: dict[str, Any]) -> None:
-    """Best effort and atomic: a full disk costs time at the next run, not this run's answer."""
-    fresh = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(value), encoding="utf-8")
-        os.replace(fresh, file)
-    except OSError:
-        fresh.unlink(missing_ok=True)

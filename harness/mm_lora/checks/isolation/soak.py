@@ -1,6 +1,5 @@
 """Random traffic from a seed for a given time; a failure is stored so that it can be replayed."""
 
-import json
 import random
 import shlex
 import time
@@ -8,12 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mm_lora.checks.isolation.questions import anyone
 from mm_lora.checks.isolation.traffic import Seen, Traffic
-from mm_lora.core.asking import Picture, Request
-from mm_lora.core.errors import UsageError
+from mm_lora.core import typed
+from mm_lora.core.asking import Request
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.families.family import Family
 from mm_lora.serving.client import CACHES
@@ -31,6 +29,17 @@ class Wave:
     requests: tuple[Request, ...]
     delays: tuple[float, ...]
     resets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The file that `--set replay=FILE` reads; `replay` is its format's version."""
+
+    replay: int = 1
+    model: str
+    server: str
+    seed: str
+    waves: tuple[Wave, ...]
 
 
 def waves(family: Family, seed: str, tenants: Sequence[str]) -> Iterator[Wave]:
@@ -71,41 +80,13 @@ def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen
 
 def keep(folder: RunFolder, model: str, server: str, seed: str, last: Sequence[Wave]) -> str:
     """Store the traffic that ended in a wrong answer; returns the command that sends it again."""
-    file = folder.write_json(f"soak-{model}-{server}.json", stored(model, server, seed, last))
+    data = Stored(model=model, server=server, seed=seed, waves=tuple(last))
+    file = folder.write_json(f"soak-{model}-{server}.json", asdict(data))
     words = ["mm-lora", "verify", "--only", f"soak/{model}/{server}", "--set", f"replay={file}"]
     return f"the same again: {shlex.join(words)}"
 
 
-def stored(model: str, server: str, seed: str, last: Sequence[Wave]) -> dict[str, Any]:
-    """What `--set replay=FILE` reads."""
-    return {
-        "replay": 1,
-        "model": model,
-        "server": server,
-        "seed": seed,
-        "waves": [asdict(wave) for wave in last],
-    }
-
-
 def read(file: Path, model: str, server: str) -> list[Wave] | None:
     """The stored waves; None where they are of another model or server. Raises UsageError."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        found = [
-            Wave(
-                requests=tuple(map(_request, wave["requests"])),
-                delays=tuple(map(float, wave["delays"])),
-                resets=tuple(map(str, wave["resets"])),
-            )
-            for wave in data["waves"]
-        ]
-        return found if (data["model"], data["server"]) == (model, server) else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{file} is not the traffic of a soak check: {error!r}",
-            "a file soak-….json of a run folder",
-        ) from error
-
-
-def _request(data: dict[str, Any]) -> Request:
-    return Request(**{**data, "pictures": tuple(Picture(**one) for one in data["pictures"])})
+    data = typed.read_json(file, Stored, "a file soak-….json of a run folder")
+    return list(data.waves) if (data.model, data.server) == (model, server) else None

@@ -2,41 +2,33 @@
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.traffic import Seen
+from mm_lora.core.table import Column, Kind
 
+TITLE = "Isolation: requests that met in a step, and answers that were not their own"
 COLUMNS = (
     "scenario",
-    "requests",
-    "encoder batches",
-    "language batches",
-    "decode + prefill",
-    "read in pieces",
-    "adapters at once",
-    "wrong answers",
-    "largest error",
+    Column("requests", Kind.COUNT),
+    Column("encoder batches", Kind.COUNT),
+    Column("language batches", Kind.COUNT),
+    Column("decode + prefill", Kind.COUNT),
+    Column("read in pieces", Kind.COUNT),
+    Column("adapters at once", Kind.COUNT),
+    Column("wrong answers", Kind.COUNT),
+    Column("largest error", Kind.DIFFERENCE),
 )
 
 
 def add_row(context: Context, scenario: str, seen: Seen) -> None:
     """One scenario's line. A batch is a step in which several tenants met (see Batches)."""
-    table = context.run.tables.setdefault(
-        "isolation",
-        {
-            "title": "Isolation: requests that met in a step, and answers that were not their own",
-            "columns": list(COLUMNS),
-            "rows": [],
-        },
-    )
     met = seen.batches
-    table["rows"].append(
-        [
-            scenario,
-            seen.requests,
-            met.encoder,
-            met.language,
-            met.decoding,
-            met.pieces,
-            met.adapters,
-            len(seen.wrong),
-            f"{seen.error:.1e}",
-        ]
+    context.table("isolation", TITLE, COLUMNS).add(
+        scenario,
+        seen.requests,
+        met.encoder,
+        met.language,
+        met.decoding,
+        met.pieces,
+        met.adapters,
+        len(seen.wrong),
+        seen.error,
     )

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from mm_lora.core.errors import ExitCode, MmLoraError, NoFeature, UsageError
 from mm_lora.core.interpreters import facts, supported
+from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cache_dir
-from mm_lora.core.run_folder import RunFolder, read_report
+from mm_lora.core.run_folder import RunFolder
 from mm_lora.install.version import environment_folder, set_up_version
 from mm_lora.report import matrix_page, matrix_rows
 from mm_lora.report.matrix_rows import Row

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora.checks import defects
-from mm_lora.core.run_folder import RunFolder, find_run, read_report
+from mm_lora.core.journal import read_report
+from mm_lora.core.run_folder import RunFolder, find_run
 from mm_lora.report import files
-from mm_lora.report.merge import exit_of, merge
+from mm_lora.report.merge import merge
 from mm_lora.report.terminal import render, wide_console
 
 
@@ -19,7 +20,7 @@ def run(names: Sequence[str], reports: Path) -> int:
     shards = {folder.resolve().name: read_report(folder) for folder in folders}
     whole = merge(shards, defects.load())
     folder = RunFolder.create(reports)
-    folder.write_json("report.json", whole)
+    folder.write_json("report.json", whole.as_json())
     files.write(folder, whole)
     render(whole, wide_console(), str(folder.path))
-    return int(exit_of(whole))
+    return whole.exit_code

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mm_lora.core.errors import ExitCode
-from mm_lora.core.run_folder import find_run, read_report
+from mm_lora.core.journal import read_report
+from mm_lora.core.run_folder import find_run
 from mm_lora.core.styles import STYLES
 from mm_lora.report.diff import compare
 from mm_lora.report.matrix_rows import Changed
