@@ -1,21 +1,22 @@
 """The OpenAI client as users have it: one request in, one typed answer out."""
 
 import base64
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import httpx
 
 from mm_lora.core.asking import Answer, Picture, Request
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
 from mm_lora.core.images import picture_png
+from mm_lora.serving import http
 
 CACHES = ("prefix", "mm", "encoder")
 
 # Teacher-forced comparison needs the sampled token's own logprob and its id; neither changes
 # what is sampled. `ignore_eos` keeps every answer at its full length.
 _EXTRA = {"return_token_ids": True, "ignore_eos": True}
+_HEALTH_S = 5
 
 
 def data_url(picture: Picture) -> str:
@@ -41,14 +42,14 @@ class Client:
         self._openai = openai
         self.base_url = base_url.rstrip("/")
         self._key = api_key
+        self._http = http.client(self.base_url, timeout_s, api_key)
+        wire: Any = self._http  # what openai names as its type differs by version
         self._client = openai.OpenAI(
             base_url=f"{self.base_url}/v1",
             api_key=api_key or "none",
             timeout=timeout_s,
             max_retries=0,  # a retry would hide a server that dies on a request
-            # vLLM closes an idle connection after 5 s: one that is used again at that very moment
-            # would look like a server that died.
-            default_headers={"Connection": "close"},
+            http_client=wire,
         )
 
     def ask(self, request: Request) -> Answer:
@@ -66,12 +67,13 @@ class Client:
             if request.stream:
                 return self._streamed(options)
             return self._whole(request, options)
-        except self._openai.APITimeoutError as error:
+        # An older openai lets what breaks a stream through as it is.
+        except (self._openai.APITimeoutError, httpx.TimeoutException) as error:
             raise ServerTimeout(
                 f"no answer to a request for '{request.model}' in the profile's time",
                 "request_timeout_s of the profile, and the server's log",
             ) from error
-        except self._openai.APIConnectionError as error:
+        except (self._openai.APIConnectionError, httpx.HTTPError) as error:
             raise ServerDied(
                 f"the connection broke during a request for '{request.model}'", "the server's log"
             ) from error
@@ -143,25 +145,17 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
         """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
-        data = json.dumps(body).encode() if body is not None else b""
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(self.base_url + path, data=data, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]
-                return response.status, self.hidden(response.read().decode("utf-8", "replace"))
-        except urllib.error.HTTPError as error:
-            return error.code, self.hidden(error.read().decode("utf-8", "replace"))
-        except OSError as error:
+            response = self._http.post(path, json=body)
+        except httpx.HTTPError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+        return response.status_code, self.hidden(response.text)
 
     def is_healthy(self) -> bool:
         """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
         try:
-            with urllib.request.urlopen(f"{self.base_url}/health", timeout=5) as response:
-                return bool(response.status == 200)
-        except OSError:
+            return self._http.get("/health", timeout=_HEALTH_S).status_code == 200
+        except httpx.HTTPError:
             return False
 
     def hidden(self, text: str) -> str:
