@@ -5,12 +5,12 @@ not (`o_proj`), fp32 tensors, and rank 8 with alpha 16.
 """
 
 import shutil
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_lora.adapters.files import CONFIG, WEIGHTS, Tensor, configure, read, read_config, write
+from mm_lora.adapters.files import CONFIG, WEIGHTS, configure, read, read_config, write
+from mm_lora.adapters.tensors import Tensor, encoded
 
 Tensors = dict[str, Tensor]
 FUSED, PLAIN = ".self_attn.v_proj.", ".self_attn.o_proj."
@@ -101,8 +101,8 @@ def one_value(value: float) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         tensors = read(folder)
         key = next(key for key in sorted(tensors) if ".lora_B." in key)
-        old = tensors[key]
-        tensors[key] = Tensor(old.dtype, old.shape, struct.pack("<f", value) + old.data[4:])
+        old, first = tensors[key], encoded(value, tensors[key].dtype)
+        tensors[key] = Tensor(old.dtype, old.shape, first + old.data[len(first) :])
         write(folder, tensors)
 
     return make

@@ -1,9 +1,7 @@
 """Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
 import shutil
-import struct
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from mm_lora.adapters.files import configure, read, read_config, write
@@ -25,12 +23,8 @@ def _nudge(folder: Path) -> None:
 
 
 def _fill_b(folder: Path, value: float) -> None:
-    tensors = read(folder)
-    for key, tensor in tensors.items():
-        if ".lora_B." in key:
-            data = struct.pack("<f", value) * (len(tensor.data) // 4)
-            tensors[key] = replace(tensor, data=data)
-    write(folder, tensors)
+    tensors = read(folder).items()
+    write(folder, {k: t.filled(value) if ".lora_B." in k else t for k, t in tensors})
 
 
 def _prefix(folder: Path) -> None:

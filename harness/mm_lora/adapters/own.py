@@ -1,6 +1,5 @@
 """The user's own adapters, `NAME=FOLDER`: read, and refused, by their files alone; no torch."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config, shapes
 from mm_lora.adapters.sets import KNOWN
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import UsageError
 from mm_lora.families.llama4.modules import GROUPS, LANGUAGE, group_of
 from mm_lora.families.models import PUBLISHED
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 _A_FOLDER = "that it is a LoRA adapter as peft's save_pretrained writes it"
@@ -112,14 +110,14 @@ def read(name: str, folder: Path) -> OwnAdapter:
     if not (folder / WEIGHTS).is_file():
         raise UsageError(f"adapter '{name}': {folder} has no {WEIGHTS}", _A_FOLDER)
     sides: dict[str, dict[str, Shape]] = {}
-    for key, tensor in check_safetensors(folder / WEIGHTS).items():
+    for key, shape in shapes(folder).items():
         match = _KEY.fullmatch(key)
-        if match is None or len(tensor["shape"]) != 2:
+        if match is None or len(shape) != 2:
             raise UsageError(
                 f"adapter '{name}' has the tensor {key}, which is no lora_A or lora_B of a module",
                 f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
             )
-        sides.setdefault(match["path"], {})[match["side"]] = tensor["shape"]
+        sides.setdefault(match["path"], {})[match["side"]] = shape
     if not sides:
         raise UsageError(f"adapter '{name}' is empty: {WEIGHTS} has no tensors", _A_FOLDER)
     for path, pair in sides.items():
@@ -133,7 +131,7 @@ def read(name: str, folder: Path) -> OwnAdapter:
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_config(folder)
         if config["peft_type"] != "LORA" or config["r"] < 1 or not config["lora_alpha"] > 0:
             raise UsageError(
                 f"adapter '{name}': {CONFIG} says peft_type {config['peft_type']!r}, "
@@ -146,8 +144,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"adapter '{name}': {folder / CONFIG} cannot be read: {error!r}", _A_FOLDER
         ) from None
-    found: dict[str, Any] = config
-    return found
+    return config
 
 
 def _group(path: str) -> str:

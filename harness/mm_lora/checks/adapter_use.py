@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.adapters.files import shapes
 from mm_lora.serving.probe_records import AdapterUse
 
 PEFT_PREFIX = "base_model.model."
@@ -59,4 +59,4 @@ def parted(tensor: str) -> tuple[str, str]:
 
 def tensor_names(adapter: Path) -> list[str]:
     """The tensors in the file of a PEFT adapter's folder, from its header alone."""
-    return list(check_safetensors(adapter / "adapter_model.safetensors"))
+    return list(shapes(adapter))

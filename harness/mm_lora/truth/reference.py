@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mm_lora.adapters.files import CONFIG, WEIGHTS
 from mm_lora.core import cache
 from mm_lora.core.asking import Request
 from mm_lora.core.images import picture_png
@@ -121,7 +122,7 @@ def _file(question: Mapping[str, Any], subject: list[Any], token_ids: Sequence[i
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in (CONFIG, WEIGHTS):
         digest.update(name.encode())
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()
