@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mm_lora.adapters.checkpoint_folder import INDEX, check_folder, weight_shapes
+from mm_lora.adapters.checkpoint_folder import check_folder, weight_shapes
 from mm_lora.core.errors import UsageError
+from mm_lora.core.weight_index import INDEX
 
 
 def safetensors(file: Path, size: int = 8) -> None:

@@ -4,12 +4,11 @@ The good one has a module that vLLM fuses with others (`v_proj` in `qkv_proj`) a
 not (`o_proj`), fp32 tensors, and rank 8 with alpha 16.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_lora.adapters.files import CONFIG, WEIGHTS, configure, read, read_config, write
+from mm_lora.adapters.files import CONFIG, WEIGHTS, configure, copy, read, read_config, write
 from mm_lora.adapters.tensors import Tensor, encoded
 
 Tensors = dict[str, Tensor]
@@ -233,12 +232,4 @@ def bad_copy(good: Path, target: Path, kind: str) -> Path:
     """Copy the folder `good` to `target` and make the copy bad; `kind` is one of BAD."""
     copy(good, target)
     BAD[kind].make(target)
-    return target
-
-
-def copy(folder: Path, target: Path) -> Path:
-    """A copy of an adapter's folder that may be changed, whatever the original allows."""
-    shutil.copytree(folder, target)
-    for file in target.iterdir():
-        file.chmod(0o644)
     return target

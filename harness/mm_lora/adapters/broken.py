@@ -1,10 +1,9 @@
 """Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mm_lora.adapters.files import configure, read, read_config, write
+from mm_lora.adapters.files import configure, copy, read, read_config, write
 from mm_lora.adapters.sets import named
 from mm_lora.core.errors import UsageError
 
@@ -59,6 +58,6 @@ def parse(setting: str) -> tuple[str, str]:
 
 def broken_copy(source: Path, target: Path, kind: str) -> Path:
     """Copy the adapter folder `source` to `target` and break the copy; `kind` is one of KINDS."""
-    shutil.copytree(source, target)
+    copy(source, target)
     KINDS[kind](target)
     return target

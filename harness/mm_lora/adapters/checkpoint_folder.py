@@ -1,13 +1,12 @@
 """Checks a model folder that the user named, without torch: is every file there and whole?"""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora.adapters.tensors import shapes
 from mm_lora.core.errors import UsageError
+from mm_lora.core.weight_index import INDEX, indexed_files
 
-INDEX = "model.safetensors.index.json"
 _CHECK = "that the download ended, or copy the folder again"
 
 
@@ -38,14 +37,8 @@ def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
 
 
 def _weight_files(folder: Path) -> list[str]:
-    if (folder / INDEX).is_file():
-        return _shards(folder / INDEX)
-    return sorted(file.name for file in folder.glob("*.safetensors"))
-
-
-def _shards(index: Path) -> list[str]:
-    """The files that an index names."""
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{index} cannot be read: {error!r}", _CHECK) from None
+        named = indexed_files(folder)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / INDEX} cannot be read: {error!r}", _CHECK) from None
+    return sorted(file.name for file in folder.glob("*.safetensors")) if named is None else named

@@ -8,6 +8,7 @@ from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config, shapes
+from mm_lora.adapters.keys import SIDES, key_of, parted
 from mm_lora.adapters.sets import KNOWN
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import UsageError
@@ -15,7 +16,6 @@ from mm_lora.families.llama4.modules import GROUPS, LANGUAGE, group_of
 from mm_lora.families.models import PUBLISHED
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 _A_FOLDER = "that it is a LoRA adapter as peft's save_pretrained writes it"
 
 Shape = Sequence[int]
@@ -111,21 +111,21 @@ def read(name: str, folder: Path) -> OwnAdapter:
         raise UsageError(f"adapter '{name}': {folder} has no {WEIGHTS}", _A_FOLDER)
     sides: dict[str, dict[str, Shape]] = {}
     for key, shape in shapes(folder).items():
-        match = _KEY.fullmatch(key)
-        if match is None or len(shape) != 2:
+        path, side = parted(key)
+        if key != key_of(path, side) or len(shape) != 2:
             raise UsageError(
                 f"adapter '{name}' has the tensor {key}, which is no lora_A or lora_B of a module",
                 f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
             )
-        sides.setdefault(match["path"], {})[match["side"]] = shape
+        sides.setdefault(path, {})[side] = shape
     if not sides:
         raise UsageError(f"adapter '{name}' is empty: {WEIGHTS} has no tensors", _A_FOLDER)
     for path, pair in sides.items():
-        if set(pair) != {"A", "B"} or pair["A"][0] != pair["B"][1]:
+        if set(pair) != set(SIDES) or pair["lora_A"][0] != pair["lora_B"][1]:
             raise UsageError(
                 f"adapter '{name}': lora_A and lora_B of {path} are no pair: {pair}", _A_FOLDER
             )
-    modules = {path: (pair["A"], pair["B"]) for path, pair in sides.items()}
+    modules = {path: (pair["lora_A"], pair["lora_B"]) for path, pair in sides.items()}
     return OwnAdapter(name=name, path=folder.resolve(), config=config, modules=modules)
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_lora.adapters.files import shapes
+from mm_lora.adapters.keys import parted
 from mm_lora.serving.probe_records import AdapterUse
-
-PEFT_PREFIX = "base_model.model."
-SIDES = ("lora_A", "lora_B")
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,6 @@ def tensor_use(tensors: Iterable[str], use: AdapterUse) -> TensorUse:
         else:
             ignored.append(tensor)
     return TensorUse(used, tuple(ignored), tuple(sorted(set(layers) - asked)))
-
-
-def parted(tensor: str) -> tuple[str, str]:
-    """(module path, "lora_A" or "lora_B") of a PEFT key; the side is empty for another tensor."""
-    path = tensor.removeprefix(PEFT_PREFIX)
-    for side in SIDES:
-        head, found, _ = path.partition(f".{side}.")
-        if found:
-            return head, side
-    return path, ""
 
 
 def tensor_names(adapter: Path) -> list[str]:

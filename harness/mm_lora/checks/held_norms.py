@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mm_lora.adapters import files
+from mm_lora.adapters.keys import parted
 from mm_lora.adapters.scale import scale_of
-from mm_lora.checks.adapter_use import parted
 from mm_lora.serving.probe_records import AdapterUse
 
 ALLOWED = 0.01

@@ -5,8 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mm_lora.adapters.bad import copy
-from mm_lora.adapters.files import WEIGHTS, read, write
+from mm_lora.adapters.files import WEIGHTS, copy, read, write
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served

@@ -21,6 +21,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py", "families/llama4/vocabulary.py")
 _ADAPTER_SOURCES = (
     "truth/worker/checkpoint.py",
+    "adapters/keys.py",
     "families/llama4/modules.py",
     "truth/worker/adapter_files.py",
     "truth/worker/adapter_forms.py",

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
+from mm_lora.adapters.keys import PREFIX
 from mm_lora.families.llama4.modules import GROUPS, group_of
 from mm_lora.truth.worker import adapter_forms
 from mm_lora.truth.worker.checkpoint import generator, meta_model
-
-PREFIX = "base_model.model."
 
 
 def run(*, folder: str, config: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
