@@ -71,8 +71,8 @@ def verify(started: tuple[VllmServer, Path], reports: Path, *words: str, key: st
 
 
 def names(started: tuple[VllmServer, Path]) -> set[str]:
-    with http.client(started[0].base_url + PREFIX, 30, KEY) as asking:
-        return {one["id"] for one in asking.get("/v1/models").json()["data"]}
+    answer = http.request("GET", started[0].base_url + PREFIX, "/v1/models", 30, KEY)
+    return {one["id"] for one in answer.json()["data"]}
 
 
 def test_judged_by_its_answers_alone(started: Any, tmp_path: Path) -> None:

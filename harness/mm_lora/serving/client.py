@@ -42,8 +42,9 @@ class Client:
         self._openai = openai
         self.base_url = base_url.rstrip("/")
         self._key = api_key
-        self._http = http.client(self.base_url, timeout_s, api_key)
-        wire: Any = self._http  # what openai names as its type differs by version
+        self._timeout_s = timeout_s
+        # Any: what openai names as its type differs by version.
+        wire: Any = http.client(self.base_url, timeout_s, api_key)
         self._client = openai.OpenAI(
             base_url=f"{self.base_url}/v1",
             api_key=api_key or "none",
@@ -144,9 +145,12 @@ class Client:
             raise ServerError(f"POST /resume answered {status}: {body[:200]}", "the server's log")
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
-        """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
+        """A plain POST beside the OpenAI API (cache resets, adapters): status and text.
+
+        It works after `close`, too: adapters are taken off a server that is asked nothing more.
+        """
         try:
-            response = self._http.post(path, json=body)
+            response = http.request("POST", self.base_url, path, self._timeout_s, self._key, body)
         except httpx.HTTPError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
         return response.status_code, self.hidden(response.text)
@@ -154,9 +158,10 @@ class Client:
     def is_healthy(self) -> bool:
         """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
         try:
-            return self._http.get("/health", timeout=_HEALTH_S).status_code == 200
+            response = http.request("GET", self.base_url, "/health", _HEALTH_S, self._key)
         except httpx.HTTPError:
             return False
+        return response.status_code == 200
 
     def hidden(self, text: str) -> str:
         """The text without the API key, which a server may repeat: answers are stored."""

@@ -7,6 +7,7 @@ that lives would look dead.
 import ipaddress
 import ssl
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -41,6 +42,22 @@ def client(base_url: str, timeout_s: float, key: str | None = None) -> httpx.Cli
             f"the environment's proxy cannot be used: {error}",
             "http_proxy, https_proxy, all_proxy and no_proxy",
         ) from error
+
+
+def request(
+    method: str,
+    base_url: str,
+    path: str,
+    timeout_s: float,
+    key: str | None = None,
+    body: Any = None,
+) -> httpx.Response:
+    """One request with a client of its own, and its whole answer; `body` goes as JSON.
+
+    Raises httpx.HTTPError and UsageError as `client` does.
+    """
+    with client(base_url, timeout_s, key) as once:
+        return once.request(method, path, json=body)
 
 
 def is_loopback(url: str) -> bool:

@@ -17,8 +17,7 @@ _ANSWER_S = 5.0
 def get(port: int, path: str, timeout_s: float = _ANSWER_S) -> tuple[int, bytes] | None:
     """Status and body of a GET on 127.0.0.1; None if nobody answers yet."""
     try:
-        with http.client(f"http://{HOST}:{port}", timeout_s) as client:
-            response = client.get(path)
+        response = http.request("GET", f"http://{HOST}:{port}", path, timeout_s)
     except httpx.HTTPError:
         return None
     return response.status_code, response.content

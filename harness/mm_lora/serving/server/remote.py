@@ -75,8 +75,7 @@ class RemoteServer:
 
     def _get(self, path: str) -> tuple[int, bytes]:
         try:
-            with http.client(self.base_url, _ANSWER_S, self._key) as client:
-                response = client.get(path)
+            response = http.request("GET", self.base_url, path, _ANSWER_S, self._key)
         except httpx.HTTPError as error:
             raise TroubleError(
                 f"no server answers at {self.base_url}: {str(error) or type(error).__name__}",
