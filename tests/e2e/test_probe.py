@@ -1,9 +1,7 @@
 """The probe on real vLLM: right rows in mixed batches, every tensor used, no answer changed."""
 
-import json
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,7 @@ from mm_lora.families import registry
 from mm_lora.families.models import resolve
 from mm_lora.run.plan import family_flags, spelled
 from mm_lora.run.profiles import load
+from mm_lora.serving import http
 from mm_lora.serving.client import data_url
 from mm_lora.serving.probe import Probe
 from mm_lora.serving.probe_records import Request, Step
@@ -72,13 +71,9 @@ class Asker:
             "logprobs": True,
             "ignore_eos": True,
         }
-        request = urllib.request.Request(
-            f"{self.base_url}/v1/chat/completions",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json", "X-Request-Id": name},
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            tokens = json.load(answer)["choices"][0]["logprobs"]["content"]
+        with http.client(self.base_url, 120) as asking:
+            answer = asking.post("/v1/chat/completions", json=body, headers={"X-Request-Id": name})
+        tokens = answer.raise_for_status().json()["choices"][0]["logprobs"]["content"]
         return [token["logprob"] for token in tokens]
 
 

@@ -16,6 +16,7 @@ from mm_lora.families.models import resolve
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Wish, family_flags, server_spec
 from mm_lora.run.profiles import load
+from mm_lora.serving import http
 from mm_lora.serving.client import Client
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.readiness import get
@@ -72,14 +73,8 @@ def verify(started: tuple[VllmServer, Path], reports: Path, *words: str, key: st
 
 
 def names(started: tuple[VllmServer, Path]) -> set[str]:
-    import json
-    import urllib.request
-
-    request = urllib.request.Request(
-        f"{started[0].base_url}{PREFIX}/v1/models", headers={"Authorization": f"Bearer {KEY}"}
-    )
-    with urllib.request.urlopen(request) as response:
-        return {one["id"] for one in json.loads(response.read())["data"]}
+    answer = http.request("GET", started[0].base_url + PREFIX, "/v1/models", 30, KEY)
+    return {one["id"] for one in answer.json()["data"]}
 
 
 def test_judged_by_its_answers_alone(started: Any, tmp_path: Path) -> None:

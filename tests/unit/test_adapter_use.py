@@ -1,6 +1,7 @@
 """Every tensor used by exactly one layer; ignored, doubly used and unasked ones are named."""
 
-from mm_lora.checks.adapter_use import parted, tensor_use
+from mm_lora.adapters.keys import key_of, parted
+from mm_lora.checks.adapter_use import tensor_use
 from mm_lora.serving.probe_records import AdapterUse
 
 BOTH = ("lora_A", "lora_B")
@@ -54,4 +55,5 @@ def test_what_was_never_in_the_file_is_named() -> None:
 
 def test_keys() -> None:
     assert parted(KEYS[0]) == (f"{ATTENTION}.q_proj", "lora_A")
+    assert key_of(f"{ATTENTION}.q_proj", "lora_A") == KEYS[0]
     assert parted("base_model.model.score.weight") == ("score.weight", "")

@@ -4,24 +4,17 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mm_lora.adapters import broken as adapters_broken
 from mm_lora.adapters import files as adapter_bytes
-from mm_lora.adapters.bad import KINDS, bad_adapters
-from mm_lora.adapters.bad import bad_copy as bad_copy_of
-from mm_lora.adapters.files import CONFIG, WEIGHTS, Tensor, read, read_config, write
-from mm_lora.families import registry
-
-GOOD = registry.family("llama4").good
-BAD = bad_adapters(GOOD)
+from mm_lora.adapters.bad import BAD, bad_copy
+from mm_lora.adapters.files import CONFIG, WEIGHTS, read, read_config, write
+from mm_lora.adapters.tensors import Tensor
 
 PREFIX = "base_model.model.vision_model.model.layers"
 GOOD_CONFIG = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none"}
-
-
-def bad_copy(folder: Path, target: Path, kind: str) -> Path:
-    return bad_copy_of(folder, target, kind, GOOD)
 
 
 def good_tensors() -> dict[str, Tensor]:
@@ -186,7 +179,6 @@ def test_files(good: Path, tmp_path: Path) -> None:
 
 
 def test_the_good_one_stays_and_every_kind_is_told(good: Path, tmp_path: Path) -> None:
-    assert tuple(BAD) == KINDS
     for kind, bad in BAD.items():
         bad_copy(good, tmp_path / kind, kind)
         assert bad.what
@@ -201,3 +193,24 @@ def test_broken_copies(good: Path, tmp_path: Path, kind: str) -> None:
     same = adapter_bytes.read(broken) == good_tensors()
     assert same is (kind == "alpha")
     assert (read_config(broken) == GOOD_CONFIG) is (kind != "alpha")
+
+
+ONE = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+@pytest.mark.parametrize("dtype", ONE)
+@pytest.mark.parametrize(("kind", "value"), [("nudge", 0.001), ("zero-b", 0.0)])
+def test_b_is_filled_in_its_own_precision(
+    tmp_path: Path, dtype: str, kind: str, value: float
+) -> None:
+    """A profile in 16 bits builds its adapters in 16 bits."""
+    (tmp_path / "good").mkdir()
+    size = 512 * np.dtype(ONE[dtype]).itemsize
+    key = f"{PREFIX}.0.self_attn.o_proj.lora_B.weight"
+    write(tmp_path / "good", {key: Tensor(dtype, (64, 8), bytes(size))})
+    broken = adapters_broken.broken_copy(tmp_path / "good", tmp_path / "broken", kind)
+    tensor = read(broken)[key]
+    raw = np.frombuffer(tensor.data, ONE[dtype])
+    values = (raw.astype("<u4") << 16).view("<f4") if dtype == "BF16" else raw
+    assert values == pytest.approx(np.full(512, value), rel=2e-3)
+    assert tensor.values() == pytest.approx(values)

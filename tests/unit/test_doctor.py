@@ -1,10 +1,13 @@
 """What doctor makes of what it finds."""
 
+from pathlib import Path
+
 import pytest
 
 from mm_lora.cli.commands import doctor
 from mm_lora.cli.commands.doctor import State
 from mm_lora.core.interpreters import InterpreterFacts
+from mm_lora.serving import gpus
 
 
 def facts(**changed: object) -> InterpreterFacts:
@@ -74,4 +77,12 @@ def test_room_and_port() -> None:
 
 def test_gpus_are_not_needed() -> None:
     assert doctor.judge_gpus(()).state is State.OK
-    assert "80 GB" in doctor.judge_gpus(("One, 80 GB",)).found
+    (one,) = gpus.parse("0, NVIDIA H100, 81559, 81000, 570.86.15")
+    assert doctor.judge_gpus([one], ["/dev/nvidia0"]).found == "NVIDIA H100, 86 GB"
+    assert doctor.judge_gpus([], ["/dev/nvidia0"]).state is State.NOTE
+
+
+def test_device_files_of_gpus_alone_count(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia12", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert gpus.devices(str(tmp_path)) == [f"{tmp_path}/nvidia0", f"{tmp_path}/nvidia12"]

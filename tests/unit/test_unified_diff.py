@@ -90,5 +90,36 @@ def test_what_is_no_diff_is_refused(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize("rest", ["", "diff --git a/vllm/y.py b/vllm/y.py\n"])
+def test_a_hunk_that_ends_too_early_is_named(rest: str) -> None:
+    second = "@@ -1 +1 @@\n-a\n+b\n@@ -5,3 +5,3 @@\n a\n-b\n"
+    with pytest.raises(DoesNotApply, match=r"hunk 2 of vllm/x\.py, line \d of the diff"):
+        parse("--- a/vllm/x.py\n+++ b/vllm/x.py\n" + second + rest)
+
+
+def test_a_change_of_mode_is_none() -> None:
+    assert parse("diff --git a/vllm/x b/vllm/x\nold mode 100644\nnew mode 100755\n") == []
+
+
+@pytest.mark.parametrize("old", ["vllm/x.py.orig", "old/vllm/x.py"])
+def test_names_that_only_look_like_a_rename(old: str) -> None:
+    """What `diff -u` writes of two files."""
+    text = diff(TEXT, TEXT.replace("line 10\n", "ten\n")).replace("a/vllm/x.py", old)
+    (change,) = parse(text)
+    assert (change.path, change.unreadable) == ("vllm/x.py", "")
+
+
+def test_other_ends_of_line_stay() -> None:
+    """A form feed ends no line; a carriage return belongs to it."""
+    old, new = "a\x0cb\r\n\u2028c\r\n", "a\x0cd\r\n\u2028c\r\n"
+    text = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-a\x0cb\r\n+a\x0cd\r\n \u2028c\r\n"
+    assert applied(old, text) == new
+
+
+def test_an_empty_line_of_context_may_have_lost_its_blank() -> None:
+    text = "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n a\n\n-b\n+c\n\nof a mail\n"
+    assert applied("a\n\nb\n", text) == "a\n\nc\n"
+
+
 def test_an_empty_diff_has_no_files() -> None:
     assert parse("") == parse("\n") == []

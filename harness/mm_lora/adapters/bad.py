@@ -4,14 +4,13 @@ The good one has a module that vLLM packs with others (`v_proj` in `qkv_proj`) a
 not (`o_proj`), fp32 tensors, and rank 8 with alpha 16: see `GoodAdapter`.
 """
 
-import shutil
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mm_lora.adapters.files import CONFIG, WEIGHTS, Tensor, configure, read, read_config, write
+from mm_lora.adapters.files import CONFIG, WEIGHTS, configure, copy, read, read_config, write
+from mm_lora.adapters.tensors import Tensor, encoded
 from mm_lora.families.family import GoodAdapter
 
 Tensors = dict[str, Tensor]
@@ -102,8 +101,8 @@ def one_value(value: float) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         tensors = read(folder)
         key = next(key for key in sorted(tensors) if ".lora_B." in key)
-        old = tensors[key]
-        tensors[key] = Tensor(old.dtype, old.shape, struct.pack("<f", value) + old.data[4:])
+        old, first = tensors[key], encoded(value, tensors[key].dtype)
+        tensors[key] = Tensor(old.dtype, old.shape, first + old.data[len(first) :])
         write(folder, tensors)
 
     return make
@@ -270,12 +269,4 @@ def bad_copy(folder: Path, target: Path, kind: str, good: GoodAdapter) -> Path:
     """Copy the `folder` of the good adapter to `target` and make it bad; `kind` is one of KINDS."""
     copy(folder, target)
     bad_adapters(good)[kind].make(target)
-    return target
-
-
-def copy(folder: Path, target: Path) -> Path:
-    """A copy of an adapter's folder that may be changed, whatever the original allows."""
-    shutil.copytree(folder, target)
-    for file in target.iterdir():
-        file.chmod(0o644)
     return target

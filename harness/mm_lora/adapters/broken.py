@@ -1,12 +1,9 @@
 """Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
-import shutil
-import struct
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from mm_lora.adapters.files import configure, read, read_config, write
+from mm_lora.adapters.files import configure, copy, read, read_config, write
 from mm_lora.adapters.sets import known
 from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
@@ -26,12 +23,8 @@ def _nudge(folder: Path) -> None:
 
 
 def _fill_b(folder: Path, value: float) -> None:
-    tensors = read(folder)
-    for key, tensor in tensors.items():
-        if ".lora_B." in key:
-            data = struct.pack("<f", value) * (len(tensor.data) // 4)
-            tensors[key] = replace(tensor, data=data)
-    write(folder, tensors)
+    tensors = read(folder).items()
+    write(folder, {k: t.filled(value) if ".lora_B." in k else t for k, t in tensors})
 
 
 def _prefix(folder: Path) -> None:
@@ -68,6 +61,6 @@ def parse(setting: str) -> tuple[str, str]:
 
 def broken_copy(source: Path, target: Path, kind: str) -> Path:
     """Copy the adapter folder `source` to `target` and break the copy; `kind` is one of KINDS."""
-    shutil.copytree(source, target)
+    copy(source, target)
     KINDS[kind](target)
     return target

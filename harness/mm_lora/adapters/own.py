@@ -1,6 +1,5 @@
 """The user's own adapters, `NAME=FOLDER`: read, and refused, by their files alone; no torch."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config, shapes
+from mm_lora.adapters.keys import SIDES, key_of, parted
 from mm_lora.adapters.sets import known
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import UsageError
@@ -16,9 +16,7 @@ from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.modules import LANGUAGE
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 _A_FOLDER = "that it is a LoRA adapter as peft's save_pretrained writes it"
 
 Shape = Sequence[int]
@@ -113,28 +111,28 @@ def read(name: str, folder: Path) -> OwnAdapter:
     if not (folder / WEIGHTS).is_file():
         raise UsageError(f"adapter '{name}': {folder} has no {WEIGHTS}", _A_FOLDER)
     sides: dict[str, dict[str, Shape]] = {}
-    for key, tensor in check_safetensors(folder / WEIGHTS).items():
-        match = _KEY.fullmatch(key)
-        if match is None or len(tensor["shape"]) != 2:
+    for key, shape in shapes(folder).items():
+        path, side = parted(key)
+        if key != key_of(path, side) or len(shape) != 2:
             raise UsageError(
                 f"adapter '{name}' has the tensor {key}, which is no lora_A or lora_B of a module",
                 f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
             )
-        sides.setdefault(match["path"], {})[match["side"]] = tensor["shape"]
+        sides.setdefault(path, {})[side] = shape
     if not sides:
         raise UsageError(f"adapter '{name}' is empty: {WEIGHTS} has no tensors", _A_FOLDER)
     for path, pair in sides.items():
-        if set(pair) != {"A", "B"} or pair["A"][0] != pair["B"][1]:
+        if set(pair) != set(SIDES) or pair["lora_A"][0] != pair["lora_B"][1]:
             raise UsageError(
                 f"adapter '{name}': lora_A and lora_B of {path} are no pair: {pair}", _A_FOLDER
             )
-    modules = {path: (pair["A"], pair["B"]) for path, pair in sides.items()}
+    modules = {path: (pair["lora_A"], pair["lora_B"]) for path, pair in sides.items()}
     return OwnAdapter(name=name, path=folder.resolve(), config=config, modules=modules)
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_config(folder)
         if config["peft_type"] != "LORA" or config["r"] < 1 or not config["lora_alpha"] > 0:
             raise UsageError(
                 f"adapter '{name}': {CONFIG} says peft_type {config['peft_type']!r}, "
@@ -147,8 +145,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"adapter '{name}': {folder / CONFIG} cannot be read: {error!r}", _A_FOLDER
         ) from None
-    found: dict[str, Any] = config
-    return found
+    return config
 
 
 def _group(family: Family, path: str) -> str:

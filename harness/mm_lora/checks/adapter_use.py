@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_lora.adapters.checkpoint_folder import check_safetensors
+from mm_lora.adapters.files import shapes
+from mm_lora.adapters.keys import parted
 from mm_lora.serving.probe_records import AdapterUse
-
-PEFT_PREFIX = "base_model.model."
-SIDES = ("lora_A", "lora_B")
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,6 @@ def tensor_use(
     return TensorUse(used, tuple(ignored), tuple(sorted(set(layers) - asked)))
 
 
-def parted(tensor: str) -> tuple[str, str]:
-    """(module path, "lora_A" or "lora_B") of a PEFT key; the side is empty for another tensor."""
-    path = tensor.removeprefix(PEFT_PREFIX)
-    for side in SIDES:
-        head, found, _ = path.partition(f".{side}.")
-        if found:
-            return head, side
-    return path, ""
-
-
 def tensor_names(adapter: Path) -> list[str]:
     """The tensors in the file of a PEFT adapter's folder, from its header alone."""
-    return list(check_safetensors(adapter / "adapter_model.safetensors"))
+    return list(shapes(adapter))

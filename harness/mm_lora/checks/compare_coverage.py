@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mm_lora.checks.adapter_use import parted, tensor_use
+from mm_lora.adapters.keys import parted
+from mm_lora.checks.adapter_use import tensor_use
 from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.table import Cell, Column, Kind
 from mm_lora.families.family import Family

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_lora.adapters import files as adapter_bytes
+from mm_lora.adapters import files
+from mm_lora.adapters.keys import parted
 from mm_lora.adapters.scale import scale_of
-from mm_lora.checks.adapter_use import parted
 from mm_lora.serving.probe_records import AdapterUse
 
 ALLOWED = 0.01
@@ -21,24 +21,19 @@ ALLOWED = 0.01
 Norms = Mapping[tuple[str, str], float]
 """(adapter module path, lora_A or lora_B) → Frobenius norm, the scale in B."""
 
-_KINDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-
 
 def file_norms(folder: Path, to_vllm: Callable[[str], str] = str) -> dict[tuple[str, str], float]:
     """What the layers must hold, from a PEFT folder with one safetensors file.
 
     `to_vllm`: PEFT module path → vLLM's name of it.
     """
-    config = adapter_bytes.read_config(folder)
+    config = files.read_config(folder)
     norms = {}
-    for key, tensor in adapter_bytes.read(folder).items():
+    for key, tensor in files.read(folder).items():
         path, side = parted(key)
         if not side:
             continue
-        values = np.frombuffer(tensor.data, _KINDS[tensor.dtype])
-        if tensor.dtype == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        norm = float(np.sqrt(np.square(values.astype(np.float64)).sum()))
+        norm = float(np.linalg.norm(tensor.values().astype(np.float64)))
         norms[to_vllm(path), side] = norm * (scale_of(config, path) if side == "lora_B" else 1.0)
     return norms
 

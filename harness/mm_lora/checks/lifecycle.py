@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mm_lora.adapters.bad import copy
-from mm_lora.adapters.files import read, write
+from mm_lora.adapters.files import WEIGHTS, copy, read, write
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
@@ -154,4 +153,4 @@ def memory(served: Served) -> int:
 
 def weight(folder: Path) -> int:
     """Bytes of an adapter's tensors."""
-    return (folder / "adapter_model.safetensors").stat().st_size
+    return (folder / WEIGHTS).stat().st_size

@@ -1,9 +1,10 @@
 """Where the hub's cache keeps a model repository on this disk."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from mm_lora.core.weight_index import indexed_files
 
 Environment = Mapping[str, str]
 
@@ -25,11 +26,8 @@ def snapshot(repository: str, revision: str = "", cache: Path | None = None) -> 
     folder = kept / "snapshots" / commit
     if not commit or not (folder / "config.json").is_file():
         return None
-    index = folder / "model.safetensors.index.json"
     try:
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except FileNotFoundError:
-        named = {"model.safetensors"}
-    except (OSError, ValueError, KeyError, AttributeError):
+        named = indexed_files(folder) or ["model.safetensors"]
+    except (OSError, ValueError):
         return None
     return folder if all((folder / name).is_file() for name in named) else None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -149,18 +148,3 @@ def _runs(python: Path, code: str, *arguments: str) -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return asked.returncode == 0
-
-
-def gpus() -> tuple[str, ...]:
-    """The NVIDIA GPUs of this machine, one line each without serial numbers; empty for none."""
-    tool = shutil.which("nvidia-smi")
-    if tool:
-        query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        try:
-            asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.SubprocessError):
-            asked = None
-        if asked is not None and asked.returncode == 0:
-            return tuple(line.strip() for line in asked.stdout.splitlines() if line.strip())
-    names = sorted(os.listdir("/dev")) if os.path.isdir("/dev") else []
-    return tuple(f"/dev/{name}" for name in names if name[6:].isdigit() and name[:6] == "nvidia")

@@ -1,21 +1,22 @@
 """The OpenAI client as users have it: one request in, one typed answer out."""
 
 import base64
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import httpx
 
 from mm_lora.core.asking import Answer, Picture, Request, Video
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
 from mm_lora.core.images import frame_jpeg, picture_png
+from mm_lora.serving import http
 
 CACHES = ("prefix", "mm", "encoder")
 
 # Teacher-forced comparison needs the sampled token's own logprob and its id; neither changes
 # what is sampled. `ignore_eos` keeps every answer at its full length.
 _EXTRA = {"return_token_ids": True, "ignore_eos": True}
+_HEALTH_S = 5
 
 
 def data_url(picture: Picture) -> str:
@@ -50,14 +51,15 @@ class Client:
         self._openai = openai
         self.base_url = base_url.rstrip("/")
         self._key = api_key
+        self._timeout_s = timeout_s
+        # Any: what openai names as its type differs by version.
+        wire: Any = http.client(self.base_url, timeout_s, api_key)
         self._client = openai.OpenAI(
             base_url=f"{self.base_url}/v1",
             api_key=api_key or "none",
             timeout=timeout_s,
             max_retries=0,  # a retry would hide a server that dies on a request
-            # vLLM closes an idle connection after 5 s: one that is used again at that very moment
-            # would look like a server that died.
-            default_headers={"Connection": "close"},
+            http_client=wire,
         )
 
     def ask(self, request: Request) -> Answer:
@@ -75,12 +77,13 @@ class Client:
             if request.stream:
                 return self._streamed(options)
             return self._whole(request, options)
-        except self._openai.APITimeoutError as error:
+        # An older openai lets what breaks a stream through as it is.
+        except (self._openai.APITimeoutError, httpx.TimeoutException) as error:
             raise ServerTimeout(
                 f"no answer to a request for '{request.model}' in the profile's time",
                 "request_timeout_s of the profile, and the server's log",
             ) from error
-        except self._openai.APIConnectionError as error:
+        except (self._openai.APIConnectionError, httpx.HTTPError) as error:
             raise ServerDied(
                 f"the connection broke during a request for '{request.model}'", "the server's log"
             ) from error
@@ -151,27 +154,23 @@ class Client:
             raise ServerError(f"POST /resume answered {status}: {body[:200]}", "the server's log")
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
-        """A plain POST beside the OpenAI API (cache resets, adapters): status and text."""
-        data = json.dumps(body).encode() if body is not None else b""
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(self.base_url + path, data=data, headers=headers)
+        """A plain POST beside the OpenAI API (cache resets, adapters): status and text.
+
+        It works after `close`, too: adapters are taken off a server that is asked nothing more.
+        """
         try:
-            with urllib.request.urlopen(request, timeout=self._client.timeout) as response:  # type: ignore[arg-type]
-                return response.status, self.hidden(response.read().decode("utf-8", "replace"))
-        except urllib.error.HTTPError as error:
-            return error.code, self.hidden(error.read().decode("utf-8", "replace"))
-        except OSError as error:
+            response = http.request("POST", self.base_url, path, self._timeout_s, self._key, body)
+        except httpx.HTTPError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+        return response.status_code, self.hidden(response.text)
 
     def is_healthy(self) -> bool:
         """Whether the server says that its engine lives (vLLM: 503 where it does not)."""
         try:
-            with urllib.request.urlopen(f"{self.base_url}/health", timeout=5) as response:
-                return bool(response.status == 200)
-        except OSError:
+            response = http.request("GET", self.base_url, "/health", _HEALTH_S, self._key)
+        except httpx.HTTPError:
             return False
+        return response.status_code == 200
 
     def hidden(self, text: str) -> str:
         """The text without the API key, which a server may repeat: answers are stored."""

@@ -12,6 +12,7 @@ from mm_lora.core.errors import TroubleError
 QUERY = "index,name,memory.total,memory.free,driver_version"
 Run = Callable[[Sequence[str]], str]
 _PATIENCE_S = 4
+_DEVICE = re.compile(r"nvidia\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,9 @@ class Gpu:
     memory_gb: float
     free_gb: float
     driver: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.memory_gb:.0f} GB"
 
 
 def read(run: Run | None = None, environment: Mapping[str, str] | None = None) -> list[Gpu]:
@@ -61,6 +65,11 @@ def visible(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
         return list(gpus)
     wanted = [int(word) for word in named.split(",") if word.strip().isdigit()]
     return [gpu for gpu in gpus if gpu.index in wanted]
+
+
+def devices(folder: str = "/dev") -> list[str]:
+    """The GPUs' device files: they are there without nvidia-smi, too."""
+    return sorted(f"{folder}/{name}" for name in os.listdir(folder) if _DEVICE.fullmatch(name))
 
 
 def cuda_of_driver(run: Run | None = None) -> str | None:

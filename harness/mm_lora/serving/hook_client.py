@@ -5,7 +5,6 @@ No weights and no server: a short process of its own, in its own group, ended af
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,8 +18,8 @@ import msgspec
 from mm_lora.core.errors import TroubleError
 from mm_lora.families.family import VllmClass
 from mm_lora.families.flow import HookCase
+from mm_lora.serving.server.inside_folder import PACKAGE, copy_package
 
-PACKAGE = "mm_lora_inside"
 MODULE = f"{PACKAGE}.hook_query"
 
 
@@ -107,12 +106,7 @@ def ask_hooks(
     }
     say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
-        # A copy beside nothing else: the tool's own site-packages must not reach the server's.
-        shutil.copytree(
-            Path(__file__).resolve().parents[1] / "inside",
-            Path(folder) / PACKAGE,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        copy_package(Path(folder))
         out = _run(python, json.dumps(asked), [folder, *map(str, search)], timeout_s)
     return parse(json.loads(out))
 

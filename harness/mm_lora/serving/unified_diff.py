@@ -1,13 +1,14 @@
-"""Reads a unified diff and applies it to texts, strictly: every line of context must be there."""
+"""Applies a unified diff to texts, strictly: every line of context must be there."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 
-NULL = "/dev/null"
+from unidiff import patch
+from unidiff.constants import DEV_NULL, LINE_TYPE_NO_NEWLINE
+from unidiff.errors import UnidiffParseError
 
-_HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
-_NO_NEWLINE = "\\ No newline at end of file"
+NULL = DEV_NULL
 
 
 class DoesNotApply(Exception):
@@ -43,29 +44,19 @@ class Change:
 
 
 def parse(text: str) -> list[Change]:
-    """Every file of a diff (git's, or `diff -u`'s); text between files is passed over.
+    """Every file of a diff (git's, or `diff -u`'s) whose lines change; text between is passed over.
 
-    Raises DoesNotApply for a hunk that ends too early, and for a text without any file in it
-    that is not empty.
+    Raises DoesNotApply for a hunk that is not as long as it says, a file without any, and for a
+    text without any file in it that is not empty.
     """
-    lines = text.splitlines(keepends=True)
-    changes: list[Change] = []
-    at = 0
-    while at < len(lines):
-        line = lines[at]
-        if line.startswith("diff --git "):
-            special, at = _git_head(lines, at)
-            if special is not None:
-                changes.append(special)
-        elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1][:4] == "+++ ":
-            old, new = _name(line), _name(lines[at + 1])
-            hunks, at = _hunks(lines, at + 2, _plain(old if new == NULL else new))
-            changes.append(Change(old, new, hunks))
-        else:
-            at += 1
-    if not changes and text.strip():
+    lines = _Lines(text)
+    try:
+        files = patch.PatchSet(lines)
+    except UnidiffParseError as error:
+        raise DoesNotApply(f"{lines.place}: {error}") from None
+    if not files and text.strip():
         raise DoesNotApply("there is no `--- ` / `+++ ` pair in it: this is no unified diff")
-    return changes
+    return [change for change in map(_change, files) if change is not None]
 
 
 def apply(text: str, change: Change) -> str:
@@ -73,7 +64,7 @@ def apply(text: str, change: Change) -> str:
 
     The nearest place that fits is taken, behind the hunk before. Raises DoesNotApply.
     """
-    lines = text.splitlines(keepends=True)
+    lines = list(StringIO(text))  # not splitlines: a form feed ends no line of a diff
     done: list[str] = []
     used = offset = 0
     for number, hunk in enumerate(change.hunks, 1):
@@ -108,71 +99,59 @@ def _why(lines: Sequence[str], hunk: Hunk, wanted: int) -> str:
     return "its lines are elsewhere, before the hunk in front of it"
 
 
-def _hunks(lines: Sequence[str], at: int, path: str) -> tuple[tuple[Hunk, ...], int]:
-    found: list[Hunk] = []
-    while at < len(lines) and (match := _HUNK.match(lines[at])):
-        header = match[0]
-        left = [int(match[2] or 1), int(match[3] or 1)]
-        sides: tuple[list[str], list[str]] = ([], [])
-        at += 1
-        while any(left) or (at < len(lines) and lines[at].startswith(_NO_NEWLINE)):
-            line = lines[at] if at < len(lines) else ""
-            if line.startswith(_NO_NEWLINE):
-                for side in _last_sides(lines[at - 1]):
-                    sides[side][-1] = sides[side][-1].rstrip("\r\n")
-            elif line[:1] in ("-", "+", " ") or line in ("\n", "\r\n"):
-                # An editor or a mail may have stripped the blank of an empty line of context.
-                body = line[1:] if line[:1] in ("-", "+", " ") else line
-                for side in _last_sides(line):
-                    sides[side].append(body)
-                    left[side] -= 1
-            else:
-                raise DoesNotApply(f"hunk {len(found) + 1} of {path} ({header}) ends too early")
-            if min(left) < 0:
-                raise DoesNotApply(f"hunk {len(found) + 1} of {path} ({header}) is too long")
-            at += 1
-        found.append(Hunk(header, int(match[1]), tuple(sides[0]), tuple(sides[1])))
-    if not found:
-        raise DoesNotApply(f"{path} has no hunk that can be read")
-    return tuple(found), at
+class _Lines:
+    """A diff's lines for its parser, whose errors name no place: the file and hunk last begun."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._file, self._hunk, self._line = "", 0, 0
 
-def _last_sides(line: str) -> Iterator[int]:
-    """The sides that a hunk's line belongs to: 0 the old text, 1 the new one."""
-    if not line.startswith("+"):
-        yield 0
-    if not line.startswith("-"):
-        yield 1
+    def __iter__(self) -> Iterator[str]:
+        for line in StringIO(self._text):
+            self._line += 1
+            if line.startswith(("--- ", "+++ ")) and NULL not in line:
+                self._file, self._hunk = _plain(line[4:].partition("\t")[0].strip()), 0
+            elif line.startswith("@@ "):
+                self._hunk += 1
+            yield line
 
-
-def _git_head(lines: Sequence[str], at: int) -> tuple[Change | None, int]:
-    """A git header up to its `---`, the next file or the end; a Change where there are no lines."""
-    names = re.match(r'diff --git "?(a/.+?)"? "?(b/.+?)"?\s*$', lines[at])
-    old, new = (names[1], names[2]) if names else ("a/?", "b/?")
-    special = ""
-    at += 1
-    while at < len(lines) and not lines[at].startswith(("diff --git ", "--- ")):
-        line = lines[at]
-        if line.startswith(("Binary files ", "GIT binary patch")):
-            special = "it is a binary file"
-        elif line.startswith(("rename from ", "copy from ")):
-            special = "it is renamed or copied"
-        elif line.startswith("new file mode"):
-            old = NULL
-        elif line.startswith("deleted file mode"):
-            new = NULL
-        at += 1
-    has_lines = at < len(lines) and lines[at].startswith("--- ")
-    if special or (not has_lines and NULL in (old, new)):
-        return Change(old, new, (), special), at
-    return None, at
-
-
-def _name(line: str) -> str:
-    """The path of a `---` or `+++` line, without the time that `diff -u` writes behind a tab."""
-    name = line[4:].rstrip("\r\n").partition("\t")[0].strip()
-    return name.strip('"')
+    @property
+    def place(self) -> str:
+        return f"hunk {self._hunk} of {self._file}, line {self._line} of the diff"
 
 
 def _plain(name: str) -> str:
+    name = name.strip('"')
     return name[2:] if name.startswith(("a/", "b/")) else name
+
+
+def _change(file: patch.PatchedFile) -> Change | None:
+    """None for a file of which git says only that its mode or place in the index changes."""
+    old, new = file.source_file, file.target_file
+    git = tuple(map(str, file.patch_info or ()))
+    if file.is_binary_file:
+        return Change(old, new, (), "it is a binary file")
+    # Not its is_rename, which takes `diff -u x.py.orig x.py` for one.
+    if any(line.startswith(("rename from ", "copy from ")) for line in git):
+        return Change(old, new, (), "it is renamed or copied")
+    change = Change(old, new, tuple(map(_hunk, file)))
+    if change.hunks or (git and NULL in (old, new)):
+        return change
+    if any(line.startswith("new mode ") for line in git):
+        return None
+    raise DoesNotApply(f"{change.path} has no hunk that can be read")
+
+
+def _hunk(hunk: patch.Hunk) -> Hunk:
+    old: list[str] = []
+    new: list[str] = []
+    last: tuple[list[str], ...] = ()
+    for line in hunk:
+        if line.line_type == LINE_TYPE_NO_NEWLINE:
+            for side in last:
+                side[-1] = side[-1].rstrip("\r\n")
+            continue
+        last = {" ": (old, new), "-": (old,), "+": (new,)}.get(line.line_type, ())
+        for side in last:
+            side.append(line.value)
+    return Hunk(str(hunk).partition("\n")[0], hunk.source_start, tuple(old), tuple(new))

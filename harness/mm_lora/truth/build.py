@@ -18,7 +18,11 @@ from mm_lora.truth.worker_client import WorkerClient
 _Order = dict[str, Any]
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py",)
-_ADAPTER_SOURCES = ("truth/worker/adapter_files.py", "truth/worker/adapter_forms.py")
+_ADAPTER_SOURCES = (
+    "adapters/keys.py",
+    "truth/worker/adapter_files.py",
+    "truth/worker/adapter_forms.py",
+)
 _SHARED_SOURCES = ("families/torch_side.py", "families/vocabulary.py")
 
 

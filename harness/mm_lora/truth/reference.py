@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from mm_lora.adapters.files import CONFIG, WEIGHTS
 from mm_lora.core.asking import Medium, Picture, Request
 from mm_lora.core.cache import Values, folder_key, source_key
 from mm_lora.core.errors import BuildError
@@ -136,7 +137,7 @@ def _forced(answer: Mapping[str, Any]) -> Forced:
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in (CONFIG, WEIGHTS):
         digest.update(name.encode())
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_lora.core import interpreters as environment
-from mm_lora.core.errors import ExitCode, InstallError
+from mm_lora.core.errors import ExitCode, InstallError, TroubleError
 from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.core.resources import cache_dir
 from mm_lora.install import interpreters, machine, recipes
+from mm_lora.serving import gpus
 
 MEMORY_GB = 4.0  # a whole run with one miniature server stays below this
 DISK_GB = 1.0  # checkpoints, adapters and a report
@@ -124,11 +125,14 @@ def judge_port(bind: Callable[[], int]) -> Finding:
         return Finding("port", State.MISSING, f"none on 127.0.0.1: {error.strerror}", todo)
 
 
-def judge_gpus(gpus: tuple[str, ...]) -> Finding:
-    """GPUs are welcome, not needed."""
-    if not gpus:
-        return Finding("GPU", State.OK, "none; not needed by the profile cpu")
-    return Finding("GPU", State.OK, "; ".join(gpus))
+def judge_gpus(found: Sequence[object], devices: Sequence[str] = ()) -> Finding:
+    """GPUs are welcome, not needed; `devices` are their files in /dev."""
+    if found:
+        return Finding("GPU", State.OK, "; ".join(map(str, found)))
+    if devices:
+        found_none = f"{', '.join(devices)}, but none that a server would see"
+        return Finding("GPU", State.NOTE, found_none, "nvidia-smi on PATH; CUDA_VISIBLE_DEVICES")
+    return Finding("GPU", State.OK, "none; not needed by the profile cpu")
 
 
 def free_port() -> int:
@@ -153,7 +157,10 @@ def look(server_python: Path | None) -> Iterable[Finding]:
     todo = "free some space, or name another cache folder with MM_LORA_CACHE"
     yield judge_room(f"disk of {cache}", disk_gb, DISK_GB, todo)
     yield judge_port(free_port)
-    yield judge_gpus(environment.gpus())
+    try:
+        yield judge_gpus(gpus.read(), gpus.devices())
+    except TroubleError as error:
+        yield Finding("GPU", State.NOTE, error.what, error.check)
 
 
 def table(findings: Iterable[Finding]) -> Table:

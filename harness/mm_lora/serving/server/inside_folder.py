@@ -22,20 +22,23 @@ _ENTRY_POINTS = f"""\
 """
 
 
-def write_plugin_folder(folder: Path) -> Path:
-    """Copy `inside` as a top-level package beside its dist-info into `folder`; returns it.
+def copy_package(folder: Path) -> None:
+    """Copy `inside` into `folder`, as a top-level package.
 
-    A copy, not a link: the server must not see the rest of the harness, and a kept server
-    outlives an edit of the checkout.
+    A copy, not a link: the server must not see the rest of the harness, nor what is installed
+    beside it, and a kept server outlives an edit of the checkout.
     """
-    source = Path(mm_lora.__file__).parent / "inside"
-    package = folder / PACKAGE
     shutil.copytree(
-        source,
-        package,
+        Path(mm_lora.__file__).parent / "inside",
+        folder / PACKAGE,
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,
     )
+
+
+def write_plugin_folder(folder: Path) -> Path:
+    """Copy `inside` beside its dist-info into `folder`; returns it."""
+    copy_package(folder)
     information = folder / f"{PACKAGE}-{mm_lora.__version__}.dist-info"
     information.mkdir(exist_ok=True)
     (information / "METADATA").write_text(

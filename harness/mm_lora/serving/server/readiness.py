@@ -1,11 +1,13 @@
 """Asks a server whether it is ready, and reads what its processes reported about their patches."""
 
-import http.client
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from mm_lora.core.errors import PatchError
+from mm_lora.serving import http
 from mm_lora.serving.server.command import HOST
 from mm_lora.serving.server.spec import ServerSpec
 
@@ -13,16 +15,12 @@ _ANSWER_S = 5.0
 
 
 def get(port: int, path: str, timeout_s: float = _ANSWER_S) -> tuple[int, bytes] | None:
-    """Status and body of a GET on 127.0.0.1, without any proxy; None if nobody answers yet."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    """Status and body of a GET on 127.0.0.1; None if nobody answers yet."""
     try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException):
+        response = http.request("GET", f"http://{HOST}:{port}", path, timeout_s)
+    except httpx.HTTPError:
         return None
-    finally:
-        connection.close()
+    return response.status_code, response.content
 
 
 def served_models(port: int) -> list[str] | None:

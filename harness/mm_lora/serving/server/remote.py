@@ -2,12 +2,13 @@
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+import httpx
+
 from mm_lora.core.errors import TroubleError, UsageError
+from mm_lora.serving import http
 
 KEYS = ("MM_LORA_API_KEY", "OPENAI_API_KEY")
 _ANSWER_S = 30.0
@@ -73,15 +74,11 @@ class RemoteServer:
         """Somebody else's: it goes on."""
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        request = urllib.request.Request(self.base_url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=_ANSWER_S) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-        except OSError as error:
+            response = http.request("GET", self.base_url, path, _ANSWER_S, self._key)
+        except httpx.HTTPError as error:
             raise TroubleError(
-                f"no server answers at {self.base_url}: {getattr(error, 'reason', error)}",
-                "--base-url, and that the server is up",
+                f"no server answers at {self.base_url}: {str(error) or type(error).__name__}",
+                "--base-url, that the server is up, and the proxy variables of the environment",
             ) from error
+        return response.status_code, response.content

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
+from mm_lora.adapters.keys import PREFIX
 from mm_lora.families.family import Family
 from mm_lora.families.torch_side import generator
 from mm_lora.truth.worker import adapter_forms
 from mm_lora.truth.worker.sides import side_of
-
-PREFIX = "base_model.model."
 
 
 def run(

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mm_lora.adapters.keys import key_of, parted
 from mm_lora.adapters.scale import scale_of
 from mm_lora.families.torch_side import TorchSide
-
-PREFIX = "base_model.model."
 
 
 def deltas(folder: Path) -> dict[str, Any]:
@@ -23,10 +22,10 @@ def deltas(folder: Path) -> dict[str, Any]:
     tensors = load_file(folder / "adapter_model.safetensors")
     deltas = {}
     for key, a in tensors.items():
-        if ".lora_A." not in key:
+        path, side = parted(key)
+        if side != "lora_A":
             continue
-        path = key.removeprefix(PREFIX).partition(".lora_A.")[0]
-        b = tensors[key.replace(".lora_A.", ".lora_B.")]
+        b = tensors[key_of(path, "lora_B")]
         deltas[path] = scale_of(config, path) * (b.double() @ a.double())
     return deltas
 
