@@ -10,8 +10,7 @@ def patch(identity: str, kind: str = "compat", versions: str = "", platform: str
     return Patch(
         id=identity,
         kind=kind,
-        modules=("vllm.x",),
-        apply=lambda module: None,
+        wraps={"vllm.x:y": lambda original: original},
         reason="because",
         versions=versions,
         platform=platform,
@@ -59,11 +58,17 @@ def test_a_wrong_patch_cannot_be_made(changes: dict[str, str]) -> None:
         patch("x", **changes)
 
 
+@pytest.mark.parametrize("points", [(), ("vllm.x",), ("vllm.x:",), ("vllm/x.py:y",)])
+def test_a_patch_names_its_hook_points(points: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="hook points"):
+        Patch(id="x", kind="fix", reason="because", needs=points)
+
+
 def test_catalogue_has_unique_ids_and_reasons() -> None:
     assert len({one.id for one in PATCHES}) == len(PATCHES)
     for one in PATCHES:
         assert one.reason
-        assert one.modules
+        assert one.points
         one.misfit("0.32.0", "cpu")  # its versions can be parsed
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mm_lora.families.llama4.geometry import Geometry, token_flow
 from mm_lora.families.models import PUBLISHED, resolve
-from mm_lora.inside.families.llama4.tower_lora import apply
+from mm_lora.inside.families.llama4.tower_lora import PATCH
 from mm_lora.inside.hooks import HookGone
 
 
@@ -30,7 +30,7 @@ def patched(geometry: Geometry, flag: bool) -> Any:
     module.MultiModelKeys = Keys  # type: ignore[attr-defined]
     made = type("Llama4ForConditionalGeneration", (), members)
     module.Llama4ForConditionalGeneration = made  # type: ignore[attr-defined]
-    apply(module)
+    PATCH.apply(module)
     return made()
 
 
@@ -62,4 +62,4 @@ def test_the_vision_adapter_is_a_connectors() -> None:
 
 def test_a_missing_class_is_a_hook_that_is_gone() -> None:
     with pytest.raises(HookGone):
-        apply(ModuleType("mllama4"))
+        PATCH.apply(ModuleType("mllama4"))
