@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from . import hooks
+from . import hooks, turns
 
 Make = Callable[[Any], Any]
 """The original function → the one that takes its place."""
@@ -89,6 +89,16 @@ class Patch:
         if self.adds is not None:
             self.adds(module)
 
+    def in_turn(self, turn: Callable[[], bool]) -> "Patch":
+        """The patch, whose replacements act only while `turn` says so."""
+        if self.adds is not None:
+            raise ValueError(f"patch {self.id} does more than replace functions")
+        return replace(
+            self,
+            wraps={point: turns.in_turn(make, turn) for point, make in self.wraps.items()},
+            instead={point: turns.in_turn(make, turn) for point, make in self.instead.items()},
+        )
+
     def misfit(self, version: str, platform: str) -> str:
         """Why the patch does not fit this vLLM; empty if it does. Local parts (+cpu) do not count.
 
@@ -131,11 +141,12 @@ def select(
     wanted: Sequence[str], patches: Iterable[Patch], version: str, platform: str
 ) -> list[Patch]:
     """The patches of a server spec, in the catalogue's order; "auto" is every compat one that fits,
-    "feature" every feature, "fixes" every fix.
+    "feature" every feature, "fixes" every fix. What follows an @ is not part of an id.
 
     Raises UnknownPatch for an id that nobody has, or one named by id that does not fit.
     """
     known = {patch.id: patch for patch in patches}
+    wanted = [word.partition("@")[0] for word in wanted]
     for identity in wanted:
         if identity in GROUPS:
             continue

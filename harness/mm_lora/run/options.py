@@ -20,7 +20,8 @@ SETTINGS: Mapping[str, str] = {
     "start": "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
     "port": "a port for the only server instead of a free one",
     "break": "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
-    "mutant": "ID[,ID]: seed a defect in the server, to see the checks fail",
+    "mutant": "ID[@CHECK][,…]: seed a defect in the server, to see the checks fail; with a CHECK "
+    "pattern it acts only while such a check is judged, so that several take turns on one server",
     "shard": "I/N: this part of the checks, whole servers at a time (`mm-lora report merge`)",
     "patch": "auto | none | feature: bring Llama 4's tower/connector LoRA where vLLM lacks it, "
     "never, or in any case",
@@ -143,15 +144,21 @@ def require_place(options: RunOptions, truths: Collection[str]) -> None:
 
 
 def mutants(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """The ids of `--set mutant=…`. Raises UsageError for one that is no mutant."""
+    """The words of `--set mutant=…`. Raises UsageError for one that is no mutant."""
     wanted = tuple(filter(None, settings.get("mutant", "").split(",")))
     known = sorted(patch.id for patch in PATCHES if patch.kind == "mutant")
-    for identity in wanted:
+    for word in wanted:
+        identity = word.partition("@")[0]
         if identity not in known:
             raise UsageError(f"no mutant '{identity}'", f"one of {', '.join(known)}")
     if "mutant" in settings and not wanted:
         raise UsageError("--set mutant= names no mutant", f"one of {', '.join(known)}")
     return wanted
+
+
+def scope(word: str) -> str:
+    """The pattern of the checks in which a mutant acts; empty for all."""
+    return word.partition("@")[2]
 
 
 def feature_choice(settings: Mapping[str, str]) -> str:

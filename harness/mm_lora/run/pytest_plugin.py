@@ -25,7 +25,7 @@ from mm_lora.core.outcomes import Outcome, exit_code
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.core.selection import select
+from mm_lora.core.selection import require_matches, select
 from mm_lora.families.models import PUBLISHED
 from mm_lora.report import defect_entries, files
 from mm_lora.run import needs, tolerances, tuning
@@ -33,7 +33,7 @@ from mm_lora.run import options as run_options
 from mm_lora.run.case_end import repeat_line, settled, verdict_of
 from mm_lora.run.case_marks import foreseen, planned_of
 from mm_lora.run.context import RunContext, selected_models
-from mm_lora.run.options import RunOptions
+from mm_lora.run.options import RunOptions, mutants, scope
 from mm_lora.run.plan import Plan, Planned, make_plan, max_lora_rank, part_of
 from mm_lora.run.profiles import Profile, load
 from mm_lora.serving.server.port import PortReservation
@@ -61,6 +61,7 @@ class State:
         self.began = 0.0
         self.defects = defects.load()
         self.last_of: dict[ServerSpec, str] = {}
+        self.scopes = [pattern for pattern in map(scope, mutants(options.settings)) if pattern]
         self.own = read_all(options.adapter)
         for own in self.own.values():
             own.require_rank(max_lora_rank(profile))
@@ -139,6 +140,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         core = [i for i in core if i in set(select(ids, core, state.profile.select, ()))]
     try:
         chosen = set(select(ids, core, state.options.only, state.options.skip))
+        require_matches(state.scopes, sorted(chosen), "--set mutant=…@")
         state.plan = make_plan(
             [p for p in state.all if p.id in chosen], state.profile, state.options
         )
@@ -226,6 +228,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A check that does not apply ends before its fixtures, and so before any server."""
     if item.stash[PLANNED].skip:
         pytest.skip(item.stash[PLANNED].skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Give the mutants of this check their turn."""
+    state = item.config.stash[STATE]
+    if state.context is None or not state.scopes:
+        yield
+        return
+    state.context.pool.judging(item.stash[PLANNED].id)
+    try:
+        yield
+    finally:
+        state.context.pool.judging("")
 
 
 @pytest.hookimpl(wrapper=True)
