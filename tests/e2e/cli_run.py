@@ -15,8 +15,18 @@ from mm_lora.core.journal import read_report
 
 MM_LORA = Path(sys.executable).with_name("mm-lora")
 _MARK = "MM_LORA_TEST_MARK"
-_PATIENCE_S = 600.0
+_PATIENCE_S = 1200.0
 _GONE_S = 20.0
+
+
+def in_turn(mutants: Mapping[str, Sequence[str]]) -> list[str]:
+    """Words that seed each mutant for the checks that it is to fail, and select those checks.
+
+    While another's check is judged it does nothing, so that one server serves for many.
+    """
+    pairs = [(mutant, check) for mutant, checks in mutants.items() for check in checks]
+    only = [word for _, check in pairs for word in ("--only", check)]
+    return [*only, "--set", "mutant=" + ",".join(f"{mutant}@{check}" for mutant, check in pairs)]
 
 
 class Verify:

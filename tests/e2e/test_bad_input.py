@@ -74,6 +74,7 @@ def cut(file: Path) -> None:
         (["--set", "port=70000"], "port=70000 is no port"),
         (["--set", "start=quick"], "start=quick is not known"),
         (["--set", "mutant=mutant-none"], "no mutant 'mutant-none'"),
+        (["--set", "mutant=mutant-forget-cls@dice/none"], "'dice/none' matches no check"),
         (["--model", "/no/where"], "no model '/no/where'"),
         (["--profile", "none"], "no profile 'none'"),
         (["--server-python", "/no/where"], "/no/where is no program"),

@@ -1,82 +1,102 @@
 """Every seeded defect that mixes up tenants is killed by named checks of group isolation.
 
-One server each, without the fixes: one of them keeps adapters apart in the prefix cache too.
+Most take turns on shared servers: each acts only while its own checks are judged. What it leaves
+behind must harm no check of another: the mutants of caches write entries that nobody else's keys
+find. Without the fixes, since one of them keeps adapters apart in the prefix cache too.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from cli_run import Verify
+from cli_run import Verify, in_turn
 
-GROUP = "isolation/scout"
-PICTURE = "same-picture/a-base-b-a"
+ISOLATION = "isolation/scout/"
+SOAK = "soak/scout/free-slots"
+NOTHING = f"{ISOLATION}cache/nothing-free-slots"
 
-KILLERS = (
-    ("mutant=mutant-adapters-swapped", ("mixed-batch/free-slots",)),
-    ("mutant=mutant-mapping-left-behind", ("mixed-batch/free-slots",)),
-    (
-        "mutant=mutant-encoder-key",
-        (
-            PICTURE,
-            "same-picture/every-order-free-slots",
-            "cache/encoder-free-slots",
-            "cache/everything-free-slots",
-        ),
+TOGETHER: Mapping[str, Sequence[str]] = {
+    "mutant-mapping-left-behind": ("mixed-batch/free-slots",),
+    "mutant-encoder-key": (
+        "same-picture/a-base-b-a",
+        "same-picture/every-order-free-slots",
+        "cache/encoder-free-slots",
+        "cache/everything-free-slots",
     ),
-    ("mutant=mutant-prefix-key", ("cache/prefix-free-slots",)),
-    ("mutant=mutant-processor-item", ("cache/mm-free-slots",)),
-    ("mutant=mutant-base-rows-stale", ("cache/nothing-free-slots",)),
-    (
-        "mutant=mutant-decode-as-neighbour",
-        (
-            "decode-with-prefill/free-slots",
-            "in-flight/16-free-slots",
-            "in-flight/64-free-slots",
-        ),
+    "mutant-prefix-key": ("cache/prefix-free-slots",),
+    "mutant-processor-item": ("cache/mm-free-slots",),
+    "mutant-base-rows-stale": ("cache/nothing-free-slots",),
+    "mutant-decode-as-neighbour": (
+        "decode-with-prefill/free-slots",
+        "in-flight/16-free-slots",
+        "in-flight/64-free-slots",
     ),
-    ("mutant=mutant-later-pieces", ("prefill-in-pieces/few-slots",)),
-    ("break=tower-mlp:alpha", ("alone/one-slot",)),
-)
+    "mutant-later-pieces": ("prefill-in-pieces/few-slots",),
+}
+# It leaves two adapters swapped, so that nothing else is judged on its server; nor does a broken
+# adapter, which every server gets, harm a check that compares a server with itself.
+SWAPPED = {"mutant-adapters-swapped": ("mixed-batch/free-slots",)}
+BROKEN, ALONE = "break=tower-mlp:alpha", "alone/one-slot"
 
 
-def run(reports: Path, checks: Sequence[str], *words: str) -> Verify:
-    only = [word for check in checks for word in ("--only", f"{GROUP}/{check}")]
-    verify = Verify(*only, *words, reports=reports)
-    try:
-        return verify.end()
-    finally:
-        verify.close()
+def seeded(mutants: Mapping[str, Sequence[str]]) -> list[str]:
+    """The words that seed them in turn and select their checks."""
+    full = {mutant: [ISOLATION + check for check in checks] for mutant, checks in mutants.items()}
+    return in_turn(full)
 
 
-@pytest.mark.parametrize(("setting", "checks"), KILLERS, ids=[setting for setting, _ in KILLERS])
-def test_killed(tmp_path: Path, setting: str, checks: Sequence[str]) -> None:
-    ended = run(tmp_path, checks, "--set", setting)
-    assert ended.outcomes() == {f"{GROUP}/{check}": "fail" for check in checks}, ended.text
+def every(mutants: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return dict.fromkeys((ISOLATION + c for checks in mutants.values() for c in checks), "fail")
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture(scope="module")
+def together(reports: Path) -> Iterator[Verify]:
+    """All that leave no trace, and a minute of random traffic against one of them."""
+    words = seeded(TOGETHER)
+    words[-1] += f",mutant-encoder-key@{SOAK}"
+    verify = Verify("--only", SOAK, *words, "--set", "soak=1", reports=reports)
+    yield verify.end()
+    verify.close()
+
+
+@pytest.mark.parametrize("mutant", TOGETHER)
+def test_killed_in_turn(together: Verify, mutant: str) -> None:
+    expected = {f"{ISOLATION}{check}": "fail" for check in TOGETHER[mutant]}
+    outcomes = together.outcomes()
+    assert {check: outcomes.get(check) for check in expected} == expected, together.text
+
+
+def test_one_run_has_judged_them_all(together: Verify) -> None:
+    assert together.outcomes() == every(TOGETHER) | {SOAK: "fail"}, together.text
+    assert together.code == 1
+
+
+def test_swapped_and_broken(tmp_path: Path) -> None:
+    words = [*seeded(SWAPPED), "--only", f"{ISOLATION}{ALONE}", "--set", BROKEN]
+    ended = Verify(*words, reports=tmp_path).end()
+    assert ended.outcomes() == every(SWAPPED) | {f"{ISOLATION}{ALONE}": "fail"}, ended.text
     assert ended.code == 1
 
 
-def test_caches_that_are_not_emptied_prove_nothing(tmp_path: Path) -> None:
-    ended = run(tmp_path, ["cache/nothing-free-slots"], "--set", "mutant=mutant-prefixes-kept")
-    assert list(ended.outcomes().values()) == ["void"], ended.text
-    assert ended.code == 3
+def test_a_soak_that_failed_is_sent_again(together: Verify, tmp_path: Path) -> None:
+    """The stored traffic fails again with the mutant, and passes without it.
 
-
-def test_a_soak_that_failed_is_sent_again(tmp_path: Path) -> None:
-    """The stored traffic fails again with the mutant, and passes without it."""
-    mutant = ["--set", "mutant=mutant-encoder-key"]
-
-    def verify(*words: str) -> int | None:
-        one = Verify("--only", "soak/scout/free-slots", *words, reports=tmp_path)
-        try:
-            return one.end().code
-        finally:
-            one.close()
-
-    assert verify("--set", "soak=1", *mutant) == 1
-    (stored,) = (tmp_path / "latest").resolve().glob("soak-*.json")
+    Beside it, on the clean server: caches that are not emptied when they should be prove nothing.
+    """
+    (stored,) = (together.reports / "latest").resolve().glob("soak-*.json")
     requests = [one for wave in json.loads(stored.read_text())["waves"] for one in wave["requests"]]
     assert requests
-    assert verify("--set", f"replay={stored}", *mutant) == 1
-    assert verify("--set", f"replay={stored}") == 0
+    replay = ["--set", f"replay={stored}", "--only", SOAK]
+    again = Verify(*replay, "--set", "mutant=mutant-encoder-key", reports=tmp_path).end()
+    assert again.outcomes() == {SOAK: "fail"}, again.text
+    assert again.code == 1
+    kept = in_turn({"mutant-prefixes-kept": [NOTHING]})
+    clean = Verify(*replay, *kept, reports=tmp_path).end()
+    assert clean.outcomes() == {NOTHING: "void", SOAK: "pass"}, clean.text
+    assert clean.code == 3

@@ -182,7 +182,7 @@ def test_a_patch_whose_hook_point_is_gone_fails_the_start(
         written = inside_folder.write_plugin_folder(folder)
         patch = written / "mm_lora_inside" / "moe_experts.py"
         text = patch.read_text(encoding="utf-8")
-        patch.write_text(text.replace('"select_unq', '"renamed_unq'), encoding="utf-8")
+        patch.write_text(text.replace(":select_unq", ":renamed_unq"), encoding="utf-8")
         return written
 
     monkeypatch.setattr(process, "write_plugin_folder", write)

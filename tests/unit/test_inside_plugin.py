@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mm_lora.inside import catalogue, hooks, plugin
+from mm_lora.inside import catalogue, plugin
 from mm_lora.inside.registry import Patch
 from mm_lora.inside.report import Report
 
@@ -22,10 +22,11 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def make(identity: str, path: str, *modules: str) -> Patch:
-    def apply(module: ModuleType) -> None:
-        hooks.replace(module, path, lambda original: lambda: "ours")
+    def make(original: Any) -> Any:
+        return lambda: "ours"
 
-    return Patch(id=identity, kind="compat", modules=modules, apply=apply, reason="test")
+    wraps = dict.fromkeys((f"{module}:{path}" for module in modules), make)
+    return Patch(id=identity, kind="compat", wraps=wraps, reason="test")
 
 
 def applied(
@@ -81,7 +82,8 @@ def test_an_exception_in_a_patch_is_an_error_of_that_patch(
     def apply(module: ModuleType) -> None:
         raise KeyError("oops")
 
-    patch = Patch(id="p", kind="fix", modules=(module.__name__,), apply=apply, reason="test")
+    points = (f"{module.__name__}:attention",)
+    patch = Patch(id="p", kind="fix", needs=points, adds=apply, reason="test")
     row, _ = applied(patch, tmp_path, monkeypatch)
     assert (row["state"], row["error"]) == ("error", "fakevllm_here: KeyError: 'oops'")
 

@@ -1,7 +1,11 @@
 """Which patches a server gets, and that every one in the catalogue is told why."""
 
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
+from mm_lora.inside import turns
 from mm_lora.inside.catalogue import PATCHES
 from mm_lora.inside.registry import Patch, UnknownPatch, select
 
@@ -10,8 +14,7 @@ def patch(identity: str, kind: str = "compat", versions: str = "", platform: str
     return Patch(
         id=identity,
         kind=kind,
-        modules=("vllm.x",),
-        apply=lambda module: None,
+        wraps={"vllm.x:y": lambda original: original},
         reason="because",
         versions=versions,
         platform=platform,
@@ -44,6 +47,32 @@ def test_selection(wanted: list[str], version: str, platform: str, expected: lis
     assert [one.id for one in select(wanted, ALL, version, platform)] == expected
 
 
+def test_what_follows_an_at_is_no_part_of_an_id() -> None:
+    wanted = ["mutant@a/*", "fix", "mutant@b/c", "fix@a/b"]
+    assert [one.id for one in select(wanted, ALL, "0.32.0", "cpu")] == ["mutant", "fix"]
+    assert turns.scopes(wanted) == {"mutant": ["a/*", "b/c"]}
+
+
+def test_a_patch_that_takes_turns_acts_in_its_own_only(tmp_path: Path) -> None:
+    module = ModuleType("vllm.x")
+    module.y = lambda: "theirs"  # type: ignore[attr-defined]
+    judging = tmp_path / turns.FILE
+    point = {"vllm.x:y": lambda original: lambda: f"not {original()}"}
+    one = Patch(id="x", kind="fix", reason="because", wraps=point)
+    one.in_turn(turns.Turn(judging, ("a/*", "b/c"))).apply(module)
+    seen = [module.y()]
+    for check in ("a/b/c", "", "b/c", "b/cd"):
+        judging.write_text(check)
+        seen.append(module.y())
+    assert seen == ["theirs", "not theirs", "theirs", "not theirs", "theirs"]
+
+
+def test_a_patch_that_does_more_cannot_take_turns() -> None:
+    more = Patch(id="x", kind="fix", reason="because", needs=("m:y",), adds=lambda module: None)
+    with pytest.raises(ValueError, match="more than replace"):
+        more.in_turn(lambda: True)
+
+
 def test_unknown_and_unfit_patches_are_named() -> None:
     with pytest.raises(UnknownPatch, match="no patch 'oldd'; known: cpu, fix, mutant, old"):
         select(["oldd"], ALL, "0.32.0", "cpu")
@@ -59,11 +88,17 @@ def test_a_wrong_patch_cannot_be_made(changes: dict[str, str]) -> None:
         patch("x", **changes)
 
 
+@pytest.mark.parametrize("points", [(), ("vllm.x",), ("vllm.x:",), ("vllm/x.py:y",)])
+def test_a_patch_names_its_hook_points(points: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="hook points"):
+        Patch(id="x", kind="fix", reason="because", needs=points)
+
+
 def test_catalogue_has_unique_ids_and_reasons() -> None:
     assert len({one.id for one in PATCHES}) == len(PATCHES)
     for one in PATCHES:
         assert one.reason
-        assert one.modules
+        assert one.points
         one.misfit("0.32.0", "cpu")  # its versions can be parsed
 
 

@@ -82,5 +82,13 @@ def test_mutants_are_patches_of_every_server() -> None:
     assert spec.patches == ("auto", "mutant-forget-cls", "mutant-chunk-lost")
 
 
+def test_mutants_in_turn_share_a_server_and_a_label() -> None:
+    words = ("mutant-forget-cls@a/*", "mutant-chunk-lost@b/c", "mutant-forget-cls@b/d")
+    options = RunOptions(settings={"mutant": ",".join(words)})
+    (spec,) = make_plan([planned("x", "scout")], CPU, options).specs
+    assert spec.patches == ("auto", *words)
+    assert spec.label.endswith(" adapters, 2 in turn")
+
+
 def test_largest_rank() -> None:
     assert max_lora_rank(CPU) == 8

@@ -109,6 +109,7 @@ def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -
         "start=quick",
         "mutant=",
         "mutant=mutant-none",
+        "mutant=mutant-none@dice/*",
         "mutant=cpu-moe-experts",
         "typo=1",
     ],

@@ -57,6 +57,33 @@ def module_exists(name: str) -> bool:
     )
 
 
+def require(module: ModuleType, path: str) -> None:
+    """Raise HookGone unless `module` has `path`: a name, a member of a class, a dataclass field."""
+    owner, name = _owner(module, path)
+    if not hasattr(owner, name) and name not in getattr(owner, "__dataclass_fields__", ()):
+        raise HookGone(f"{module.__name__}:{path}: no '{name}'")
+
+
+def has(module: ModuleType, path: str) -> bool:
+    """Whether `require` finds it."""
+    try:
+        require(module, path)
+    except HookGone:
+        return False
+    return True
+
+
+def _owner(module: ModuleType, path: str) -> tuple[Any, str]:
+    """The module, or the class in it, that has the last name of `path`; and that name."""
+    owner: Any = module
+    *outer, name = path.split(".")
+    for part in outer:
+        if not hasattr(owner, part):
+            raise HookGone(f"{module.__name__}:{path}: no '{part}'")
+        owner = getattr(owner, part)
+    return owner, name
+
+
 def replace(
     module: ModuleType,
     path: str,
@@ -65,22 +92,19 @@ def replace(
     """Put `make(original)` in the place of `path` ("function" or "Class.method") of `module`.
 
     A function of a module is also replaced wherever a loaded module of the same package bound it
-    by name. Raises HookGone naming the hook point.
+    by name; of a property its getter. Raises HookGone naming the hook point.
     """
-    owner: Any = module
-    *outer, name = path.split(".")
-    point = f"{module.__name__}:{path}"
-    for part in outer:
-        if not hasattr(owner, part):
-            raise HookGone(f"{point}: no '{part}'")
-        owner = getattr(owner, part)
-    try:
-        raw = inspect.getattr_static(owner, name)
-    except AttributeError:
-        raise HookGone(f"{point}: no '{name}'") from None
+    owner, name = _owner(module, path)
+    raw = inspect.getattr_static(owner, name, None)
     if isinstance(raw, staticmethod | classmethod):
         setattr(owner, name, type(raw)(make(raw.__func__)))
         return
+    if isinstance(raw, property) and raw.fget is not None:
+        setattr(owner, name, property(make(raw.fget)))
+        return
+    if raw is None or not callable(raw):
+        lost = f"no '{name}'" if raw is None else f"'{name}' is no function"
+        raise HookGone(f"{module.__name__}:{path}: {lost}")
     replaced = make(raw)
     setattr(owner, name, replaced)
     if owner is module:

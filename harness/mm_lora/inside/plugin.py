@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import fast_start, hooks, torchvision_schemas, watchdog
+from . import fast_start, hooks, torchvision_schemas, turns, watchdog
 from .registry import Patch, select
 from .report import API_SERVER, ONE_PROCESS, WORKER_MODULES, Report
 
@@ -45,7 +45,8 @@ def register() -> None:
         report.notes.update(fast_start.mode)
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-        apply_patches(config["patches"], report, version, platform)
+        judging = Path(path).with_name(turns.FILE)
+        apply_patches(config["patches"], report, version, platform, judging)
         _install_probe(config.get("probe"), report)
     except Exception as error:
         traceback.print_exc()
@@ -71,11 +72,19 @@ def _note_worker(module: ModuleType, report: Report) -> None:
         hooks.replace(module, "UniProcExecutor._init_executor", make)
 
 
-def apply_patches(wanted: list[str], report: Report, version: str, platform: str) -> None:
-    """Hook every wanted patch to its modules; its row says applied, waiting or error."""
+def apply_patches(
+    wanted: list[str], report: Report, version: str, platform: str, judging: Path = Path()
+) -> None:
+    """Hook every wanted patch to its modules; its row says applied, waiting or error.
+
+    `judging`: the file that says which check is judged, for those that act in some only.
+    """
     from .catalogue import PATCHES
 
+    scopes = turns.scopes(wanted)
     for patch in select(wanted, PATCHES, version, platform):
+        if patch.id in scopes:
+            patch = patch.in_turn(turns.Turn(judging, scopes[patch.id]))
         row: dict[str, Any] = {"id": patch.id, "kind": patch.kind, "state": "waiting"}
         row["waiting_for"] = list(patch.modules)
         report.patches[patch.id] = row

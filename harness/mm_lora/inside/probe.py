@@ -25,6 +25,13 @@ RUNNER = "vllm.v1.worker.gpu_model_runner"
 SECOND_RUNNER = "vllm.v1.worker.gpu.model_runner"
 """The second generation of the model runner, which newer versions take where Triton is there."""
 
+_CREATED = f"{MANAGER}:LoRAModelManager._create_lora_modules"
+_ACTIVATED = f"{MANAGER}:LoRAModelManager.activate_adapter"
+_READ = f"{WORKER_MANAGER}:WorkerLoRAManager._load_adapter"
+_STEPPED = f"{RUNNER}:GPUModelRunner.execute_model"
+POINTS = (_CREATED, _ACTIVATED, _READ, _STEPPED)
+"""What the probe needs in each vLLM; the second runner's step has the name of the first one's."""
+
 Original = Callable[..., Any]
 
 _probe: "Probe | None" = None
@@ -107,8 +114,8 @@ class Probe:
 
             return activate_adapter
 
-        self._replace(module, "LoRAModelManager._create_lora_modules", wrapped)
-        self._replace(module, "LoRAModelManager.activate_adapter", activated)
+        self._replace(module, _CREATED, wrapped)
+        self._replace(module, _ACTIVATED, activated)
 
     def hook_worker_manager(self, module: ModuleType) -> None:
         """After an adapter is read: its name, and the tensors that vLLM kept of it."""
@@ -130,7 +137,7 @@ class Probe:
 
             return load_adapter
 
-        self._replace(module, "WorkerLoRAManager._load_adapter", read)
+        self._replace(module, _READ, read)
 
     def hook_runner(self, module: ModuleType) -> None:
         """Around each step of real requests."""
@@ -152,11 +159,13 @@ class Probe:
 
             return execute_model
 
-        self._replace(module, "GPUModelRunner.execute_model", stepped)
+        self._replace(module, _STEPPED, stepped)
 
-    def _replace(self, module: ModuleType, path: str, make: Callable[[Original], Original]) -> None:
+    def _replace(
+        self, module: ModuleType, point: str, make: Callable[[Original], Original]
+    ) -> None:
         try:
-            hooks.replace(module, path, make)
+            hooks.replace(module, point.partition(":")[2], make)
         except hooks.HookGone as error:
             self.missing(str(error))
 

@@ -1,11 +1,18 @@
 """What a patch is, and which patches a server gets."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
+
+from . import hooks, turns
+
+Make = Callable[[Any], Any]
+"""The original function → the one that takes its place."""
 
 GROUPS = {"auto": "compat", "feature": "feature", "fixes": "fix"}
 """What stands for all patches of a kind that fit."""
@@ -18,23 +25,79 @@ PLATFORMS = ("any", "cpu", "cuda")
 class Patch:
     """A change applied inside the vLLM process at run time.
 
-    `modules` are the hook points: `apply` is called once with each of them, when it is imported.
-    `versions` is a PEP 440 specifier over vLLM's version ("" is every version). `reason` says
-    why, `upstream` where it is known.
+    It names all that it touches as hook points, "module:function" or "module:Class.method":
+    `wraps` those that it replaces, each with what makes the new function of the old one; `instead`
+    the same, for a vLLM that has not all of `wraps`; `needs` what it uses beside. `adds` does to a
+    module what is no replacement. `versions` is a PEP 440 specifier over vLLM's version ("" is
+    every version). `reason` says why, `upstream` where it is known.
     """
 
     id: str
     kind: str
-    modules: tuple[str, ...]
-    apply: Callable[[ModuleType], None]
     reason: str
+    wraps: Mapping[str, Make] = field(default_factory=dict)
+    instead: Mapping[str, Make] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    adds: Callable[[ModuleType], None] | None = None
     versions: str = ""
     platform: str = "any"
     upstream: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.platform not in PLATFORMS or not self.modules:
-            raise ValueError(f"patch {self.id}: kind, platform or modules are wrong")
+        wrong = [point for point in self.points if not re.fullmatch(r"[\w.]+:[\w.]+", point)]
+        if self.kind not in KINDS or self.platform not in PLATFORMS or wrong or not self.modules:
+            raise ValueError(f"patch {self.id}: kind, platform or hook points are wrong")
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """All hook points that it names, for whatever vLLM."""
+        return (*self.needs, *self.wraps, *self.instead)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Where its hook points are: `apply` is called once with each, when it is imported."""
+        return tuple(dict.fromkeys(point.partition(":")[0] for point in self.points))
+
+    def lacks(self, has: Callable[[str], bool]) -> list[str]:
+        """The hook points that are missing where `has` says of each whether it is there."""
+        wraps = self.wraps
+        if self.instead and not all(has(point) for point in wraps):
+            wraps = self.instead
+        return [point for point in (*self.needs, *wraps) if not has(point)]
+
+    def apply(self, module: ModuleType) -> None:
+        """Change the module, at those hook points that are in it. Raises HookGone for a lost one.
+
+        A stand-in of another name is taken for each of the modules.
+        """
+        name = module.__name__
+
+        def mine(points: Iterable[str]) -> list[str]:
+            own = [point for point in points if point.partition(":")[0] == name]
+            return own if name in self.modules else list(points)
+
+        def path(point: str) -> str:
+            return point.partition(":")[2]
+
+        for point in mine(self.needs):
+            hooks.require(module, path(point))
+        wraps = self.wraps
+        if self.instead and not all(hooks.has(module, path(point)) for point in mine(wraps)):
+            wraps = self.instead
+        for point in mine(wraps):
+            hooks.replace(module, path(point), wraps[point])
+        if self.adds is not None:
+            self.adds(module)
+
+    def in_turn(self, turn: Callable[[], bool]) -> "Patch":
+        """The patch, whose replacements act only while `turn` says so."""
+        if self.adds is not None:
+            raise ValueError(f"patch {self.id} does more than replace functions")
+        return replace(
+            self,
+            wraps={point: turns.in_turn(make, turn) for point, make in self.wraps.items()},
+            instead={point: turns.in_turn(make, turn) for point, make in self.instead.items()},
+        )
 
     def misfit(self, version: str, platform: str) -> str:
         """Why the patch does not fit this vLLM; empty if it does. Local parts (+cpu) do not count.
@@ -54,18 +117,18 @@ class Patch:
 
 def mutant(
     name: str,
-    module: str | tuple[str, ...],
-    apply: Callable[[ModuleType], None],
+    wraps: Mapping[str, Make],
     reason: str,
     versions: str = ">=0.17",
+    instead: Mapping[str, Make] | None = None,
 ) -> Patch:
     """A seeded defect; by default for every version that serves tower and connector LoRA."""
     return Patch(
         id=f"mutant-{name}",
         kind="mutant",
         versions=versions,
-        modules=(module,) if isinstance(module, str) else module,
-        apply=apply,
+        wraps=wraps,
+        instead=instead or {},
         reason=reason,
     )
 
@@ -78,11 +141,12 @@ def select(
     wanted: Sequence[str], patches: Iterable[Patch], version: str, platform: str
 ) -> list[Patch]:
     """The patches of a server spec, in the catalogue's order; "auto" is every compat one that fits,
-    "feature" every feature, "fixes" every fix.
+    "feature" every feature, "fixes" every fix. What follows an @ is not part of an id.
 
     Raises UnknownPatch for an id that nobody has, or one named by id that does not fit.
     """
     known = {patch.id: patch for patch in patches}
+    wanted = [word.partition("@")[0] for word in wanted]
     for identity in wanted:
         if identity in GROUPS:
             continue

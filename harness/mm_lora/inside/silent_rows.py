@@ -5,14 +5,12 @@ from mapping to mapping. A CPU operator takes its row count from the mapping, an
 one. With `silent-rows` right counts answer as before, and wrong ones answer wrong without an error.
 """
 
-from types import ModuleType
 from typing import Any
 
-from .hooks import replace
 from .registry import Patch
 
-_WRAPPER = "vllm.lora.punica_wrapper.punica_cpu"
-_WEIGHTS = "vllm.lora.lora_weights"
+_WRAPPER = "vllm.lora.punica_wrapper.punica_cpu:PunicaWrapperCPU"
+_WEIGHTS = "vllm.lora.lora_weights:LoRALayerWeights"
 _SCALE = 1.25
 
 
@@ -51,43 +49,37 @@ def _slots(wrapper: Any, rows: int) -> list[tuple[int, Any]]:
     return [(slot, (indices == slot).nonzero().squeeze(1)) for slot in known if 0 <= slot < most]
 
 
-def _silent_rows(module: ModuleType) -> None:
-    def shrunk(original: Any) -> Any:
-        def _apply_shrink(self: Any, y: Any, x: Any, w_t_all: Any, scale: float) -> None:
-            self.mm_lora_slots = len(w_t_all)
-            shrink(self, y.view(-1, y.shape[-1]), x, w_t_all, scale)
+def _shrunk(original: Any) -> Any:
+    def _apply_shrink(self: Any, y: Any, x: Any, w_t_all: Any, scale: float) -> None:
+        self.mm_lora_slots = len(w_t_all)
+        shrink(self, y.view(-1, y.shape[-1]), x, w_t_all, scale)
 
-        return _apply_shrink
-
-    def expanded(original: Any) -> Any:
-        def _apply_expand(
-            self: Any,
-            y: Any,
-            x: Any,
-            w_t_all: Any,
-            y_offset: int,
-            y_slice_size: int,
-            add_inputs: bool = True,
-        ) -> None:
-            self.mm_lora_slots = len(w_t_all)
-            expand(self, y.view(-1, y.shape[-1]), x, w_t_all, y_offset, y_slice_size, add_inputs)
-
-        return _apply_expand
-
-    replace(module, "PunicaWrapperCPU._apply_shrink", shrunk)
-    replace(module, "PunicaWrapperCPU._apply_expand", expanded)
+    return _apply_shrink
 
 
-def _scale_off(module: ModuleType) -> None:
-    def make(original: Any) -> Any:
-        def optimize(self: Any) -> Any:
-            if not isinstance(self.scaling, list) and self.scaling != 1:
-                self.scaling *= _SCALE
-            return original(self)
+def _expanded(original: Any) -> Any:
+    def _apply_expand(
+        self: Any,
+        y: Any,
+        x: Any,
+        w_t_all: Any,
+        y_offset: int,
+        y_slice_size: int,
+        add_inputs: bool = True,
+    ) -> None:
+        self.mm_lora_slots = len(w_t_all)
+        expand(self, y.view(-1, y.shape[-1]), x, w_t_all, y_offset, y_slice_size, add_inputs)
 
-        return optimize
+    return _apply_expand
 
-    replace(module, "LoRALayerWeights.optimize", make)
+
+def _scale_off(original: Any) -> Any:
+    def optimize(self: Any) -> Any:
+        if not isinstance(self.scaling, list) and self.scaling != 1:
+            self.scaling *= _SCALE
+        return original(self)
+
+    return optimize
 
 
 PATCHES = (
@@ -96,8 +88,7 @@ PATCHES = (
         kind="mutant",
         platform="cpu",
         versions=">=0.17",
-        modules=(_WRAPPER,),
-        apply=_silent_rows,
+        wraps={f"{_WRAPPER}._apply_shrink": _shrunk, f"{_WRAPPER}._apply_expand": _expanded},
         reason="alone it changes no answer: it takes away the crash by which a CPU betrays wrong "
         "row counts, so that a GPU's silence can be rehearsed",
     ),
@@ -105,8 +96,7 @@ PATCHES = (
         id="mutant-scale-off",
         kind="mutant",
         versions=">=0.17",
-        modules=(_WEIGHTS,),
-        apply=_scale_off,
+        wraps={f"{_WEIGHTS}.optimize": _scale_off},
         reason="every adapter whose alpha is not its rank is applied 25 % too strongly",
     ),
 )

@@ -5,7 +5,8 @@ Whoever runs the cases calls it: `arrange`, `begin`, then for each check `before
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from mm_lora.checks.context import Context, Foreseen
@@ -17,7 +18,7 @@ from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check
 from mm_lora.core.report import of_run
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.core.selection import select
+from mm_lora.core.selection import require_matches, select
 from mm_lora.core.timings import Timings
 from mm_lora.report import defect_entries, files
 from mm_lora.run import ending, needs, tolerances
@@ -103,6 +104,7 @@ class Conductor:
             kept = set(select(ids, core, self.inputs.profile.select, ()))
             core = [identity for identity in core if identity in kept]
         chosen = set(select(ids, core, self.options.only, self.options.skip))
+        require_matches(self.options.settings.scopes, sorted(chosen), "--set mutant=…@")
         selected = [check for check in checks if check.id in chosen]
         self.plan = make_plan(selected, self.inputs.profile, self.options)
         self._whole = [check.id for check in self.plan.checks]
@@ -209,6 +211,18 @@ class Conductor:
         self.progress.checked(check.id, check.outcome, check.duration_s)
         self.context.save()
         return check
+
+    @contextmanager
+    def judging(self, check_id: str) -> Iterator[None]:
+        """While a check is judged, the mutants that are bound to it have their turn."""
+        if self.context is None or not self.options.settings.scopes:
+            yield
+            return
+        self.context.pool.judging(check_id)
+        try:
+            yield
+        finally:
+            self.context.pool.judging("")
 
     def after(self, check_id: str) -> None:
         """Stop a server after its last check, and begin to start the next one in time."""

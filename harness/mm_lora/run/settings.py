@@ -78,7 +78,8 @@ def _port(text: str) -> int:
 def _mutants(text: str) -> tuple[str, ...]:
     wanted = tuple(filter(None, text.split(",")))
     known = sorted(patch.id for patch in PATCHES if patch.kind == "mutant")
-    for identity in wanted:
+    for word in wanted:
+        identity = word.partition("@")[0]
         if identity not in known:
             raise UsageError(f"no mutant '{identity}'", f"one of {', '.join(known)}")
     if not wanted:
@@ -112,7 +113,8 @@ class Settings:
     mutant: tuple[str, ...] = field(
         default=(),
         metadata=_told(
-            "ID[,ID]: seed a defect in the server, to see the checks fail",
+            "ID[@CHECK][,…]: seed a defect in the server, to see the checks fail; with a CHECK "
+            "pattern it acts only while such a check is judged: several share a server",
             _mutants,
             spell=",".join,
         ),
@@ -167,6 +169,11 @@ class Settings:
     def soak_minutes(self) -> float:
         """How long all soak checks together send traffic."""
         return 1.0 if self.soak is None else self.soak
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Patterns of the checks to which a mutant is bound (`ID@CHECK`)."""
+        return tuple(scope for word in self.mutant if (scope := word.partition("@")[2]))
 
     @property
     def seeds_a_defect(self) -> bool:

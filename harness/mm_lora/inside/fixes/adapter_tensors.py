@@ -1,24 +1,19 @@
 """Fix: an adapter's tensors are checked against its config and the layers before it is added."""
 
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import Patch
 
 
-def _apply(module: ModuleType) -> None:
-    def make(original: Any) -> Any:
-        def _add_adapter(self: Any, lora: Any) -> Any:
-            wrong = next(_mistakes(self, lora), None)
-            if wrong:
-                raise ValueError(f"The adapter cannot be applied: {wrong}.")
-            return original(self, lora)
+def _wrapped(original: Any) -> Any:
+    def _add_adapter(self: Any, lora: Any) -> Any:
+        wrong = next(_mistakes(self, lora), None)
+        if wrong:
+            raise ValueError(f"The adapter cannot be applied: {wrong}.")
+        return original(self, lora)
 
-        return _add_adapter
-
-    replace(module, "LoRAModelManager._add_adapter", make)
+    return _add_adapter
 
 
 def _mistakes(manager: Any, lora: Any) -> Iterator[str]:
@@ -66,8 +61,7 @@ PATCH = Patch(
     id="check-adapter-tensors",
     kind="fix",
     versions=">=0.28",
-    modules=("vllm.lora.model_manager",),
-    apply=_apply,
+    wraps={"vllm.lora.model_manager:LoRAModelManager._add_adapter": _wrapped},
     reason="layers/base_linear.py::set_lora copies whatever fits into a slot: a part that is "
     "missing, too small or not finite is taken without a word",
 )

@@ -1,23 +1,13 @@
 """Fix: the caches know each load of an adapter as one of its own, whatever its name and path."""
 
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import Patch
 
 SERVING = "vllm.entrypoints.openai.models.serving"
 INPUT = "vllm.v1.engine.input_processor"
 _loads: dict[int, int] = {}
 """Adapter's number → how often it was loaded in place. The API server alone fills and reads it."""
-
-
-def _apply(module: ModuleType) -> None:
-    if module.__name__ == SERVING:
-        replace(module, "OpenAIServingModels.load_lora_adapter", _counting)
-    else:
-        replace(module, "InputProcessor._get_mm_identifier", _identifying)
-        replace(module, "InputProcessor.process_inputs", _salting)
 
 
 def _version(lora_request: Any) -> str:
@@ -63,8 +53,11 @@ PATCH = Patch(
     id="adapter-versions",
     kind="fix",
     versions=">=0.28",
-    modules=(SERVING, INPUT),
-    apply=_apply,
+    wraps={
+        f"{SERVING}:OpenAIServingModels.load_lora_adapter": _counting,
+        f"{INPUT}:InputProcessor._get_mm_identifier": _identifying,
+        f"{INPUT}:InputProcessor.process_inputs": _salting,
+    },
     reason="input_processor.py::_get_mm_identifier knows an adapter by its name, "
     "kv_cache_utils.py::_gen_lora_extra_hash_keys by name and path: another one is taken for it",
     upstream=("44939", "44950", "42125", "48352"),

@@ -2,21 +2,11 @@
 
 import math
 import re
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import Patch
 
-HELPER, WEIGHTS = "vllm.lora.peft_helper", "vllm.lora.lora_weights"
 _KEPT = "mm_lora_adapter_config"
-
-
-def _apply(module: ModuleType) -> None:
-    if module.__name__ == HELPER:
-        replace(module, "PEFTHelper.from_dict", _keeping)
-    else:
-        replace(module, "LoRALayerWeights.from_config", _scaling)
 
 
 def _keeping(original: Any) -> Any:
@@ -57,8 +47,10 @@ PATCH = Patch(
     id="peft-patterns",
     kind="fix",
     versions="<0.30",
-    modules=(HELPER, WEIGHTS),
-    apply=_apply,
+    wraps={
+        "vllm.lora.peft_helper:PEFTHelper.from_dict": _keeping,
+        "vllm.lora.lora_weights:LoRALayerWeights.from_config": _scaling,
+    },
     reason="peft_helper.py drops rank_pattern and alpha_pattern: every module is scaled by the "
     "adapter's r and lora_alpha",
 )

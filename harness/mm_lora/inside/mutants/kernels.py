@@ -2,40 +2,35 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace as changed
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
-from ..registry import mutant
+from ..registry import Make, mutant
 
-_MANAGER = "vllm.lora.model_manager"
-_CHAT = "vllm.entrypoints.openai.chat_completion.serving"
+_MAPPING = "vllm.lora.model_manager:LoRAModelManager._set_adapter_mapping"
+_CHAT = "vllm.entrypoints.openai.chat_completion.serving:OpenAIServingChat"
 _DROPPED = 3
 
 Rule = Callable[[Any, Any, int], int]
 """(manager, mapping, adapter id of a row, 0 for none) → the id that the row gets instead."""
 
 
-def _mapped_by(rule: Rule) -> Callable[[ModuleType], None]:
-    """The action that gives each row of each mapping the adapter that `rule` says."""
+def _mapped_by(rule: Rule) -> dict[str, Make]:
+    """Each row of each mapping gets the adapter that `rule` says."""
 
-    def apply(module: ModuleType) -> None:
-        def make(original: Any) -> Any:
-            def _set_adapter_mapping(self: Any, mapping: Any) -> None:
-                wrong = changed(
-                    mapping,
-                    index_mapping=tuple(rule(self, mapping, int(i)) for i in mapping.index_mapping),
-                )
-                used = [int(i) for i in mapping.index_mapping if i]
-                if used:
-                    self.mm_lora_last_used = used[-1]
-                original(self, wrong)
+    def make(original: Any) -> Any:
+        def _set_adapter_mapping(self: Any, mapping: Any) -> None:
+            wrong = changed(
+                mapping,
+                index_mapping=tuple(rule(self, mapping, int(i)) for i in mapping.index_mapping),
+            )
+            used = [int(i) for i in mapping.index_mapping if i]
+            if used:
+                self.mm_lora_last_used = used[-1]
+            original(self, wrong)
 
-            return _set_adapter_mapping
+        return _set_adapter_mapping
 
-        replace(module, "LoRAModelManager._set_adapter_mapping", make)
-
-    return apply
+    return {_MAPPING: make}
 
 
 def _newest(manager: Any, mapping: Any, adapter: int) -> int:
@@ -53,40 +48,34 @@ def _last_used(manager: Any, mapping: Any, adapter: int) -> int:
     return adapter or getattr(manager, "mm_lora_last_used", 0)
 
 
-def _drop_token(module: ModuleType) -> None:
-    def make(original: Any) -> Any:
-        async def stream(self: Any, *arguments: Any, **options: Any) -> AsyncIterator[str]:
-            tokens = 0
-            async for event in original(self, *arguments, **options):
-                tokens += '"logprob":' in event
-                if tokens == _DROPPED:
-                    tokens += 1
-                    continue
-                yield event
+def _drop_token(original: Any) -> Any:
+    async def stream(self: Any, *arguments: Any, **options: Any) -> AsyncIterator[str]:
+        tokens = 0
+        async for event in original(self, *arguments, **options):
+            tokens += '"logprob":' in event
+            if tokens == _DROPPED:
+                tokens += 1
+                continue
+            yield event
 
-        return stream
-
-    replace(module, "OpenAIServingChat.chat_completion_stream_generator", make)
+    return stream
 
 
 PATCHES = (
     mutant(
         "language-rows-newest",
-        _MANAGER,
         _mapped_by(_newest),
         "the language model's rows of any adapter get the newest one that has weights there: "
         "those of a slot that is not cleared",
     ),
     mutant(
         "base-rows-stale",
-        _MANAGER,
         _mapped_by(_last_used),
         "rows without an adapter keep the one used last: an index buffer that is not cleared",
     ),
     mutant(
         "stream-drops-token",
-        _CHAT,
-        _drop_token,
+        {f"{_CHAT}.chat_completion_stream_generator": _drop_token},
         "one event of a streamed answer is lost between the engine and the client",
     ),
 )

@@ -1,10 +1,8 @@
 """Mutants: seeded mistakes in loading, unloading and replacing adapters."""
 
 from functools import partial
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import mutant
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
@@ -14,111 +12,93 @@ _MANAGER = "vllm.lora.model_manager"
 _kept: list[Any] = []
 
 
-def keep_old_weights(module: ModuleType) -> None:
+def keep_old_weights(original: Any) -> Any:
     """A name that was loaded before keeps the weights that it had then."""
 
-    def make(original: Any) -> Any:
-        known: dict[str, Any] = {}
+    known: dict[str, Any] = {}
 
-        def _load_adapter(self: Any, lora_request: Any) -> Any:
-            name = lora_request.lora_name
-            path = known.setdefault(name, lora_request.lora_path)
-            return original(self, type(lora_request)(name, lora_request.lora_int_id, path))
+    def _load_adapter(self: Any, lora_request: Any) -> Any:
+        name = lora_request.lora_name
+        path = known.setdefault(name, lora_request.lora_path)
+        return original(self, type(lora_request)(name, lora_request.lora_int_id, path))
 
-        return _load_adapter
-
-    replace(module, "WorkerLoRAManager._load_adapter", make)
+    return _load_adapter
 
 
-def leave_slot_as_it_was(module: ModuleType) -> None:
+def leave_slot_as_it_was(original: Any) -> Any:
     """Modules that the new adapter of a slot does not have keep the old one's weights."""
 
-    def make(original: Any) -> Any:
-        def reset_lora(self: Any, index: int) -> None:
-            return None
+    def reset_lora(self: Any, index: int) -> None:
+        return None
 
-        return reset_lora
-
-    replace(module, "BaseLinearLayerWithLoRA.reset_lora", make)
+    return reset_lora
 
 
-def forget_nothing(module: ModuleType) -> None:
+def forget_nothing(original: Any) -> Any:
     """Every adapter that was ever loaded stays in memory."""
 
-    def make(original: Any) -> Any:
-        def _load_adapter(self: Any, lora_request: Any) -> Any:
-            loaded = original(self, lora_request)
-            _kept.append((loaded, {k: w.lora_a.clone() for k, w in loaded.loras.items()}))
-            return loaded
+    def _load_adapter(self: Any, lora_request: Any) -> Any:
+        loaded = original(self, lora_request)
+        _kept.append((loaded, {k: w.lora_a.clone() for k, w in loaded.loras.items()}))
+        return loaded
 
-        return _load_adapter
-
-    replace(module, "WorkerLoRAManager._load_adapter", make)
+    return _load_adapter
 
 
-def unload_in_name_only(module: ModuleType) -> None:
+def unload_in_name_only(original: Any) -> Any:
     """An unloaded adapter still answers."""
 
-    def make(original: Any) -> Any:
-        async def unload_lora_adapter(self: Any, request: Any) -> Any:
-            before = dict(self.lora_requests)
-            result = await original(self, request)
-            self.lora_requests.update(before)
-            return result
+    async def unload_lora_adapter(self: Any, request: Any) -> Any:
+        before = dict(self.lora_requests)
+        result = await original(self, request)
+        self.lora_requests.update(before)
+        return result
 
-        return unload_lora_adapter
-
-    replace(module, "OpenAIServingModels.unload_lora_adapter", make)
+    return unload_lora_adapter
 
 
-def wipe_what_is_unloaded(module: ModuleType) -> None:
+def unload_in_the_engine_too(original: Any) -> Any:
     """Unloading takes the weights away at once, also from answers that are being made."""
 
-    def in_the_api(original: Any) -> Any:
-        async def unload_lora_adapter(self: Any, request: Any) -> Any:
-            known = self.lora_requests.get(request.lora_name)
-            result = await original(self, request)
-            if known is not None and request.lora_name not in self.lora_requests:
-                await self.engine_client.engine_core.remove_lora_async(known.lora_int_id)
-            return result
+    async def unload_lora_adapter(self: Any, request: Any) -> Any:
+        known = self.lora_requests.get(request.lora_name)
+        result = await original(self, request)
+        if known is not None and request.lora_name not in self.lora_requests:
+            await self.engine_client.engine_core.remove_lora_async(known.lora_int_id)
+        return result
 
-        return unload_lora_adapter
-
-    def in_the_worker(original: Any) -> Any:
-        def remove_adapter(self: Any, adapter_id: int) -> bool:
-            adapter = self._adapter_manager.get_adapter(adapter_id)
-            if adapter is not None:
-                _wipe(adapter)
-                self._adapter_manager.deactivate_adapter(adapter_id)
-            return adapter is not None
-
-        return remove_adapter
-
-    if module.__name__ == _SERVING:
-        replace(module, "OpenAIServingModels.unload_lora_adapter", in_the_api)
-    else:
-        replace(module, "WorkerLoRAManager.remove_adapter", in_the_worker)
+    return unload_lora_adapter
 
 
-def write_each_slot_once(module: ModuleType) -> None:
+def wipe_what_is_unloaded(original: Any) -> Any:
+    """The worker's part of it."""
+
+    def remove_adapter(self: Any, adapter_id: int) -> bool:
+        adapter = self._adapter_manager.get_adapter(adapter_id)
+        if adapter is not None:
+            _wipe(adapter)
+            self._adapter_manager.deactivate_adapter(adapter_id)
+        return adapter is not None
+
+    return remove_adapter
+
+
+def write_each_slot_once(original: Any) -> Any:
     """An adapter that was in a slot before gets one again without its weights."""
 
-    def make(original: Any) -> Any:
-        def activate_adapter(self: Any, lora_id: int) -> bool:
-            before = self.__dict__.setdefault("mm_lora_active_before", set())
-            modules = self.modules
-            if lora_id in before:
-                self.modules = {}
-            try:
-                activated: bool = original(self, lora_id)
-            finally:
-                self.modules = modules
-            before.add(lora_id)
-            return activated
+    def activate_adapter(self: Any, lora_id: int) -> bool:
+        before = self.__dict__.setdefault("mm_lora_active_before", set())
+        modules = self.modules
+        if lora_id in before:
+            self.modules = {}
+        try:
+            activated: bool = original(self, lora_id)
+        finally:
+            self.modules = modules
+        before.add(lora_id)
+        return activated
 
-        return activate_adapter
-
-    replace(module, "LoRAModelManager.activate_adapter", make)
+    return activate_adapter
 
 
 def _wipe(adapter: Any) -> None:
@@ -129,37 +109,60 @@ def _wipe(adapter: Any) -> None:
                 part.zero_()
 
 
-def loading_wipes_the_others(module: ModuleType) -> None:
+def loading_wipes_the_others(original: Any) -> Any:
     """Whatever is loaded, even what is refused, takes the place of the first adapter's weights."""
 
-    def make(original: Any) -> Any:
-        def add_adapter(self: Any, lora_request: Any) -> Any:
-            try:
-                return original(self, lora_request)
-            finally:
-                first = next(iter(self._adapter_manager.list_adapters().values()), None)
-                if first is not None and lora_request.lora_name.startswith(("bad-", "beside-")):
-                    _wipe(first)
-                    self._adapter_manager.deactivate_adapter(first.id)
+    def add_adapter(self: Any, lora_request: Any) -> Any:
+        try:
+            return original(self, lora_request)
+        finally:
+            first = next(iter(self._adapter_manager.list_adapters().values()), None)
+            if first is not None and lora_request.lora_name.startswith(("bad-", "beside-")):
+                _wipe(first)
+                self._adapter_manager.deactivate_adapter(first.id)
 
-        return add_adapter
-
-    replace(module, "LRUCacheWorkerLoRAManager.add_adapter", make)
+    return add_adapter
 
 
 _mutant = partial(mutant, versions=">=0.28")
 
 PATCHES = (
-    _mutant("old-weights", _WORKER, keep_old_weights, "a name keeps the weights it had first"),
-    _mutant("slot-not-reset", _LAYER, leave_slot_as_it_was, "a slot keeps what is not written"),
-    _mutant("adapters-leak", _WORKER, forget_nothing, "what was loaded is never given back"),
-    _mutant("unload-in-name", _SERVING, unload_in_name_only, "what was unloaded still answers"),
+    _mutant(
+        "old-weights",
+        {f"{_WORKER}:WorkerLoRAManager._load_adapter": keep_old_weights},
+        "a name keeps the weights it had first",
+    ),
+    _mutant(
+        "slot-not-reset",
+        {f"{_LAYER}:BaseLinearLayerWithLoRA.reset_lora": leave_slot_as_it_was},
+        "a slot keeps what is not written",
+    ),
+    _mutant(
+        "adapters-leak",
+        {f"{_WORKER}:WorkerLoRAManager._load_adapter": forget_nothing},
+        "what was loaded is never given back",
+    ),
+    _mutant(
+        "unload-in-name",
+        {f"{_SERVING}:OpenAIServingModels.unload_lora_adapter": unload_in_name_only},
+        "what was unloaded still answers",
+    ),
     _mutant(
         "unload-at-once",
-        (_SERVING, _WORKER),
-        wipe_what_is_unloaded,
+        {
+            f"{_SERVING}:OpenAIServingModels.unload_lora_adapter": unload_in_the_engine_too,
+            f"{_WORKER}:WorkerLoRAManager.remove_adapter": wipe_what_is_unloaded,
+        },
         "unloading breaks answers off",
     ),
-    _mutant("slot-not-written", _MANAGER, write_each_slot_once, "a slot is not written again"),
-    _mutant("load-harms", _WORKER, loading_wipes_the_others, "a load wipes another's weights"),
+    _mutant(
+        "slot-not-written",
+        {f"{_MANAGER}:LoRAModelManager.activate_adapter": write_each_slot_once},
+        "a slot is not written again",
+    ),
+    _mutant(
+        "load-harms",
+        {f"{_WORKER}:LRUCacheWorkerLoRAManager.add_adapter": loading_wipes_the_others},
+        "a load wipes another's weights",
+    ),
 )

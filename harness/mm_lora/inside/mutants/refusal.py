@@ -2,10 +2,8 @@
 
 import importlib
 from functools import partial
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import mutant
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
@@ -13,79 +11,83 @@ _WORKER = "vllm.lora.worker_manager"
 _PEFT = "vllm.lora.peft_helper"
 
 
-def call_the_refused_base(module: ModuleType) -> None:
+def call_the_refused_base(original: Any) -> Any:
     """An adapter that is refused is said to be loaded, and its users get the base model."""
 
-    def make(original: Any) -> Any:
-        async def load_lora_adapter(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            result = await original(self, request, *args, **kwargs)
-            if isinstance(result, str) or not request.lora_name:
-                return result
-            first = self.base_model_paths[0]
-            self.base_model_paths.append(type(first)(request.lora_name, first.model_path))
-            return f"Success: LoRA adapter '{request.lora_name}' added successfully."
+    async def load_lora_adapter(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await original(self, request, *args, **kwargs)
+        if isinstance(result, str) or not request.lora_name:
+            return result
+        first = self.base_model_paths[0]
+        self.base_model_paths.append(type(first)(request.lora_name, first.model_path))
+        return f"Success: LoRA adapter '{request.lora_name}' added successfully."
 
-        return load_lora_adapter
-
-    replace(module, "OpenAIServingModels.load_lora_adapter", make)
+    return load_lora_adapter
 
 
-def load_the_refused_empty(module: ModuleType) -> None:
+def load_the_refused_empty(original: Any) -> Any:
     """An adapter that the engine cannot load is loaded without any module."""
 
-    def make(original: Any) -> Any:
-        def add_adapter(self: Any, lora_request: Any) -> bool:
-            try:
-                return bool(original(self, lora_request))
-            except Exception:
-                number = lora_request.lora_int_id
-                empty = importlib.import_module("vllm.lora.lora_model").LoRAModel(number, 1, {})
-                manager = self._adapter_manager
-                manager.remove_adapter(number)
-                manager._registered_adapters[number] = empty  # past what add_adapter looks at
-                return bool(manager.activate_adapter(number))
+    def add_adapter(self: Any, lora_request: Any) -> bool:
+        try:
+            return bool(original(self, lora_request))
+        except Exception:
+            number = lora_request.lora_int_id
+            empty = importlib.import_module("vllm.lora.lora_model").LoRAModel(number, 1, {})
+            manager = self._adapter_manager
+            manager.remove_adapter(number)
+            manager._registered_adapters[number] = empty  # past what add_adapter looks at
+            return bool(manager.activate_adapter(number))
 
-        return add_adapter
-
-    replace(module, "LRUCacheWorkerLoRAManager.add_adapter", make)
+    return add_adapter
 
 
-def weaken_transposed(module: ModuleType) -> None:
+def weaken_transposed(original: Any) -> Any:
     """fan_in_fan_out, which says nothing of the adapter's own tensors, changes their scale."""
 
-    def make(original: Any) -> Any:
-        def from_dict(cls: Any, config_dict: dict[str, Any]) -> Any:
-            if config_dict.get("fan_in_fan_out"):
-                config_dict = {**config_dict, "lora_alpha": config_dict["lora_alpha"] / 2}
-            return original(cls, config_dict)
+    def from_dict(cls: Any, config_dict: dict[str, Any]) -> Any:
+        if config_dict.get("fan_in_fan_out"):
+            config_dict = {**config_dict, "lora_alpha": config_dict["lora_alpha"] / 2}
+        return original(cls, config_dict)
 
-        return from_dict
-
-    replace(module, "PEFTHelper.from_dict", make)
+    return from_dict
 
 
-def resolve_as_the_first(module: ModuleType) -> None:
+def resolve_as_the_first(original: Any) -> Any:
     """An adapter that a resolver found answers with the weights of the one loaded first."""
 
-    def make(original: Any) -> Any:
-        async def resolve_lora(self: Any, lora_name: str) -> Any:
-            first = min(self.lora_requests.values(), key=lambda one: one.lora_int_id)
-            known = lora_name in self.lora_requests
-            found = await original(self, lora_name)
-            if not known and lora_name in self.lora_requests:
-                found.lora_int_id = first.lora_int_id
-            return found
+    async def resolve_lora(self: Any, lora_name: str) -> Any:
+        first = min(self.lora_requests.values(), key=lambda one: one.lora_int_id)
+        known = lora_name in self.lora_requests
+        found = await original(self, lora_name)
+        if not known and lora_name in self.lora_requests:
+            found.lora_int_id = first.lora_int_id
+        return found
 
-        return resolve_lora
-
-    replace(module, "OpenAIServingModels.resolve_lora", make)
+    return resolve_lora
 
 
 _mutant = partial(mutant, versions=">=0.28")
 
 PATCHES = (
-    _mutant("refused-is-base", _SERVING, call_the_refused_base, "the refused answers as the base"),
-    _mutant("refused-is-empty", _WORKER, load_the_refused_empty, "what cannot be loaded is empty"),
-    _mutant("fan-in-scales", _PEFT, weaken_transposed, "fan_in_fan_out halves the adapter"),
-    _mutant("resolved-as-first", _SERVING, resolve_as_the_first, "what is resolved is another one"),
+    _mutant(
+        "refused-is-base",
+        {f"{_SERVING}:OpenAIServingModels.load_lora_adapter": call_the_refused_base},
+        "the refused answers as the base",
+    ),
+    _mutant(
+        "refused-is-empty",
+        {f"{_WORKER}:LRUCacheWorkerLoRAManager.add_adapter": load_the_refused_empty},
+        "what cannot be loaded is empty",
+    ),
+    _mutant(
+        "fan-in-scales",
+        {f"{_PEFT}:PEFTHelper.from_dict": weaken_transposed},
+        "fan_in_fan_out halves the adapter",
+    ),
+    _mutant(
+        "resolved-as-first",
+        {f"{_SERVING}:OpenAIServingModels.resolve_lora": resolve_as_the_first},
+        "what is resolved is another one",
+    ),
 )

@@ -3,11 +3,8 @@
 Each is silent where requests come one at a time from empty caches.
 """
 
-from functools import partial
-from types import ModuleType
 from typing import Any
 
-from ..hooks import replace
 from ..registry import mutant
 
 _MANAGER = "vllm.lora.model_manager"
@@ -18,109 +15,91 @@ _POOL = "vllm.v1.core.block_pool"
 _ITEMS = "vllm.multimodal.cache.lru"
 
 
-def swap_when_they_meet(module: ModuleType) -> None:
+def swap_when_they_meet(original: Any) -> Any:
     """The first two adapters that meet in a step exchange their weights, from then on."""
 
-    def make(original: Any) -> Any:
-        def _set_adapter_mapping(self: Any, mapping: Any) -> None:
-            met = sorted({int(adapter) for adapter in mapping.index_mapping} - {0})
-            if len(met) > 1 and not getattr(self, "mm_lora_swapped", False):
-                self.mm_lora_swapped = True
-                one, other = (self.get_adapter(adapter) for adapter in met[:2])
-                one.loras, other.loras = other.loras, one.loras
-                for adapter in met[:2]:
-                    self.deactivate_adapter(adapter)
-                for adapter in met[:2]:
-                    self.activate_adapter(adapter)
-            original(self, mapping)
+    def _set_adapter_mapping(self: Any, mapping: Any) -> None:
+        met = sorted({int(adapter) for adapter in mapping.index_mapping} - {0})
+        if len(met) > 1 and not getattr(self, "mm_lora_swapped", False):
+            self.mm_lora_swapped = True
+            one, other = (self.get_adapter(adapter) for adapter in met[:2])
+            one.loras, other.loras = other.loras, one.loras
+            for adapter in met[:2]:
+                self.deactivate_adapter(adapter)
+            for adapter in met[:2]:
+                self.activate_adapter(adapter)
+        original(self, mapping)
 
-        return _set_adapter_mapping
-
-    replace(module, "LoRAModelManager._set_adapter_mapping", make)
+    return _set_adapter_mapping
 
 
-def forget_adapter_in_key(module: ModuleType) -> None:
+def forget_adapter_in_key(original: Any) -> Any:
     """The encoder cache knows a picture whatever adapter has encoded it."""
 
-    def make(original: Any) -> Any:
-        def _get_mm_identifier(self: Any, mm_hash: str, lora_request: Any) -> str:
-            return mm_hash
+    def _get_mm_identifier(self: Any, mm_hash: str, lora_request: Any) -> str:
+        return mm_hash
 
-        return _get_mm_identifier
-
-    replace(module, "InputProcessor._get_mm_identifier", make)
+    return _get_mm_identifier
 
 
-def forget_adapter_in_prefix(module: ModuleType) -> None:
+def forget_adapter_in_prefix(original: Any) -> Any:
     """The prefix cache knows a prompt whatever adapter has read it."""
 
-    def make(original: Any) -> Any:
-        def _gen_lora_extra_hash_keys(request: Any) -> list[Any]:
-            return []
+    def _gen_lora_extra_hash_keys(request: Any) -> list[Any]:
+        return []
 
-        return _gen_lora_extra_hash_keys
-
-    replace(module, "_gen_lora_extra_hash_keys", make)
+    return _gen_lora_extra_hash_keys
 
 
-def keep_prefixes(module: ModuleType) -> None:
+def keep_prefixes(original: Any) -> Any:
     """Emptying the prefix cache is said to be done, and is not."""
 
-    def make(original: Any) -> Any:
-        def reset_prefix_cache(self: Any) -> bool:
-            return True
+    def reset_prefix_cache(self: Any) -> bool:
+        return True
 
-        return reset_prefix_cache
-
-    replace(module, "BlockPool.reset_prefix_cache", make)
+    return reset_prefix_cache
 
 
-def give_another_item(module: ModuleType) -> None:
+def give_another_item(original: Any) -> Any:
     """A picture that the processor's cache has is given as another one of the same shape."""
 
-    def make(original: Any) -> Any:
-        def get_and_update_item(self: Any, mm_item: Any, mm_hash: str) -> Any:
-            known = self.__dict__.setdefault("mm_lora_items", {})
-            found = original(self, mm_item, mm_hash)
-            shape = found["pixel_values"].data.shape
-            if mm_item is not None:
-                known[mm_hash] = found
-                return found
-            others = (
-                item
-                for other, item in known.items()
-                if other != mm_hash and item["pixel_values"].data.shape == shape
-            )
-            return next(others, found)
+    def get_and_update_item(self: Any, mm_item: Any, mm_hash: str) -> Any:
+        known = self.__dict__.setdefault("mm_lora_items", {})
+        found = original(self, mm_item, mm_hash)
+        shape = found["pixel_values"].data.shape
+        if mm_item is not None:
+            known[mm_hash] = found
+            return found
+        others = (
+            item
+            for other, item in known.items()
+            if other != mm_hash and item["pixel_values"].data.shape == shape
+        )
+        return next(others, found)
 
-        return get_and_update_item
-
-    replace(module, "LruKeyReplicatedReceiverCache.get_and_update_item", make)
+    return get_and_update_item
 
 
-def leave_mapping_behind(module: ModuleType) -> None:
+def leave_mapping_behind(original: Any) -> Any:
     """A request that moves to the row of one that has ended leaves its adapter behind."""
 
-    def make(original: Any) -> Any:
-        def condense(self: Any, *args: Any, **kwargs: Any) -> Any:
-            before = self.request_lora_mapping.copy()
-            outcome = original(self, *args, **kwargs)
-            self.request_lora_mapping[: self.num_reqs] = before[: self.num_reqs]
-            return outcome
+    def condense(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = self.request_lora_mapping.copy()
+        outcome = original(self, *args, **kwargs)
+        self.request_lora_mapping[: self.num_reqs] = before[: self.num_reqs]
+        return outcome
 
-        return condense
-
-    replace(module, "InputBatch.condense", make)
+    return condense
 
 
-def forget_later_pieces(module: ModuleType) -> None:
+def forget_later_pieces(original: Any) -> Any:
     """Of a prompt that is read in pieces in company, only the first piece has its adapter."""
-    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _later_pieces))
+    return _mapped_in_company(_later_pieces, original)
 
 
-def decode_as_a_neighbour(module: ModuleType) -> None:
+def decode_as_a_neighbour(original: Any) -> Any:
     """Who decodes while another one's prompt is read gets that one's adapter for the step."""
-    replace(module, "InputBatch.make_lora_inputs", partial(_mapped_in_company, _decoding))
+    return _mapped_in_company(_decoding, original)
 
 
 def _mapped_in_company(rule: Any, original: Any) -> Any:
@@ -156,51 +135,43 @@ def _decoding(batch: Any, adapters: Any, scheduled: Any) -> Any:
 PATCHES = (
     mutant(
         "adapters-swapped",
-        _MANAGER,
-        swap_when_they_meet,
+        {f"{_MANAGER}:LoRAModelManager._set_adapter_mapping": swap_when_they_meet},
         "two adapters' weights change places behind the server's back",
     ),
     mutant(
         "encoder-key",
-        _INPUT,
-        forget_adapter_in_key,
+        {f"{_INPUT}:InputProcessor._get_mm_identifier": forget_adapter_in_key},
         "the key of the encoder cache does not name the adapter",
     ),
     mutant(
         "prefix-key",
-        _BLOCKS,
-        forget_adapter_in_prefix,
+        {f"{_BLOCKS}:_gen_lora_extra_hash_keys": forget_adapter_in_prefix},
         "the key of the prefix cache does not name the adapter",
     ),
     mutant(
         "prefixes-kept",
-        _POOL,
-        keep_prefixes,
+        {f"{_POOL}:BlockPool.reset_prefix_cache": keep_prefixes},
         "the prefix cache is not emptied when it is said to be",
     ),
     mutant(
         "processor-item",
-        _ITEMS,
-        give_another_item,
+        {f"{_ITEMS}:LruKeyReplicatedReceiverCache.get_and_update_item": give_another_item},
         "the processor's cache gives another picture",
         versions=">=0.32",
     ),
     mutant(
         "mapping-left-behind",
-        _BATCH,
-        leave_mapping_behind,
+        {f"{_BATCH}:InputBatch.condense": leave_mapping_behind},
         "the adapter of a request does not move with it when the batch closes its gaps",
     ),
     mutant(
         "later-pieces",
-        _BATCH,
-        forget_later_pieces,
+        {f"{_BATCH}:InputBatch.make_lora_inputs": forget_later_pieces},
         "in company, only the first piece of a prompt has its adapter",
     ),
     mutant(
         "decode-as-neighbour",
-        _BATCH,
-        decode_as_a_neighbour,
+        {f"{_BATCH}:InputBatch.make_lora_inputs": decode_as_a_neighbour},
         "who decodes beside a prompt gets that prompt's adapter",
     ),
 )

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
+from mm_lora.inside import turns
 from mm_lora.serving.server import readiness
 from mm_lora.serving.server.checks import check_before_start
 from mm_lora.serving.server.command import HOST, build_command, build_environment
@@ -73,6 +74,13 @@ class VllmServer:
         self._began = 0.0
         self._stopped = False
         self._lock = threading.Lock()
+
+    def judging(self, check_id: str) -> None:
+        """Tell the patches that act in some checks only which one is judged; "" for none."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = self.folder / f".{turns.FILE}"
+        fresh.write_text(check_id, encoding="utf-8")
+        os.replace(fresh, self.folder / turns.FILE)
 
     @property
     def base_url(self) -> str:

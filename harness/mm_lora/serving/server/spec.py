@@ -19,8 +19,9 @@ class ServerSpec:
     """Frozen and hashable, without a path of this machine.
 
     `flags` are pairs of a vLLM flag's name without dashes and its value. `patches` are patch ids;
-    "auto" stands for every compat patch that fits, the empty tuple for none. `start` is one of
-    STARTS: "auto" is fast where this vLLM and platform allow it.
+    "auto" stands for every compat patch that fits, the empty tuple for none; "id@pattern" acts only
+    while a check is judged that the pattern names. `start` is one of STARTS: "auto" is fast where
+    this vLLM and platform allow it.
     """
 
     model: str
@@ -47,7 +48,10 @@ class ServerSpec:
         parts = [self.model, f"{len(self.adapters)} adapters"]
         if (ranks := self.number("tensor-parallel-size", 1)) > 1:
             parts.append(f"tp {ranks}")
-        parts += [patch for patch in self.patches if patch != "auto"]
+        parts += [patch for patch in self.patches if patch != "auto" and "@" not in patch]
+        in_turn = {patch.partition("@")[0] for patch in self.patches if "@" in patch}
+        if in_turn:
+            parts.append(f"{len(in_turn)} in turn")
         return ", ".join(parts)
 
     def flag(self, name: str) -> FlagValue:

@@ -3,61 +3,51 @@
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
-from ...hooks import HookGone, replace
 from ...registry import Patch
 
 MODULE = "vllm.model_executor.models.mllama4"
+_USED = ("QKVParallelLinear", "RowParallelLinear", "is_vit_use_data_parallel")
 
 
-def _packed_layers(module: ModuleType) -> None:
+def _packed_layers(original: Any) -> Any:
     """Not ReplicatedLinear, whose LoRA wrapper takes one adapter module and not q, k and v."""
-    linear = ("QKVParallelLinear", "RowParallelLinear", "is_vit_use_data_parallel")
-    for name in linear:
-        if not hasattr(module, name):
-            raise HookGone(f"{MODULE}: no '{name}'")
 
-    def make(original: Any) -> Any:
-        def init(
-            self: Any, config: Any, quant_config: Any, *args: Any, prefix: str = "", **kwargs: Any
-        ) -> None:
-            original(self, config, quant_config, *args, prefix=prefix, **kwargs)
-            if not module.is_vit_use_data_parallel():
-                return
-            width = self.num_heads * self.head_dim
-            common = {"bias": True, "quant_config": quant_config, "disable_tp": True}
-            self.qkv_proj = module.QKVParallelLinear(
-                self.embed_dim,
-                self.head_dim,
-                self.num_heads,
-                prefix=f"{prefix}.qkv_proj",
-                **common,
-            )
-            self.o_proj = module.RowParallelLinear(
-                width, self.embed_dim, prefix=f"{prefix}.o_proj", **common
-            )
+    def init(
+        self: Any, config: Any, quant_config: Any, *args: Any, prefix: str = "", **kwargs: Any
+    ) -> None:
+        original(self, config, quant_config, *args, prefix=prefix, **kwargs)
+        module = importlib.import_module(MODULE)
+        if not module.is_vit_use_data_parallel():
+            return
+        width = self.num_heads * self.head_dim
+        common = {"bias": True, "quant_config": quant_config, "disable_tp": True}
+        self.qkv_proj = module.QKVParallelLinear(
+            self.embed_dim,
+            self.head_dim,
+            self.num_heads,
+            prefix=f"{prefix}.qkv_proj",
+            **common,
+        )
+        self.o_proj = module.RowParallelLinear(
+            width, self.embed_dim, prefix=f"{prefix}.o_proj", **common
+        )
 
-        return init
-
-    replace(module, "Llama4VisionAttention.__init__", make)
+    return init
 
 
-def _rows_of_this_rank(module: ModuleType) -> None:
+def _rows_of_this_rank(original: Any) -> Any:
     """The mapping of rows to adapters, cut as the pictures' chunks are.
 
     For a CPU: a GPU's wrapper keeps what its kernels read in other tensors too.
     """
 
-    def make(original: Any) -> Any:
-        def run_dp_sharded_vision_model(image_input: Any, vision_model: Any) -> Any:
-            with _cut(vision_model, image_input.shape[0]):
-                return original(image_input, vision_model)
+    def run_dp_sharded_vision_model(image_input: Any, vision_model: Any) -> Any:
+        with _cut(vision_model, image_input.shape[0]):
+            return original(image_input, vision_model)
 
-        return run_dp_sharded_vision_model
-
-    replace(module, "run_dp_sharded_vision_model", make)
+    return run_dp_sharded_vision_model
 
 
 @contextmanager
@@ -93,8 +83,8 @@ PATCHES = (
         id="llama4-data-encoder-qkv",
         kind="fix",
         versions=">=0.30",
-        modules=(MODULE,),
-        apply=_packed_layers,
+        needs=tuple(f"{MODULE}:{name}" for name in _USED),
+        wraps={f"{MODULE}:Llama4VisionAttention.__init__": _packed_layers},
         reason="with --mm-encoder-tp-mode data the tower's q, k and v take no adapter",
     ),
     Patch(
@@ -102,8 +92,7 @@ PATCHES = (
         kind="fix",
         platform="cpu",
         versions=">=0.30",
-        modules=(MODULE,),
-        apply=_rows_of_this_rank,
+        wraps={f"{MODULE}:run_dp_sharded_vision_model": _rows_of_this_rank},
         reason="with --mm-encoder-tp-mode data each rank maps the rows of all chunks, not its own",
     ),
 )

@@ -5,11 +5,10 @@ Each changes what vLLM maps, never what the layers see: the mistakes that a port
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-from ...hooks import HookGone, replace
-from ...registry import mutant
+from ...hooks import HookGone
+from ...registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.mllama4"
 CLASS = "Llama4ForConditionalGeneration"
@@ -51,18 +50,18 @@ def chunk_lost(chunks: Chunks) -> tuple[int, int]:
     return count * (chunks.patches + 1), count * chunks.connector
 
 
-def miscount(mistake: Mistake) -> Callable[[ModuleType], None]:
-    """The action that puts `mistake` into the count hook of either generation."""
-
-    def apply(module: ModuleType) -> None:
-        owner = getattr(module, CLASS, None)
-        if hasattr(owner, "get_mm_lora_token_counts"):
-            replace(module, f"{CLASS}.get_mm_lora_token_counts", lambda own: _both(own, mistake))
-            return
-        replace(module, f"{CLASS}.get_num_mm_encoder_tokens", lambda own: _one(own, mistake, 0))
-        replace(module, f"{CLASS}.get_num_mm_connector_tokens", lambda own: _one(own, mistake, 1))
-
-    return apply
+def _miscount(name: str, mistake: Mistake, reason: str) -> Patch:
+    """`mistake` in the count hook of either generation."""
+    model = f"{MODULE}:{CLASS}"
+    return mutant(
+        name,
+        {f"{model}.get_mm_lora_token_counts": lambda own: _both(own, mistake)},
+        reason,
+        instead={
+            f"{model}.get_num_mm_encoder_tokens": lambda own: _one(own, mistake, 0),
+            f"{model}.get_num_mm_connector_tokens": lambda own: _one(own, mistake, 1),
+        },
+    )
 
 
 def _both(original: Any, mistake: Mistake) -> Any:
@@ -100,30 +99,26 @@ def _geometry(model: Any) -> tuple[int, int]:
     return patches, round(patches * vision.pixel_shuffle_ratio**2)
 
 
-def adapter_under_tower(module: ModuleType) -> None:
+def adapter_under_tower(original: Any) -> Any:
     """Leaves the vision adapter out of the connector's prefixes: the tower's prefix takes it."""
 
-    def make(original: Any) -> Any:
-        def get_mm_mapping(self: Any) -> Any:
-            mapping = original(self)
-            if VISION_ADAPTER not in mapping.connector:
-                raise HookGone(f"{MODULE}:{CLASS}.get_mm_mapping: no '{VISION_ADAPTER}'")
-            mapping.connector = [p for p in mapping.connector if p != VISION_ADAPTER]
-            return mapping
+    def get_mm_mapping(self: Any) -> Any:
+        mapping = original(self)
+        if VISION_ADAPTER not in mapping.connector:
+            raise HookGone(f"{MODULE}:{CLASS}.get_mm_mapping: no '{VISION_ADAPTER}'")
+        mapping.connector = [p for p in mapping.connector if p != VISION_ADAPTER]
+        return mapping
 
-        return get_mm_mapping
-
-    replace(module, f"{CLASS}.get_mm_mapping", make)
+    return get_mm_mapping
 
 
 PATCHES = (
-    mutant("forget-cls", MODULE, miscount(forget_cls), "tower rows without the class token"),
+    _miscount("forget-cls", forget_cls, "tower rows without the class token"),
+    _miscount("ratio-not-squared", ratio_not_squared, "connector rows by ratio, not ratio²"),
     mutant(
-        "ratio-not-squared",
-        MODULE,
-        miscount(ratio_not_squared),
-        "connector rows by ratio, not ratio²",
+        "adapter-under-tower",
+        {f"{MODULE}:{CLASS}.get_mm_mapping": adapter_under_tower},
+        "vision adapter held by the tower",
     ),
-    mutant("adapter-under-tower", MODULE, adapter_under_tower, "vision adapter held by the tower"),
-    mutant("chunk-lost", MODULE, miscount(chunk_lost), "the global tile is not counted"),
+    _miscount("chunk-lost", chunk_lost, "the global tile is not counted"),
 )

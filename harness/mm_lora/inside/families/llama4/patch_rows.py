@@ -3,19 +3,12 @@
 import copy
 import dataclasses
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
-from ...hooks import replace
 from ...registry import Patch
 
 TOWER = "vision_model."
 PATCH_EMBEDDING = "vision_model.patch_embedding."
-
-
-def _apply(module: ModuleType) -> None:
-    replace(module, "LoRAModelManager._maybe_init_mm", _with_own_wrapper)
-    replace(module, "LoRAModelManager._set_adapter_mapping", _mapped_too)
 
 
 def _with_own_wrapper(original: Any) -> Any:
@@ -62,8 +55,10 @@ PATCH = Patch(
     id="llama4-patch-embedding-rows",
     kind="fix",
     versions=">=0.16",
-    modules=("vllm.lora.model_manager",),
-    apply=_apply,
+    wraps={
+        "vllm.lora.model_manager:LoRAModelManager._maybe_init_mm": _with_own_wrapper,
+        "vllm.lora.model_manager:LoRAModelManager._set_adapter_mapping": _mapped_too,
+    },
     reason="the patch embedding is held by the tower's wrapper, which maps p² + 1 rows a chunk, "
     "but it runs before the class token is added and sees p²",
 )

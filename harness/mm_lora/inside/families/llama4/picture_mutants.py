@@ -1,76 +1,62 @@
 """Mutants: seeded mistakes in Llama 4's vision path, with adapters and without."""
 
-from types import ModuleType
 from typing import Any
 
-from ...hooks import replace
 from ...registry import mutant
 from .mutants import CLASS, MODULE
 
 
-def _shift_pixels(module: ModuleType) -> None:
+def _shift_pixels(original: Any) -> Any:
     """Every chunk [chunks, 3, height, width] one pixel to the right."""
 
-    def make(original: Any) -> Any:
-        def forward(self: Any, images_flattened: Any, *rest: Any, **options: Any) -> Any:
-            return original(self, images_flattened.roll(1, -1), *rest, **options)
+    def forward(self: Any, images_flattened: Any, *rest: Any, **options: Any) -> Any:
+        return original(self, images_flattened.roll(1, -1), *rest, **options)
 
-        return forward
-
-    replace(module, "Llama4VisionModel.forward", make)
+    return forward
 
 
-def _shift_chunks(module: ModuleType) -> None:
+def _shift_chunks(original: Any) -> Any:
     """Each chunk's features, [image tokens, width] a picture, go to the chunk after it."""
 
-    def make(original: Any) -> Any:
-        def _process_image_input(self: Any, image_input: Any) -> Any:
-            pictures = list(original(self, image_input))
-            vision = self.config.vision_config
-            side = vision.image_size / vision.patch_size * vision.pixel_shuffle_ratio
-            rows = round(side**2)
-            chunks = [chunk for picture in pictures for chunk in picture.clone().split(rows)]
-            places = [place for picture in pictures for place in picture.split(rows)]
-            for place, chunk in zip(places, chunks[-1:] + chunks[:-1], strict=True):
-                place.copy_(chunk)
-            return pictures
+    def _process_image_input(self: Any, image_input: Any) -> Any:
+        pictures = list(original(self, image_input))
+        vision = self.config.vision_config
+        side = vision.image_size / vision.patch_size * vision.pixel_shuffle_ratio
+        rows = round(side**2)
+        chunks = [chunk for picture in pictures for chunk in picture.clone().split(rows)]
+        places = [place for picture in pictures for place in picture.split(rows)]
+        for place, chunk in zip(places, chunks[-1:] + chunks[:-1], strict=True):
+            place.copy_(chunk)
+        return pictures
 
-        return _process_image_input
-
-    replace(module, f"{CLASS}._process_image_input", make)
+    return _process_image_input
 
 
-def _cached_positions(module: ModuleType) -> None:
+def _cached_positions(original: Any) -> Any:
     """A prompt [rows] that goes on after a cached part counts its positions from one too far."""
 
-    def make(original: Any) -> Any:
-        def forward(self: Any, input_ids: Any, positions: Any, *rest: Any, **options: Any) -> Any:
-            if len(positions) > 1 and positions[0] > 0:
-                positions = positions + 1
-            return original(self, input_ids, positions, *rest, **options)
+    def forward(self: Any, input_ids: Any, positions: Any, *rest: Any, **options: Any) -> Any:
+        if len(positions) > 1 and positions[0] > 0:
+            positions = positions + 1
+        return original(self, input_ids, positions, *rest, **options)
 
-        return forward
-
-    replace(module, f"{CLASS}.forward", make)
+    return forward
 
 
 PATCHES = (
     mutant(
         "pixels-shifted",
-        MODULE,
-        _shift_pixels,
+        {f"{MODULE}:Llama4VisionModel.forward": _shift_pixels},
         "the picture is one pixel off: a resize or crop other than the reference's",
     ),
     mutant(
         "chunks-shifted",
-        MODULE,
-        _shift_chunks,
+        {f"{MODULE}:{CLASS}._process_image_input": _shift_chunks},
         "features go to the chunk after theirs: a wrong offset where pictures are split",
     ),
     mutant(
         "cached-positions",
-        MODULE,
-        _cached_positions,
+        {f"{MODULE}:{CLASS}.forward": _cached_positions},
         "after a prefix-cache hit the positions are off by one: asked again, another answer",
     ),
 )

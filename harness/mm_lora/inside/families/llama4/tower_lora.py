@@ -3,7 +3,6 @@
 from types import ModuleType
 from typing import Any
 
-from ...hooks import HookGone
 from ...registry import Patch
 
 MODULE = "vllm.model_executor.models.mllama4"
@@ -12,17 +11,14 @@ INTERFACE_FLAG = "supports_tower_connector_lora"
 CONNECTOR = ("multi_modal_projector.", "vision_model.vision_adapter.")
 
 
-def apply(module: ModuleType) -> None:
+def _give_hooks(module: ModuleType) -> None:
     """Put mapping and counts into the class: the pair of hooks, or from vLLM 0.30 on the one.
 
     vLLM's LoRA manager takes the longest prefix that matches (model_manager.py,
     _get_punica_wrapper), so that the vision adapter, below the tower's prefix, is a connector's.
     """
-    model = getattr(module, CLASS, None)
-    keys = getattr(module, "MultiModelKeys", None)
-    if model is None or keys is None:
-        raise HookGone(f"{MODULE}:{CLASS if model is None else 'MultiModelKeys'}")
-    model.get_mm_mapping = _mapping(keys)
+    model = getattr(module, CLASS)
+    model.get_mm_mapping = _mapping(module.MultiModelKeys)
     if hasattr(model, INTERFACE_FLAG):
         setattr(model, INTERFACE_FLAG, True)
         model.get_mm_lora_token_counts = _counts
@@ -67,8 +63,8 @@ def _counts(self: Any, *, modality: str, mm_kwargs: Any, num_mm_embeds: int) -> 
 PATCH = Patch(
     id="llama4-tower-lora",
     kind="feature",
-    modules=(MODULE,),
-    apply=apply,
+    needs=(f"{MODULE}:{CLASS}", f"{MODULE}:MultiModelKeys"),
+    adds=_give_hooks,
     reason="vLLM before 0.17 has no tower/connector LoRA for Llama 4",
     upstream=("https://github.com/vllm-project/vllm/pull/35147",),
 )

@@ -1,21 +1,16 @@
 """Compat: gives the patch embedding's matrix product the contiguous input that oneDNN wants."""
 
-from types import ModuleType
 from typing import Any
 
-from ...hooks import replace
 from ...registry import Patch
 
 
-def _apply(module: ModuleType) -> None:
-    def make(original: Any) -> Any:
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
-            original(self, *args, **kwargs)
-            self.unfold.register_forward_hook(_rows_contiguous)
+def _wrapped(original: Any) -> Any:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.unfold.register_forward_hook(_rows_contiguous)
 
-        return init
-
-    replace(module, "Llama4UnfoldConvolution.__init__", make)
+    return init
 
 
 def _rows_contiguous(module: Any, args: Any, unfolded: Any) -> Any:
@@ -30,8 +25,7 @@ PATCH = Patch(
     id="llama4-unfold-contiguous",
     kind="compat",
     platform="cpu",
-    modules=("vllm.model_executor.models.mllama4",),
-    apply=_apply,
+    wraps={"vllm.model_executor.models.mllama4:Llama4UnfoldConvolution.__init__": _wrapped},
     reason="Llama4UnfoldConvolution.forward hands oneDNN a permuted view, which wants unit stride "
     "on the last axis and raises",
 )

@@ -1,0 +1,47 @@
+"""What holds for every test here: no file leaves a process behind, whichever of its tests ran."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+_MARK = "MM_LORA_TEST_FILE"
+_GONE_S = 20.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """Marks the environment of whatever this file's tests start, and looks for it behind them.
+
+    A process group would not do: servers have groups and sessions of their own. Ends what it
+    finds, so that the next file has the machine to itself.
+    """
+    mark, began = secrets.token_hex(8), time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(_MARK, mark)
+        yield
+    deadline = time.monotonic() + _GONE_S
+    while (found := _marked(mark, began)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    said = [f"{process.pid} {' '.join(process.info['cmdline'] or ())[:200]}" for process in found]
+    for process in found:
+        process.kill()
+    assert said == []
+
+
+def _marked(mark: str, began: float) -> list[psutil.Process]:
+    """The user's own processes since then that have the mark; those that ended do not count."""
+    found = []
+    for process in psutil.process_iter(["uids", "create_time", "status", "cmdline"]):
+        told = process.info
+        if not told["uids"] or told["uids"].real != os.getuid() or told["create_time"] < began - 1:
+            continue
+        try:
+            if told["status"] != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == mark:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
