@@ -71,7 +71,7 @@ def test_a_failed_job_says_why_and_the_next_one_works(tmp_path: Path) -> None:
 def test_prints_do_not_disturb_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller's PYTHONPATH reaches the worker, and what a library there prints does no harm."""
     noise = "import os\nprint('hello')\nos.write(1, b'raw hello\\n')\nraise ImportError('noise')\n"
-    (tmp_path / "safetensors.py").write_text(noise)
+    (tmp_path / "torch.py").write_text(noise)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with WorkerClient(PYTHON) as client:
         with pytest.raises(BuildError, match="ImportError: noise") as raised:
