@@ -64,6 +64,12 @@ def step_mismatches(
         unseen = worker.compiled and role == LANGUAGE
         if step.raised is None and len(calls) != (0 if unseen else len(due)):
             found.append(Mismatch(place, "calls", 0 if unseen else len(due), len(calls)))
+    listed = {module.path for module in worker.modules} | {family.logits}
+    found += [
+        Mismatch(f"{where} {path}", "wrapped layer", "listed", "unknown")
+        for path in seen
+        if path not in listed
+    ]
     if step.raised is not None:
         found.append(Mismatch(where, "the pass", "no exception", step.raised))
     return found

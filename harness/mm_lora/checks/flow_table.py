@@ -64,7 +64,7 @@ def hook_cells(
     flows: Sequence[Flow], cases: Sequence[HookCase], answer: HookAnswer
 ) -> dict[tuple[int, int], str]:
     """`tower / connector` rows that vLLM's class says for the image tokens of each picture."""
-    by_tokens = {case.tokens: count for case, count in zip(cases, answer.counts, strict=True)}
+    by_tokens = {case.tokens: count for case, count in zip(cases, answer.counts, strict=False)}
     cells = {}
     for flow in flows:
         count = by_tokens.get(flow.tokens)

@@ -16,7 +16,7 @@ from mm_lora.cli import report_app as cli_report
 from mm_lora.core.errors import MmLoraError
 
 app = typer.Typer(
-    help="Does this vLLM apply my LoRA adapter to the right rows of a multimodal Llama 4?",
+    help="Does this vLLM apply my LoRA adapter to the right rows of a multimodal model?",
     epilog="Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged.",
     no_args_is_help=True,
     add_completion=False,
@@ -54,7 +54,7 @@ def verify(
         str, typer.Option(help="A server that runs already (profile remote); keys by environment.")
     ] = "",
     model: Annotated[
-        Repeated | None, typer.Option(help="scout, maverick, pr35147, a config or `all`.")
+        Repeated | None, typer.Option(help="A model, a family, a config, `all` or `all-families`.")
     ] = None,
     full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
     only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs, * crosses /.")] = None,
@@ -134,7 +134,7 @@ def list_command(
 
 @app.command()
 def tokens(
-    model: Annotated[str, typer.Argument(help="scout, maverick, pr35147, a config or a folder.")],
+    model: Annotated[str, typer.Argument(help="A model, a family, a config or a folder.")],
     image: Annotated[Repeated | None, typer.Option(help="A picture size, WxH.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -147,7 +147,7 @@ def tokens(
 @app.command()
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="scout, maverick, pr35147 or a folder; the profile's own.")
+        str | None, typer.Argument(help="A model, a family or a folder; else the profile's.")
     ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")

@@ -10,7 +10,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-MODEL = "scout, maverick, pr35147, a config.json or a model folder."
+MODEL = "A model, a family, a config.json or a model folder."
 
 
 @app.command()
@@ -29,7 +29,7 @@ def checkpoint(
 def adapter(
     name: Annotated[str, typer.Argument(help="A known adapter, or a new name with --target.")],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    model: Annotated[str, typer.Option(help=MODEL)] = "scout",
+    model: Annotated[str | None, typer.Option(help=MODEL + "  [default: the profile's]")] = None,
     full: Annotated[
         bool, typer.Option("--full", help="The model's own widths, not the miniature's.")
     ] = False,
@@ -45,7 +45,7 @@ def adapter(
 ) -> None:
     """A PEFT adapter from the model's config alone, and the table of what it covers.
 
-    Example: mm-lora build adapter pr35147 /tmp/a --full --dtype bfloat16
+    Example: mm-lora build adapter all /tmp/a --full --dtype bfloat16
     """
     from mm_lora.cli.commands.build import adapter as run
 

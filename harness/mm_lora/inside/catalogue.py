@@ -1,16 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import moe_experts, silent_rows, target_modules
-from .families.llama4 import (
-    data_encoder,
-    patch_rows,
-    picture_mutants,
-    qk_lora,
-    router_weight,
-    tower_lora,
-    unfold,
-)
-from .families.llama4 import mutants as count_mutants
+from . import families, moe_experts, silent_rows, target_modules
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -36,12 +26,8 @@ from .mutants import tenants as tenant_mutants
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
-    unfold.PATCH,
     moe_experts.PATCH,
-    router_weight.PATCH,
     target_modules.PATCH,
-    tower_lora.PATCH,
-    qk_lora.PATCH,
     one_layer_one_name.PATCH,
     peft_patterns.PATCH,
     unapplied.PATCH,
@@ -57,11 +43,8 @@ PATCHES: tuple[Patch, ...] = (
     kv_zeroing.PATCH,
     base_rows.PATCH,
     rpc_replies.PATCH,
-    patch_rows.PATCH,
-    *data_encoder.PATCHES,
+    *families.PATCHES,
     *mutants.PATCHES,
-    *count_mutants.PATCHES,
-    *picture_mutants.PATCHES,
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,

@@ -24,5 +24,5 @@ PATCH = Patch(
     versions="<0.20",
     wraps={"vllm.lora.model_manager:LoRAModelManager._match_target_modules": _wrapped},
     reason="this vLLM wraps every module that it can: the experts, whose LoRA layers no CPU can "
-    "run, and the patch embedding, whose rows are counted wrongly (llama4-patch-embedding-rows)",
+    "run, and the patch embedding, whose rows are counted wrongly",
 )

@@ -17,7 +17,7 @@ def declare() -> bool:
     """Arrange for the schemas of `torchvision::nms` and `qnms`; False if it is too late.
 
     The general index has only torchvision's CUDA build: beside CPU torch its Python half fails on
-    the missing operators. Llama 4's image processor does not call them, so that naming them is
+    the missing operators. The image processors here do not call them, so that naming them is
     enough. To be called before torchvision is imported, in every process; cheap, imports nothing.
     """
     if "torchvision" in sys.modules:

@@ -7,7 +7,7 @@ def lines(vllm: Vllm) -> list[str]:
     """One line for each: what it lacks and what brings it, the diff in it, flags left out."""
     said = []
     if vllm.lacks:
-        said.append(f"this vLLM has no tower/connector LoRA for Llama 4: {vllm.lacks}")
+        said.append(f"this vLLM lacks tower/connector LoRA: {vllm.lacks}")
     if vllm.feature_patch:
         said.append(f"feature patch in the server: {vllm.feature_patch}")
     diff = vllm.diff

@@ -129,7 +129,7 @@ class Settings:
     patch: str | None = field(
         default=None,
         metadata=_told(
-            "auto | none | feature: bring Llama 4's tower/connector LoRA where vLLM lacks it, "
+            "auto | none | feature: bring tower/connector LoRA where vLLM lacks it, "
             "never, or in any case",
             _one_of("patch", FEATURE_CHOICES),
         ),

@@ -43,7 +43,7 @@ def checkpoint(model: str, out: Path, seed: int = 0) -> int:
 def adapter(
     name: str,
     out: Path,
-    model: str = "scout",
+    model: str | None = None,
     miniature: bool = True,
     rank: int | None = None,
     alpha: float | None = None,
@@ -60,12 +60,13 @@ def adapter(
 
     from mm_lora.core.cache import copy_built
     from mm_lora.families.models import resolve
+    from mm_lora.run.profiles import load
     from mm_lora.truth.build import Builder
 
     _must_be_free(out)
     changes: dict[str, Any] = {"rank": rank, "alpha": alpha, "dtype": dtype, "seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
-    resolved = resolve(model)
+    resolved = resolve(model or load("cpu").model)
     if targets:
         spec = of_targets(name, targets, **changes)
     else:

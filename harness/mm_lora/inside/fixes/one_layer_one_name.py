@@ -19,7 +19,7 @@ PATCH = Patch(
     kind="fix",
     versions="<0.20",
     wraps={"vllm.lora.model_manager:LoRAModelManager.register_module": _wrapped},
-    reason="Llama4MoE holds its shared expert as shared_expert and as experts._shared_experts; the "
+    reason="an MoE layer holds its shared expert as shared_expert and experts._shared_experts; the "
     "LoRA layers get both names, and under the second, which no adapter has, they are reset",
     upstream=("https://github.com/vllm-project/vllm/pull/31105",),
 )

@@ -123,7 +123,7 @@ CAUSES: tuple[Cause, ...] = (
         pattern=r"(empty\(\) received an invalid combination of arguments - got "
         r"\(NoneType)",
         cause="this vLLM has no tower/connector LoRA for this model",
-        check="a vLLM of 0.17 or later for Llama 4",
+        check="a later vLLM: `mm-lora families` says what the installed one claims",
     ),
     Cause(
         kind="torchvision",

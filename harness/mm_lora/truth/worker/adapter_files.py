@@ -57,7 +57,7 @@ def run(
 
 @lru_cache(maxsize=1)
 def _model(side: str, config: str) -> Any:
-    """The last model is kept: full Scout takes seconds even without weights."""
+    """The last model is kept: a large one takes seconds even without weights."""
     return side_of(side).meta_model(json.loads(config))
 
 
