@@ -165,30 +165,62 @@ def test_rows_coverage_and_unchanged_answers(
         assert not (running.folder / "probe").exists()
 
 
-@pytest.mark.parametrize(
-    ("mutant", "what", "observed"),
-    [
-        ("mutant-forget-cls", "rows mapped", 4032),
-        ("mutant-ratio-not-squared", "rows mapped", 2016),
-        ("mutant-adapter-under-tower", "wrapper", "tower"),
-        ("mutant-chunk-lost", "rows mapped", 3462),
-    ],
-)
-def test_a_seeded_mistake_is_seen_without_any_crash(
-    tmp_path: Path,
-    built: tuple[Path, dict[str, BuiltAdapter]],
-    mutant: str,
-    what: str,
-    observed: object,
+COUNTS = {
+    "mutant-forget-cls": 4032,
+    "mutant-ratio-not-squared": 2016,
+    "mutant-chunk-lost": 3462,
+}
+
+
+@pytest.fixture(scope="module")
+def miscounting(
+    tmp_path_factory: pytest.TempPathFactory, built: tuple[Path, dict[str, BuiltAdapter]]
+) -> Iterator[tuple[VllmServer, Asker]]:
+    """A server on which each wrong count acts while its own name is judged, and who asks it."""
+    in_turn = (f"{name}@{name}" for name in COUNTS)
+    with mutated(tmp_path_factory.mktemp("counts"), built, *in_turn) as running:
+        yield running, Asker(running.base_url, "scout")
+
+
+def mutated(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *mutants: str) -> VllmServer:
+    made = server(folder, built, probe=True)
+    made.spec = ServerSpec(**{**vars(made.spec), "patches": ("auto", *mutants)})
+    return made
+
+
+def seen_of_a_base_request(
+    running: VllmServer, asker: Asker, seed: int = 0
+) -> set[tuple[str, object]]:
+    """It runs no LoRA kernel, so that a wrong count kills nothing, and yet shows."""
+    probe = Probe(running.folder / "probe")
+    mark = probe.mark()
+    asker.ask(None, (SIZES[1],), seed)
+    seen = evidence(LLAMA4, probe.workers(), probe.since(mark), asker.sent)
+    return {(bad.what, bad.observed) for bad in seen.mismatches}
+
+
+@pytest.mark.parametrize("mutant", COUNTS)
+def test_a_wrong_count_is_seen_without_any_crash(
+    miscounting: tuple[VllmServer, Asker], mutant: str
 ) -> None:
-    """A base request runs no LoRA kernel, so that a wrong count kills nothing, and yet shows."""
-    running = server(tmp_path / "mutant", built, probe=True)
-    running.spec = ServerSpec(**{**vars(running.spec), "patches": ("auto", mutant)})
-    with running:
+    running, asker = miscounting
+    seed = 2 * list(COUNTS).index(mutant)  # pictures of its own: no cache may know them
+    assert seen_of_a_base_request(running, asker, seed) == set()
+    running.judging(mutant)
+    try:
+        seen = seen_of_a_base_request(running, asker, seed + 1)
+    finally:
+        running.judging("")
+    assert ("rows mapped", COUNTS[mutant]) in seen
+    (worker,) = Probe(running.folder / "probe").workers()
+    assert wrapper_mismatches(LLAMA4, worker) == []
+
+
+def test_a_wrong_wrapper_is_seen_without_any_crash(
+    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+) -> None:
+    with mutated(tmp_path, built, "mutant-adapter-under-tower") as running:
         asker = Asker(running.base_url, "scout")
-        asker.ask(None, (SIZES[1],), 0)
-        probe = Probe(running.folder / "probe")
-        seen = evidence(LLAMA4, probe.workers(), probe.since(), asker.sent)
-        assert (what, observed) in {(bad.what, bad.observed) for bad in seen.mismatches}
-        (worker,) = probe.workers()
-        assert bool(wrapper_mismatches(LLAMA4, worker)) is (mutant == "mutant-adapter-under-tower")
+        assert ("wrapper", "tower") in seen_of_a_base_request(running, asker)
+        (worker,) = Probe(running.folder / "probe").workers()
+        assert wrapper_mismatches(LLAMA4, worker)
