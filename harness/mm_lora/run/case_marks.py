@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
+from _pytest.compat import NOTSET
 from _pytest.mark import ParameterSet
 
 from mm_lora.checks.context import Foreseen
@@ -61,6 +62,12 @@ def planned_of(
         skip=skip,
         last=item.get_closest_marker("last") is not None,
     )
+
+
+def is_stand_in(item: pytest.Function) -> bool:
+    """Whether pytest made it for a case without parameters: no adapter of the user's, no group of
+    the kind in any family."""
+    return hasattr(item, "callspec") and NOTSET in item.callspec.params.values()
 
 
 def _of(family: Family | None, said: Any) -> Any:

@@ -30,7 +30,7 @@ from mm_lora.report import defect_entries, files
 from mm_lora.run import needs, tolerances, tuning
 from mm_lora.run import options as run_options
 from mm_lora.run.case_end import repeat_line, settled, verdict_of
-from mm_lora.run.case_marks import foreseen, joined_parameters, planned_of
+from mm_lora.run.case_marks import foreseen, is_stand_in, joined_parameters, planned_of
 from mm_lora.run.context import RunContext, families_at_hand, selected_models
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Plan, Planned, make_plan, max_lora_rank, part_of
@@ -129,8 +129,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     by_id: dict[str, pytest.Item] = {}
     for item in items:
         assert isinstance(item, pytest.Function)
-        if "own" in item.fixturenames and not state.own:
-            continue  # pytest's stand-in for a case without parameters
+        if is_stand_in(item):
+            continue
         planned = planned_of(item, state.options, state.profile, state.models, state.families)
         if planned.id in by_id:
             raise ValueError(
