@@ -144,8 +144,8 @@ class QwenVision(Family):
         """The layout, and what one row of the language model is."""
         window = f", windows of {layout.window} pixels" if layout.window else ""
         return (
-            f"patch_size {layout.patch} / spatial_merge_size {layout.merge}, {layout.min_pixels} "
-            f"to {layout.max_pixels} pixels{window}",
+            f"patch {layout.patch} / merge {layout.merge}, {layout.min_pixels} to "
+            f"{layout.max_pixels} pixels{window}",
             f"one row of the language model: {layout.square}×{layout.square} pixels, "
             f"{layout.merge**2} rows of the tower",
         )

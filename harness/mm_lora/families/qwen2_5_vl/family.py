@@ -48,6 +48,8 @@ class Qwen25VL(QwenVision):
         for width, height, quantity, value in (
             (336, 336, "patch_rows", 576),
             (336, 336, "merged_rows", 144),
+            (700, 400, "patch_rows", 1400),
+            (700, 400, "merged_rows", 350),
         )
     )
 
