@@ -21,8 +21,8 @@ _FRAME = 2
 """`<|vision_start|>` and `<|vision_end|>`."""
 
 
-def groups(*mlp: str) -> Mapping[str, ModuleGroup]:
-    """The module groups; `mlp`: last names of the tower's MLP."""
+def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
+    """The module groups; `mlp`: last names in the tower's MLP, `glob`: all of them."""
     either = "|".join(mlp)
     return by_name(
         ModuleGroup(
@@ -30,7 +30,7 @@ def groups(*mlp: str) -> Mapping[str, ModuleGroup]:
             pattern=r"model\.visual\.blocks\.\d+\.attn\.(qkv|proj)",
             role=TOWER,
             rows="patch",
-            target=f"{BLOCK}.attn.*",
+            target=f"{BLOCK}.attn.[qp]*",
             projections={f"tower-{name}": f"{BLOCK}.attn.{name}" for name in ("qkv", "proj")},
         ),
         ModuleGroup(
@@ -38,7 +38,7 @@ def groups(*mlp: str) -> Mapping[str, ModuleGroup]:
             pattern=rf"model\.visual\.blocks\.\d+\.mlp\.({either})",
             role=TOWER,
             rows="patch",
-            target=f"{BLOCK}.mlp.*",
+            target=f"{BLOCK}.mlp.{glob}",
             projections={f"tower-{name}": f"{BLOCK}.mlp.{name}" for name in mlp},
         ),
         # A convolution: PEFT adapts it, vLLM has no LoRA layer for it, whatever the flags.
@@ -84,7 +84,10 @@ def forms(
         wide=tuple(group.target for group in known.values() if not group.unwrapped),
         ranks={"qkv": 2, "down_proj": 4},
         alphas={"o_proj": 5, "qkv": 40},
-        partial=(f"{BLOCK}".replace("*", "1.attn.*"), f"{TEXT}".replace("*", "2.self_attn.[vo]_*")),
+        partial=(
+            "model.visual.blocks.1.attn.[qp]*",
+            "model.language_model.layers.2.self_attn.[vo]_proj",
+        ),
         part_of_packed=(
             language["language-q_proj"],
             language["language-v_proj"],

@@ -22,7 +22,7 @@ class Qwen25VL(QwenVision):
         "Qwen/Qwen2.5-VL-7B-Instruct": "qwen2.5-vl",
         "Qwen/Qwen2.5-VL-3B-Instruct": "qwen2.5-vl-3b",
     }
-    groups = groups(*_MLP)
+    groups = groups(_MLP, "*_proj")
     forms = forms(groups, _MLP, ("tower-mlp", "language-model"))
     vllm = VllmClass(module="qwen2_5_vl", name="Qwen2_5_VLForConditionalGeneration")
     processor_class = "Qwen2_5_VLProcessor"

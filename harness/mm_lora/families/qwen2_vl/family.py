@@ -21,7 +21,7 @@ class Qwen2VL(QwenVision):
         "Qwen/Qwen2-VL-7B-Instruct": "qwen2-vl",
         "Qwen/Qwen2-VL-2B-Instruct": "qwen2-vl-2b",
     }
-    groups = groups(*_MLP)
+    groups = groups(_MLP, "fc?")
     forms = forms(groups, _MLP, ("tower-mlp",))
     vllm = VllmClass(module="qwen2_vl", name="Qwen2VLForConditionalGeneration")
     processor_class = "Qwen2VLProcessor"
