@@ -56,7 +56,7 @@ def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
             pattern=r"model\.visual\.merger\.mlp\.[02]",
             role=CONNECTOR,
             rows="merged",
-            target="model.visual.merger.mlp.?",
+            target="model.visual.merger.mlp.[02]",
             projections={f"merger-{n}": f"model.visual.merger.mlp.{n}" for n in "02"},
         ),
         ModuleGroup(
