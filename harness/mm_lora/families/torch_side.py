@@ -21,6 +21,8 @@ GAIN = 0.8
 
 BIAS = 0.05
 
+NOTHING: Mapping[str, str] = {}
+
 Deltas = Mapping[str, Any]
 """PEFT module path → what an adapter adds to that module's weight, [out, in]."""
 
@@ -69,12 +71,19 @@ class TorchSide:
         plain = len(shape) == 1 and "norm" in name and "bias" not in name
         return name.endswith("norm.weight") or plain
 
-    def random_tensor(self, name: str, shape: tuple[int, ...], seed: int) -> Any:
+    def tied(self, model: Any) -> Mapping[str, str]:
+        """Weights that are others under a second name, which no checkpoint holds: name → other."""
+        return dict(getattr(model, "all_tied_weights_keys", None) or {})
+
+    def random_tensor(
+        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
+    ) -> Any:
         """The weight `name` in fp32; it depends on name, shape and seed alone, not on the others.
 
         Norms are 1, biases N(0, BIAS²), all else N(0, (GAIN/√fan_in)²). The head's rows are zero
         but for the words of `vocabulary`: any other token has logit 0, below the best of a hundred
-        random words, so that answers are words and special tokens keep a finite logprob.
+        random words, so that answers are words and special tokens keep a finite logprob. So are
+        those of the embeddings, where the head is `tied` to them.
         """
         import torch
 
@@ -84,7 +93,7 @@ class TorchSide:
         if name.endswith("bias"):
             return values * BIAS
         values *= GAIN / math.sqrt(self.fan_in(name, shape))
-        if name == self.head:
+        if name == tied.get(self.head, self.head):
             words = torch.zeros(shape[0], 1)
             words[list(answer_ids())] = 1.0
             values *= words

@@ -16,6 +16,12 @@ from .target_modules import VARIABLE as TARGETS_VARIABLE
 
 KINDS = {"language_model": "language", "connector": "connector", "tower_model": "tower"}
 
+LIKE_LINEAR = {
+    *("LinearBase", "FusedMoE", "MoERunner", "VocabParallelEmbedding"),
+    "ConvLayerBase",  # PEFT adapts a convolution
+}
+"""Base classes in vLLM of what transformers has as a module that PEFT can adapt."""
+
 
 class Layers:
     """What `LoRAModelManager` wrapped. `calls` collects while a step runs, else it is None."""
@@ -178,7 +184,7 @@ class Layers:
         rows = []
         for path, module in self._manager.model.named_modules():
             names = {base.__name__ for base in type(module).__mro__}
-            if not names & {"LinearBase", "FusedMoE", "MoERunner", "VocabParallelEmbedding"}:
+            if not names & LIKE_LINEAR:
                 continue
             if path in self._manager.modules or path.startswith(inside_wrapped):
                 continue

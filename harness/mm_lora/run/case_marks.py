@@ -82,15 +82,15 @@ def planned_of(
     )
 
 
+def is_stand_in(item: pytest.Function) -> bool:
+    """Whether pytest made it for a case without parameters: no adapter of the user's, no group of
+    the kind in any family."""
+    return hasattr(item, "callspec") and NOTSET in item.callspec.params.values()
+
+
 def _of(family: Family | None, said: Any) -> Any:
     """What a mark says: a value, or a function of the model's family that gives it."""
     return said(family) if callable(said) else said
-
-
-def is_stand_in(item: pytest.Function) -> bool:
-    """Whether pytest made the item for a case whose parameters have no value: it is no check."""
-    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return any(value is NOTSET for value in values)
 
 
 def joined_parameters(

@@ -41,7 +41,11 @@ def run(
         bias="none",
         **arguments,
     )
-    wrapped: Any = get_peft_model(model, peft_config, low_cpu_mem_usage=True)
+    try:
+        wrapped: Any = get_peft_model(model, peft_config, low_cpu_mem_usage=True)
+    except BaseException:
+        _model.cache_clear()  # PEFT leaves in it what it had wrapped by then
+        raise
     shapes = {key: tuple(t.shape) for key, t in get_peft_model_state_dict(wrapped).items()}
     wrapped.unload()
     peft_config.inference_mode = True

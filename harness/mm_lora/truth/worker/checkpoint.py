@@ -28,9 +28,11 @@ def run(
     model = family.meta_model(config)
     from safetensors.torch import save_file
 
+    tied = family.tied(model)
     tensors = {
-        family.saved_names(name): family.random_tensor(name, tuple(tensor.shape), seed)
+        family.saved_names(name): family.random_tensor(name, tuple(tensor.shape), seed, tied)
         for name, tensor in sorted(model.state_dict().items())
+        if name not in tied
     }
     weights = out / "model.safetensors"
     save_file(tensors, weights, metadata={"format": "pt"})

@@ -1,0 +1,145 @@
+"""Pure arithmetic from a picture's or a video's size to the rows of Qwen's vision layers.
+
+One of the four independent truths: written from the formulae, sharing no line with transformers or
+vLLM. A picture keeps its shape: it is resized to whole squares of patch × merge pixels a side, each
+of which becomes one row of the language model and merge² rows of the tower.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mm_lora.core.errors import UsageError
+
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 3584 * 3584
+"""Of the published image processors, in pixels of the resized picture."""
+
+NARROWEST = 200
+"""The longer side is at most so many times the shorter one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The vision numbers that decide token counts.
+
+    `patch`: side of a patch in pixels. `merge`: merge × merge patches become one row. `temporal`:
+    frames that become one (a picture counts as so many equal ones). `min_pixels`, `max_pixels`: of
+    the resized picture or frame. `window`: side of an attention window in pixels, 0 where all
+    layers see the whole picture. Raises UsageError where no model can have these numbers.
+    """
+
+    patch: int
+    merge: int
+    temporal: int = 2
+    min_pixels: int = MIN_PIXELS
+    max_pixels: int = MAX_PIXELS
+    window: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "merge", "temporal", "min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero")
+        if not self.square**2 <= self.max_pixels or self.min_pixels > self.max_pixels:
+            raise UsageError(
+                f"min_pixels {self.min_pixels}, max_pixels {self.max_pixels}, and one row of the "
+                f"language model is {self.square}×{self.square} pixels",
+                "preprocessor_config.json of the model",
+            )
+        if self.window % self.square:
+            raise UsageError(
+                f"window_size {self.window} is no multiple of {self.square} pixels",
+                "vision_config of the config: window_size, patch_size and spatial_merge_size",
+            )
+
+    @property
+    def square(self) -> int:
+        """Side in pixels of what becomes one row of the language model."""
+        return self.patch * self.merge
+
+    @classmethod
+    def of(cls, vision: Mapping[str, Any], processor: Mapping[str, Any]) -> "Layout":
+        """From config.json's vision part and the image processor's settings."""
+        size = processor.get("size") or {}
+        return cls(
+            patch=vision.get("patch_size", 14),
+            merge=vision.get("spatial_merge_size", 2),
+            temporal=vision.get("temporal_patch_size", 2),
+            min_pixels=processor.get("min_pixels") or size.get("shortest_edge", MIN_PIXELS),
+            max_pixels=processor.get("max_pixels") or size.get("longest_edge", MAX_PIXELS),
+            window=vision.get("window_size", 0),
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches of a medium: `frames` groups of frames, each `height` × `width` patches."""
+
+    frames: int
+    height: int
+    width: int
+    merge: int
+
+    @property
+    def patches(self) -> int:
+        """Rows of every tower layer."""
+        return self.frames * self.height * self.width
+
+    @property
+    def merged(self) -> int:
+        """Rows of the connector, and placeholders in the prompt."""
+        return self.patches // self.merge**2
+
+
+def picture_grid(layout: Layout, width: int, height: int) -> Grid:
+    """The grid of one picture of `width` × `height` pixels. Raises UsageError for one that the
+    processor refuses."""
+    return _grid(layout, 1, *_squares(layout, width, height))
+
+
+def video_grid(layout: Layout, frames: int, width: int, height: int) -> Grid:
+    """The grid of a video of `frames` sampled frames: the last one is repeated to fill a group."""
+    if frames <= 0:
+        raise UsageError(f"a video of {frames} frames", "at least one frame")
+    return _grid(layout, -(-frames // layout.temporal), *_squares(layout, width, height))
+
+
+def windows(layout: Layout, grid: Grid) -> int:
+    """How many windows the attention of most layers sees, those cut off at the border too."""
+    if not layout.window:
+        return grid.frames
+    side = layout.window // layout.patch
+    return grid.frames * -(-grid.height // side) * -(-grid.width // side)
+
+
+def _grid(layout: Layout, groups: int, rows: int, columns: int) -> Grid:
+    return Grid(groups, rows * layout.merge, columns * layout.merge, layout.merge)
+
+
+def _squares(layout: Layout, width: int, height: int) -> tuple[int, int]:
+    """(rows, columns) of squares of the resized picture.
+
+    Each side becomes the nearest whole number of squares, the even one of two equally near. Where
+    the area is then beyond a limit, both sides are scaled by one factor to meet it, and rounded
+    towards the permitted side. The published processors compute in double precision, and so must
+    this: a square picture that meets a limit exactly may come out a square smaller.
+    """
+    if width <= 0 or height <= 0:
+        raise UsageError(f"a picture of {width}×{height} pixels", "both sides above zero")
+    if max(width, height) > NARROWEST * min(width, height):
+        raise UsageError(
+            f"a picture of {width}×{height} pixels is narrower than 1:{NARROWEST}",
+            "the image processor refuses it",
+        )
+    side = layout.square
+    sides = (height, width)
+    rows, columns = (round(pixels / side) for pixels in sides)
+    area = rows * columns * side**2
+    if area > layout.max_pixels:
+        shrink = math.sqrt(height * width / layout.max_pixels)
+        rows, columns = (max(1, math.floor(pixels / shrink / side)) for pixels in sides)
+    elif area < layout.min_pixels:
+        grow = math.sqrt(layout.min_pixels / (height * width))
+        rows, columns = (math.ceil(pixels * grow / side) for pixels in sides)
+    return rows, columns

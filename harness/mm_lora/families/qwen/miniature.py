@@ -1,0 +1,110 @@
+"""The miniature: published structure, small widths; the files beside its weights.
+
+Kept: patches, merging, windows and their pattern, the proportions of mRoPE's sections, tied or
+separate heads. The published configs have the text's keys beside `vision_config`; those that newer
+transformers write have a `text_config`. Both are taken, and stay as they are.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from mm_lora.core.errors import UsageError
+from mm_lora.families import vocabulary
+from mm_lora.families.qwen.geometry import Layout
+
+SPECIAL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    *("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
+    *("<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"),
+    *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+)
+"""The published ones, in their order."""
+
+TEXT_HIDDEN = 128
+DEPTH = 4
+MAX_POSITIONS = 16384
+
+_TEXT: dict[str, Any] = {
+    "hidden_size": TEXT_HIDDEN,
+    "intermediate_size": 256,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": MAX_POSITIONS,
+    "max_window_layers": DEPTH,
+}
+_HALF_HEAD = TEXT_HIDDEN // 4 // 2
+_IDS = {
+    "bos_token_id": "<|endoftext|>",
+    "eos_token_id": "<|im_end|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "vision_token_id": "<|vision_pad|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
+_DROPPED = ("torch_dtype", "dtype", "quantization_config", "_name_or_path", "layer_types")
+
+
+def miniature_config(
+    published: Mapping[str, Any], vision_widths: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The miniature's `config.json` for a published, or the user's, config.
+
+    Raises UsageError for a config that has no vision part.
+    """
+    config = copy.deepcopy(dict(published))
+    if not isinstance(config.get("vision_config"), dict):
+        raise UsageError("the config has no vision_config", "a config.json of a whole model")
+    text, vision = config.get("text_config") or config, config["vision_config"]
+    if "hidden_size" not in text:
+        raise UsageError("the config has no text part", "a config.json of a whole model")
+    for part in (config, text, vision):
+        for key in _DROPPED:
+            part.pop(key, None)
+        part.update({key: _id(token) for key, token in _IDS.items() if key in part})
+    text.update(_TEXT, vocab_size=len(vocabulary.vocabulary(SPECIAL_TOKENS)))
+    for key in ("rope_scaling", "rope_parameters"):
+        if sections := (text.get(key) or {}).get("mrope_section"):
+            whole = sum(sections)
+            text[key]["mrope_section"] = [part * _HALF_HEAD // whole for part in sections]
+    vision.update(vision_widths)
+    config["dtype"] = "float32"
+    return config
+
+
+def side_files(layout: Layout, processor: str) -> dict[str, Any]:
+    """The JSON files of the checkpoint besides config, weights and `tokenizer.json`, by name."""
+    return {
+        "generation_config.json": {
+            "bos_token_id": _id("<|endoftext|>"),
+            "eos_token_id": [_id("<|im_end|>"), _id("<|endoftext|>")],
+            "pad_token_id": _id("<|endoftext|>"),
+        },
+        "preprocessor_config.json": {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": processor,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "min_pixels": layout.min_pixels,
+            "max_pixels": layout.max_pixels,
+            "patch_size": layout.patch,
+            "merge_size": layout.merge,
+            "temporal_patch_size": layout.temporal,
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "processor_class": processor,
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|endoftext|>",
+            "additional_special_tokens": list(SPECIAL_TOKENS),
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "model_max_length": MAX_POSITIONS,
+        },
+    }
+
+
+def _id(token: str) -> int:
+    return vocabulary.token_id(SPECIAL_TOKENS, token)

@@ -1,0 +1,58 @@
+"""Qwen's vision models on the torch side: norms, positions of an answer, and the processor."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mm_lora.families.torch_side import TorchSide, as_loaded, framed
+
+PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+class QwenSide(TorchSide):
+    """transformers' Auto classes; the model itself lays out mRoPE's positions."""
+
+    # No Linear: PEFT adapts it all the same.
+    other_modules = ("Conv3d",)
+
+    def is_norm(self, name: str, shape: Sequence[int]) -> bool:
+        """`ln_q` too."""
+        return name.endswith("ln_q.weight") or super().is_norm(name, shape)
+
+    def greedy(self, model: Any, inputs: Any, count: int) -> list[int]:
+        """The model keeps the shift of positions that the last picture caused: forget it."""
+        model.model.rope_deltas = None
+        return super().greedy(model, inputs, count)
+
+    def prompt_counts(
+        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """From the grids, the number of patches in the pixels, and the token ids."""
+        outcome = processor(
+            text=PLACEHOLDER * len(prompt),
+            images=[as_loaded(picture) for picture in prompt],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        grids = [[int(n) for n in grid] for grid in outcome["image_grid_thw"]]
+        patches = [frames * height * width for frames, height, width in grids]
+        if sum(patches) != outcome["pixel_values"].shape[0]:
+            raise RuntimeError(
+                f"grids {grids} and {outcome['pixel_values'].shape[0]} patches of pixels"
+            )
+        start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(
+            ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+        )
+        spans = framed(outcome["input_ids"][0].tolist(), start, end)
+        return [
+            {
+                "name": picture["name"],
+                "grid_height": height,
+                "grid_width": width,
+                "patch_rows": count,
+                "image_tokens": span.count(placeholder),
+                "prompt_tokens": len(span),
+            }
+            for picture, (_, height, width), count, span in zip(
+                prompt, grids, patches, spans, strict=True
+            )
+        ]

@@ -1,0 +1,228 @@
+"""`QwenVision`: what Qwen2-VL and Qwen2.5-VL have in common as families."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mm_lora.core.asking import Picture as Asked
+from mm_lora.core.errors import UsageError
+from mm_lora.families.family import Family, GoodAdapter, PeftForms
+from mm_lora.families.flow import Flow, HookCase
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
+from mm_lora.families.pictures import Picture
+from mm_lora.families.qwen import miniature, pictures
+from mm_lora.families.qwen.geometry import Grid, Layout, picture_grid, video_grid, windows
+
+HERE = Path(__file__).parent
+TEXT = "model.language_model.layers.*"
+BLOCK = "model.visual.blocks.*"
+_FRAME = 2
+"""`<|vision_start|>` and `<|vision_end|>`."""
+
+
+def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
+    """The module groups; `mlp`: last names in the tower's MLP, `glob`: all of them."""
+    either = "|".join(mlp)
+    return by_name(
+        ModuleGroup(
+            name="tower-attention",
+            pattern=r"model\.visual\.blocks\.\d+\.attn\.(qkv|proj)",
+            role=TOWER,
+            rows="patch",
+            target=f"{BLOCK}.attn.[qp]*",
+            projections={f"tower-{name}": f"{BLOCK}.attn.{name}" for name in ("qkv", "proj")},
+        ),
+        ModuleGroup(
+            name="tower-mlp",
+            pattern=rf"model\.visual\.blocks\.\d+\.mlp\.({either})",
+            role=TOWER,
+            rows="patch",
+            target=f"{BLOCK}.mlp.{glob}",
+            projections={f"tower-{name}": f"{BLOCK}.mlp.{name}" for name in mlp},
+        ),
+        # A convolution: PEFT adapts it, vLLM has no LoRA layer for it, whatever the flags.
+        ModuleGroup(
+            name="patch-embedding",
+            pattern=r"model\.visual\.patch_embed\.proj",
+            role=TOWER,
+            rows="patch",
+            target="model.visual.patch_embed.proj",
+            unwrapped="no LoRA layer class fits",
+        ),
+        # Under the tower's prefix, but a connector. nn.Sequential numbers its layers.
+        ModuleGroup(
+            name="merger",
+            pattern=r"model\.visual\.merger\.mlp\.[02]",
+            role=CONNECTOR,
+            rows="merged",
+            target="model.visual.merger.mlp.[02]",
+            projections={f"merger-{n}": f"model.visual.merger.mlp.{n}" for n in "02"},
+        ),
+        ModuleGroup(
+            name="language-model",
+            pattern=r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj"
+            r"|mlp\.(gate|up|down)_proj)",
+            role=LANGUAGE,
+            rows=PROMPT,
+            target=f"{TEXT}.*_proj",
+            projections={
+                **{f"language-{p}_proj": f"{TEXT}.self_attn.{p}_proj" for p in "qkvo"},
+                **{f"language-{p}_proj": f"{TEXT}.mlp.{p}_proj" for p in ("gate", "up", "down")},
+            },
+        ),
+    )
+
+
+def forms(
+    known: Mapping[str, ModuleGroup], ends: tuple[str, ...], ends_groups: tuple[str, ...]
+) -> PeftForms:
+    """What PEFT configurations speak of. `ends`: last names that only Linear modules have: in a
+    list, `proj` would name the patch embedding too."""
+    language, mlp = known["language-model"].projections, known["tower-mlp"].projections
+    return PeftForms(
+        wide=tuple(group.target for group in known.values() if not group.unwrapped),
+        ranks={"qkv": 2, "down_proj": 4},
+        alphas={"o_proj": 5, "qkv": 40},
+        partial=(
+            "model.visual.blocks.1.attn.[qp]*",
+            "model.language_model.layers.2.self_attn.[vo]_proj",
+        ),
+        part_of_packed=(
+            language["language-q_proj"],
+            language["language-v_proj"],
+            next(iter(mlp.values())),
+        ),
+        ends=ends,
+        ends_groups=ends_groups,
+    )
+
+
+class QwenVision(Family):
+    """Pictures of any shape, each as large as it is; merge × merge patches become one row."""
+
+    processor_class: ClassVar[str]
+    vision_widths: ClassVar[Mapping[str, Any]]
+    """What the miniature's vision_config has instead of the published widths."""
+    mapped: ClassVar[Mapping[str, str]] = {TOWER: "patch", CONNECTOR: "merged"}
+    special_tokens = miniature.SPECIAL_TOKENS
+    good = GoodAdapter(
+        adapter="language-attention",
+        parent="self_attn",
+        fused="v_proj",
+        plain="o_proj",
+        outputs=miniature.TEXT_HIDDEN,
+    )
+    limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 0}
+    prefixes = (
+        ("model.language_model.", "language_model.model."),
+        ("model.visual.", "visual."),
+        ("lm_head", "language_model.lm_head"),
+    )
+    later = "tower-qkv"
+
+    def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
+        """Patches, merging and windows of config.json, pixel limits of the image processor."""
+        vision = config.get("vision_config")
+        if not isinstance(vision, Mapping):
+            raise UsageError("the config has no vision_config", "a config.json of a whole model")
+        return Layout.of(vision, _processor(folder) if folder else {})
+
+    def published_layout(self, data: Mapping[str, Any]) -> Layout:
+        """The pixel limits are stored beside the config."""
+        return Layout.of(data["config"]["vision_config"], data["processor"])
+
+    def flow(self, layout: Layout, picture: Asked) -> Flow:
+        """One picture's."""
+        width, height = picture.width, picture.height
+        grid = picture_grid(layout, width, height)
+        return _flow(layout, f"{width}×{height}", (width, height), grid)
+
+    def video_flow(self, layout: Layout, frames: int, width: int, height: int) -> Flow:
+        """A video's, of `frames` sampled frames."""
+        grid = video_grid(layout, frames, width, height)
+        return _flow(layout, f"{frames}×{width}×{height}", (width, height), grid, "video")
+
+    def describe(self, layout: Layout) -> Sequence[str]:
+        """The layout, and what one row of the language model is."""
+        window = f", windows of {layout.window} pixels" if layout.window else ""
+        return (
+            f"patch {layout.patch} / merge {layout.merge}, {layout.min_pixels} to "
+            f"{layout.max_pixels} pixels{window}",
+            f"one row of the language model: {layout.square}×{layout.square} pixels, "
+            f"{layout.merge**2} rows of the tower",
+        )
+
+    def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+        """See `miniature`."""
+        return miniature.miniature_config(config, self.vision_widths)
+
+    def side_files(self, layout: Layout) -> dict[str, Any]:
+        """See `miniature`."""
+        return miniature.side_files(layout, self.processor_class)
+
+    def questions(self, layout: Layout) -> Sequence[Sequence[Picture]]:
+        """See `pictures`."""
+        return pictures.questions(layout)
+
+    def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
+        """See `pictures`."""
+        sizes = self.sizes
+        return tuple(pictures.hook_cases(layout, (sizes.one, sizes.few, sizes.many)))
+
+    @property
+    def chat_template(self) -> str:
+        """The same for both."""
+        return (HERE / "chat_template.jinja").read_text(encoding="utf-8")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The shared files too."""
+        shared = sorted(file.name for file in HERE.glob("*.py"))
+        return (*super().sources, *(str(Path("families", HERE.name, name)) for name in shared))
+
+
+def prefix_cases(*mlp: str) -> Mapping[str, str]:
+    """`Family.prefix_cases`; `mlp`: vLLM's names in the tower's MLP."""
+    return {
+        "visual.patch_embed.proj": TOWER,
+        "visual.blocks.31.attn.qkv": TOWER,
+        "visual.blocks.7.attn.proj": TOWER,
+        **{f"visual.blocks.0.mlp.{name}": TOWER for name in mlp},
+        "visual.merger.mlp.0": CONNECTOR,
+        "visual.merger.mlp.2": CONNECTOR,
+        "language_model.model.layers.27.self_attn.o_proj": LANGUAGE,
+    }
+
+
+def _flow(
+    layout: Layout, name: str, size: tuple[int, int], grid: Grid, medium: str = "image"
+) -> Flow:
+    frames = {"grid_frames": grid.frames} if medium == "video" else {}
+    cut = {"windows": windows(layout, grid)} if layout.window else {}
+    return Flow(
+        name=name,
+        size=size,
+        rows={"patch": grid.patches, "merged": grid.merged},
+        tokens=grid.merged,
+        prompt_tokens=grid.merged + _FRAME,
+        medium=medium,
+        details={**frames, "grid_height": grid.height, "grid_width": grid.width, **cut},
+    )
+
+
+def _processor(folder: Path) -> Mapping[str, Any]:
+    """The image processor's settings in a model folder; empty where it has none."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
+        nested = data.get("image_processor") if isinstance(data, Mapping) else None
+        for settings in (nested, data):
+            if isinstance(settings, Mapping) and ("size" in settings or "max_pixels" in settings):
+                return settings
+    return {}

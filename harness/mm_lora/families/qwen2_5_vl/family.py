@@ -1,0 +1,57 @@
+"""Qwen2.5-VL as a family: most layers of the tower see windows, some the whole picture."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from mm_lora.families.family import VllmClass
+from mm_lora.families.flow import KnownFlow
+from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
+from mm_lora.families.qwen.vision import QwenVision, forms, groups, prefix_cases
+
+_MLP = ("gate_proj", "up_proj", "down_proj")
+
+
+class Qwen25VL(QwenVision):
+    """A SwiGLU in the tower's MLP, and windows."""
+
+    name = "qwen2.5-vl"
+    title = "Qwen2.5-VL"
+    model_types = ("qwen2_5_vl",)
+    published = ("qwen2.5-vl", "qwen2.5-vl-3b")
+    repositories: ClassVar[Mapping[str, str]] = {
+        "Qwen/Qwen2.5-VL-7B-Instruct": "qwen2.5-vl",
+        "Qwen/Qwen2.5-VL-3B-Instruct": "qwen2.5-vl-3b",
+    }
+    groups = groups(_MLP, "*_proj")
+    forms = forms(groups, _MLP, ("tower-mlp", "language-model"))
+    vllm = VllmClass(module="qwen2_5_vl", name="Qwen2_5_VLForConditionalGeneration")
+    processor_class = "Qwen2_5_VLProcessor"
+    vision_widths: ClassVar[Mapping[str, Any]] = {
+        "depth": DEPTH,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_heads": 4,
+        "out_hidden_size": TEXT_HIDDEN,
+        # As published: at equal distances, and the last one.
+        "fullatt_block_indexes": [1, 3],
+    }
+    prefix_cases = prefix_cases("gate_up_proj", "down_proj")
+    known_flows = tuple(
+        KnownFlow(
+            model="qwen2.5-vl",
+            width=width,
+            height=height,
+            quantity=quantity,
+            value=value,
+            source="rows inside a running vLLM 0.32.0",
+        )
+        for width, height, quantity, value in (
+            (336, 336, "patch_rows", 576),
+            (336, 336, "merged_rows", 144),
+            (700, 400, "patch_rows", 1400),
+            (700, 400, "merged_rows", 350),
+        )
+    )
+
+
+FAMILY = Qwen25VL()
