@@ -1,0 +1,5 @@
+"""Qwen3-VL's own patches."""
+
+from . import mutants
+
+PATCHES = mutants.PATCHES
