@@ -155,6 +155,8 @@ class Family(ABC):
     """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
     predictors: ClassVar[tuple[str, ...]] = ()
     """Wrong values that the torch side foresees for every vLLM, by name."""
+    base_predictors: ClassVar[tuple[str, ...]] = ()
+    """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
     later: ClassVar[str] = ""
