@@ -11,6 +11,7 @@ from .families.llama4 import (
     unfold,
 )
 from .families.llama4 import mutants as count_mutants
+from .families.smolvlm import mutants as smolvlm_mutants
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -21,6 +22,7 @@ from .fixes import (
     kv_zeroing,
     load_in_place,
     one_layer_one_name,
+    patch_positions,
     peft_patterns,
     peft_type,
     resolver_config,
@@ -43,6 +45,7 @@ PATCHES: tuple[Patch, ...] = (
     tower_lora.PATCH,
     qk_lora.PATCH,
     one_layer_one_name.PATCH,
+    patch_positions.PATCH,
     peft_patterns.PATCH,
     unapplied.PATCH,
     adapter_tensors.PATCH,
@@ -62,6 +65,7 @@ PATCHES: tuple[Patch, ...] = (
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
+    *smolvlm_mutants.PATCHES,
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,

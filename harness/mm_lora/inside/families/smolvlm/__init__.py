@@ -1,0 +1,1 @@
+"""Patches for SmolVLM and Idefics3."""
