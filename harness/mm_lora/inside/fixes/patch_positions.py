@@ -9,30 +9,29 @@ from ..registry import Patch
 MODULE = "vllm.model_executor.models.idefics2_vision_model"
 
 
-def _make(original: Any) -> Any:
-    def get_position_ids(
-        self: Any, patch_attention_mask: Any, tgt_sizes: Any = None, **more: Any
-    ) -> Any:
-        rounded = original(self, patch_attention_mask, tgt_sizes, **more)
-        if tgt_sizes is not None or patch_attention_mask.dim() != 3:
-            return rounded
-        import torch
-
-        mask, side = patch_attention_mask, self.num_patches_per_side
-        high, wide = mask[:, :, 0].sum(1), mask[:, 0, :].sum(1)
-        # Boundaries k/side at or below i/n, for 0 < k < side: i·side/n, rounded down.
-        row, column = (
-            torch.arange(size, device=mask.device) * side // n.clamp(min=1)[:, None]
-            for size, n in zip(mask.shape[1:], (high, wide), strict=True)
-        )
-        ids = (row[:, :, None] * side + column[:, None, :]).flatten(1)
-        return torch.where(mask.flatten(1), ids, 0).to(rounded.device)
-
-    return get_position_ids
-
-
 def _apply(module: ModuleType) -> None:
-    replace(module, "Idefics2VisionEmbeddings.get_position_ids", _make)
+    torch: Any = module.torch
+
+    def make(original: Any) -> Any:
+        def get_position_ids(
+            self: Any, patch_attention_mask: Any, tgt_sizes: Any = None, **more: Any
+        ) -> Any:
+            rounded = original(self, patch_attention_mask, tgt_sizes, **more)
+            if tgt_sizes is not None or patch_attention_mask.dim() != 3:
+                return rounded
+            mask, side = patch_attention_mask, self.num_patches_per_side
+            high, wide = mask[:, :, 0].sum(1), mask[:, 0, :].sum(1)
+            # Boundaries k/side at or below i/n, for 0 < k < side: i·side/n, rounded down.
+            row, column = (
+                torch.arange(size, device=mask.device) * side // n.clamp(min=1)[:, None]
+                for size, n in zip(mask.shape[1:], (high, wide), strict=True)
+            )
+            ids = (row[:, :, None] * side + column[:, None, :]).flatten(1)
+            return torch.where(mask.flatten(1), ids, 0).to(rounded.device)
+
+        return get_position_ids
+
+    replace(module, "Idefics2VisionEmbeddings.get_position_ids", make)
 
 
 PATCH = Patch(
