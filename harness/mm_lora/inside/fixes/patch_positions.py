@@ -40,6 +40,6 @@ PATCH = Patch(
     versions=">=0.32",
     modules=(MODULE,),
     apply=_apply,
-    reason="10/27 as a float is below the boundary 10/27: of 27 patches a side, as SmolVLM's "
-    "384/14 has, the eleventh row and column get the position before theirs",
+    reason="10/27 as a float is below the boundary 10/27: of 27 patches a side, as 384/14 has, the "
+    "eleventh row and column get the position before theirs",
 )
