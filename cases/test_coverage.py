@@ -232,7 +232,7 @@ def require_effect(check: Judge, served: Served, request: Request) -> None:
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer)
-    check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+    check.agrees(truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted)
 
 
 @pytest.mark.check(

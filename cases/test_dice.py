@@ -88,7 +88,9 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
     answer = served.ask(request)
     truth = served.forced(request, answer)
     check.equal(truth.prompt_tokens, answer.prompt_tokens)
-    check.agrees(truth.adapted, answer.logprobs, base=None, ties=truth.ties)
+    check.agrees(
+        truth.adapted, answer.logprobs, base=None, predictors=truth.predicted, ties=truth.ties
+    )
 
 
 @pytest.mark.check(
@@ -147,7 +149,13 @@ def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> No
         return
     truth = served.forced(request, served.ask(request))
     base = None if name == BASE else truth.base
-    check.agrees(truth.adapted, served.ask(request).logprobs, base=base, ties=truth.ties)
+    check.agrees(
+        truth.adapted,
+        served.ask(request).logprobs,
+        base=base,
+        predictors=truth.predicted,
+        ties=truth.ties,
+    )
 
 
 @pytest.mark.check(

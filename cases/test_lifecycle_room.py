@@ -181,7 +181,7 @@ def test_folder_removed(model: str, served: Served, check: Judge, context: Conte
     answer = served.ask_after(request, prepare)
     if answer.status == 200:
         truth = served.forced(request, answer, truth=gone)
-        check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+        check.agrees(truth.adapted, answer.logprobs, base=truth.base, elsewhere=truth.mistaken)
     served.unload("removed")
     (resident,) = first_connector(served.family)
     answers_as(served, check, resident, resident)

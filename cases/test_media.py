@@ -175,7 +175,7 @@ def test_many_small(
 ) -> None:
     """As many pictures as a request may have, of every tenant."""
     family = served.family
-    sizes = ((64, 64), (80, 60), (60, 90), (100, 60))
+    sizes = family.sizes.small
     count = family.limits["image"]
     requests = []
     for at, name in enumerate((served.base, *everyone(family))):

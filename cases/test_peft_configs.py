@@ -56,7 +56,7 @@ def test_config(model: str, adapter: str, served: Served, check: Judge, context:
             answer.logprobs,
             base=truth.base,
             ties=truth.ties,
-            predictors={"as-the-base": [truth.base], **truth.predicted},
+            predictors={"as-the-base": truth.bases, **truth.predicted},
         )
     finally:
         served.unload(adapter)

@@ -63,7 +63,9 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, context: Conte
         )
         assert offered.answer is not None
         truth = served.forced(asked(served, name), offered.answer, truth=served.family.good.adapter)
-        check.agrees(truth.adapted, offered.answer.logprobs, base=truth.base)
+        check.agrees(
+            truth.adapted, offered.answer.logprobs, base=truth.base, elsewhere=truth.mistaken
+        )
 
 
 @pytest.mark.full
@@ -163,4 +165,4 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
     if place == "inside":
         check.equal([], answer.problems(asked(served, name), None))
         truth = served.forced(asked(served, name), answer, truth=served.family.good.adapter)
-        check.agrees(truth.adapted, answer.logprobs, base=truth.base)
+        check.agrees(truth.adapted, answer.logprobs, base=truth.base, elsewhere=truth.mistaken)

@@ -30,7 +30,7 @@ def on_several(family: Family) -> Names:
 def odd_sizes(served: Served) -> list[tuple[int, int]]:
     """Small and odd pictures beside the sizes by role, exactly one unit among them."""
     one = served.family.sizes.one
-    return [one, (100, 60), (one[0] + 1, one[1])]
+    return [one, served.family.sizes.small[-1], (one[0] + 1, one[1])]
 
 
 Noise = partial(Picture, kind="noise")

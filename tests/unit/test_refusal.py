@@ -41,7 +41,7 @@ class Served:
         return answer(request.model, *[self.value] * request.max_tokens)
 
     def forced(self, request: Request, given: Answer) -> Any:
-        return SimpleNamespace(adapted=[self.truth] * request.max_tokens)
+        return SimpleNamespace(adapted=[self.truth] * request.max_tokens, mistaken=())
 
     def ask_again(self, request: Request) -> Answer:
         return answer(request.model, status=404)

@@ -52,10 +52,22 @@ def known(family: Family) -> Mapping[str, AdapterSpec]:
     return {
         **standard(family),
         **projections(family),
+        **_others(family),
         **peft_variants(family),
         **relatives(family),
         **_good(family),
     }
+
+
+def others_name(name: str) -> str:
+    """The adapter of the same modules as that of a group of a single projection."""
+    return f"{name}-other"
+
+
+def _others(family: Family) -> Mapping[str, AdapterSpec]:
+    """With other numbers, for a role that has no second layer to tell two adapters by."""
+    names = [group.name for group in family.groups.values() if not group.projections]
+    return {others_name(name): of_groups(family, others_name(name), [name]) for name in names}
 
 
 def _good(family: Family) -> Mapping[str, AdapterSpec]:

@@ -108,14 +108,17 @@ class Judge:
         min_effect: float | None = None,
         predictors: Mapping[str, Sequence[Sequence[float]]] | None = None,
         ties: Sequence[Sequence[float]] = (),
+        elsewhere: Sequence[Sequence[float]] = (),
     ) -> None:
         """Server equals reference, and the adapter acts; `base` None for the base model itself.
 
         `ties`: what the reference may be as well (`worker.routing`); the nearest one is the truth.
+        `elsewhere`: what it may be as well, since a known defect of the base is judged elsewhere.
         `predictors`: wrong values by the name of what foresees them, several for the same reason.
         """
         allowed = self.tolerance if tolerance is None else tolerance
-        nearest = min((reference, *ties), key=lambda values: largest_difference(values, server))
+        rights = (reference, *ties, *elsewhere)
+        nearest = min(rights, key=lambda values: largest_difference(values, server))
         verdict = judge_close(
             nearest,
             server,
@@ -130,7 +133,11 @@ class Judge:
         )
         reason = verdict.reason
         if nearest is not reference and verdict.outcome is Outcome.PASS:
-            reason = "as the reference on the other side of a routing tie"
+            reason = (
+                "as the reference with a known defect of the base, judged elsewhere"
+                if nearest in elsewhere
+                else "as the reference on the other side of a routing tie"
+            )
         if hits and verdict.outcome is not Outcome.PASS:
             reason = f"{reason}, just as {hits[0]} predicts"
         self._take(replace(verdict, predicted_by=hits, reason=reason))

@@ -70,30 +70,42 @@ def answers_as(
         _as_itself(served, check, request, answer, truth, not_as)
         return answer
     right = served.forced(request, answer, truth=truth)
-    predictors = {"as-the-base": [right.base]}
+    predictors: dict[str, Sequence[Sequence[float]]] = {"as-the-base": right.bases}
     if not_as:
-        predictors["as-the-other-adapter"] = [served.forced(request, answer, truth=not_as).adapted]
+        predictors["as-the-other-adapter"] = served.forced(request, answer, truth=not_as).rights
     if parts:
         checkpoint = served.context.checkpoint(served.spec.model)
         predictors["as-a-part-of-the-refused"] = [
-            served.context.reference.forced(
+            values
+            for part in parts
+            for values in served.context.reference.forced(
                 side=served.family.torch_side,
                 checkpoint=checkpoint,
                 adapter=part,
                 request=request,
                 token_ids=answer.token_ids,
-            ).adapted
-            for part in parts
+                base_predictors=served.family.base_predictors,
+            ).rights
         ]
-    if not cold and largest_difference(right.adapted, answer.logprobs) > check.tolerance:
+    if not cold and _apart(right.rights, answer) > check.tolerance:
         again = served.ask_cold(request)
         mended = served.forced(request, again, truth=truth)
-        if largest_difference(mended.adapted, again.logprobs) <= check.tolerance:
+        if _apart(mended.rights, again) <= check.tolerance:
             predictors["right-from-empty-caches"] = [answer.logprobs]
     check.agrees(
-        right.adapted, answer.logprobs, base=right.base, ties=right.ties, predictors=predictors
+        right.adapted,
+        answer.logprobs,
+        base=right.base,
+        ties=right.ties,
+        elsewhere=right.mistaken,
+        predictors=predictors,
     )
     return answer
+
+
+def _apart(rights: Sequence[Sequence[float]], answer: Answer) -> float:
+    """How far the answer is from the nearest of the right ones."""
+    return min(largest_difference(values, answer.logprobs) for values in rights)
 
 
 def _as_itself(

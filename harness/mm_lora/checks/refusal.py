@@ -112,7 +112,7 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
                 [], answer.problems(asked(served, other), None), f"{other} did not answer before"
             )
             truth = served.forced(asked(served, other), answer)
-            check.unchanged(truth.adapted, answer.logprobs, tolerance=check.tolerance)
+            check.agrees(truth.adapted, answer.logprobs, base=None, elsewhere=truth.mistaken)
             same = (answer.token_ids, answer.logprobs) == (
                 now[other].token_ids,
                 now[other].logprobs,

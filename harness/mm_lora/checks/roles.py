@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mm_lora.adapters.sets import ALL, known, standard
+from mm_lora.adapters.sets import ALL, known, others_name, standard
 from mm_lora.core.asking import BASE
 from mm_lora.families.family import Family
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
@@ -100,7 +100,10 @@ def pair(family: Family, role: str) -> tuple[str, str]:
         return mine[0].name, mine[1].name
     first = next(iter(mine[0].projections), mine[0].name)
     last = mine[-1].name
-    return first, last if last != first else tuple(mine[0].projections)[-1]
+    if last != first:
+        return first, last
+    # A role of a single layer: the same one with other numbers.
+    return first, others_name(first)
 
 
 def acts_on_text(family: Family, name: str) -> bool:

@@ -75,6 +75,7 @@ class MetDefect:
     fix: str
     smallest: Smallest
     by_chance: bool = False
+    families: tuple[str, ...] = ()
     met_by: int
 
 

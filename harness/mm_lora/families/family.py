@@ -75,13 +75,15 @@ class PeftForms:
 class Sizes:
     """Pictures by role, (width, height) in pixels: of one unit, a few, many; a video's `clip`.
 
-    Labels name them in ids; `unit` is what they are counted in.
+    `small`: of few tokens, so that a prompt holds as many as the family's `limits` allow. Labels
+    name roles in ids; `unit` is what they are counted in.
     """
 
     one: tuple[int, int] = (336, 336)
     few: tuple[int, int] = (400, 300)
     many: tuple[int, int] = (700, 400)
     clip: tuple[int, int] = (112, 112)
+    small: tuple[tuple[int, int], ...] = ((64, 64), (80, 60), (60, 90), (100, 60))
     labels: Mapping[str, str] = field(
         default_factory=lambda: {"one": "small", "few": "medium", "many": "large"}
     )
@@ -147,10 +149,14 @@ class Family(ABC):
         "up_proj": "gate_up_proj",
     }
     """Last name of a module → that of the layer in vLLM that holds it with others."""
+    text_part: ClassVar[str] = "language_model."
+    """What the text-only class of the model leaves out of a PEFT path."""
     logits: ClassVar[str] = "language_model.lm_head"
     """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
     predictors: ClassVar[tuple[str, ...]] = ()
     """Wrong values that the torch side foresees for every vLLM, by name."""
+    base_predictors: ClassVar[tuple[str, ...]] = ()
+    """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
     later: ClassVar[str] = ""

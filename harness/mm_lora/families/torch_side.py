@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,9 @@ NOTHING: Mapping[str, str] = {}
 
 Deltas = Mapping[str, Any]
 """PEFT module path → what an adapter adds to that module's weight, [out, in]."""
+
+BaseMistake = Callable[[Any], AbstractContextManager[None] | None]
+"""model → a stretch in which it computes with that mistake; None where it cannot meet it."""
 
 Mistake = Callable[[Any, Path, Deltas], Deltas]
 """(model, adapter folder, right deltas) → what a server with that mistake computes with."""
@@ -43,6 +47,8 @@ class TorchSide:
     """Classes that are no nn.Linear, but for which vLLM has LoRA layers."""
     mistakes: ClassVar[Mapping[str, Mistake]] = {}
     """Predictors of wrong values, by name as `signature` of known_defects.toml says it."""
+    base_mistakes: ClassVar[Mapping[str, BaseMistake]] = {}
+    """The same of mistakes with the model itself, whatever the adapter; only media meet them."""
 
     # Building.
 

@@ -1,21 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-<<<<<<< HEAD
 from . import families, moe_experts, silent_rows, target_modules
-=======
-from . import moe_experts, silent_rows, target_modules
-from .families.llama4 import (
-    data_encoder,
-    patch_rows,
-    picture_mutants,
-    qk_lora,
-    router_weight,
-    tower_lora,
-    unfold,
-)
-from .families.llama4 import mutants as count_mutants
-from .families.qwen3_vl import mutants as qwen3_mutants
->>>>>>> fam-qwen3
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -26,6 +11,7 @@ from .fixes import (
     kv_zeroing,
     load_in_place,
     one_layer_one_name,
+    patch_positions,
     peft_patterns,
     peft_type,
     resolver_config,
@@ -44,6 +30,7 @@ PATCHES: tuple[Patch, ...] = (
     moe_experts.PATCH,
     target_modules.PATCH,
     one_layer_one_name.PATCH,
+    patch_positions.PATCH,
     peft_patterns.PATCH,
     unapplied.PATCH,
     adapter_tensors.PATCH,
@@ -60,12 +47,6 @@ PATCHES: tuple[Patch, ...] = (
     rpc_replies.PATCH,
     *families.PATCHES,
     *mutants.PATCHES,
-<<<<<<< HEAD
-=======
-    *count_mutants.PATCHES,
-    *picture_mutants.PATCHES,
-    *qwen3_mutants.PATCHES,
->>>>>>> fam-qwen3
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,

@@ -196,6 +196,7 @@ class RunContext:
             return self.reference.forced(
                 side=self.model(model).family.torch_side,
                 predictors=self.model(model).family.predictors,
+                base_predictors=self.model(model).family.base_predictors,
                 checkpoint=checkpoint,
                 adapter=path,
                 request=request,

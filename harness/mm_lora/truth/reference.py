@@ -30,8 +30,9 @@ class Forced:
 
     `adapted`: with the adapter merged (the base itself, where none was asked); `base`: without.
     `token_ids`: the answer. `predicted`: by the name of a predictor of a wrong value, what it
-    foresees. `ties`: what `adapted` may be as well, where rounding alone decides which expert a
-    token gets (`worker.routing`). `peft`: by PEFT's own forward, where it was asked for.
+    foresees. `mistaken`, `mistaken_bases`: what `adapted` and `base` become where the base itself
+    has a known defect. `ties`: what `adapted` may be as well, where rounding alone decides which
+    expert a token gets (`worker.routing`). `peft`: by PEFT's own forward, where it was asked for.
     """
 
     token_ids: tuple[int, ...]
@@ -39,8 +40,20 @@ class Forced:
     base: tuple[float, ...]
     prompt_tokens: int
     predicted: Mapping[str, tuple[tuple[float, ...], ...]]
+    mistaken: tuple[tuple[float, ...], ...] = ()
+    mistaken_bases: tuple[tuple[float, ...], ...] = ()
     ties: tuple[tuple[float, ...], ...] = ()
     peft: tuple[float, ...] = ()
+
+    @property
+    def rights(self) -> tuple[tuple[float, ...], ...]:
+        """What a server may answer where a known defect of the base is judged elsewhere."""
+        return (self.adapted, *self.mistaken)
+
+    @property
+    def bases(self) -> tuple[tuple[float, ...], ...]:
+        """What its base may answer."""
+        return (self.base, *self.mistaken_bases)
 
 
 class Reference:
@@ -67,13 +80,15 @@ class Reference:
         predict: bool = False,
         peft: bool = False,
         predictors: Sequence[str] = (),
+        base_predictors: Sequence[str] = (),
     ) -> Forced:
         """Logprobs of `token_ids` after the prompt of `request`.
 
         `side`: the family's torch side. `adapter`: the folder to merge, None for the base.
         `token_ids` None: of the answer that the reference gives itself, greedily; it is then known
         for that answer too, so that a server that says the same needs no second computation.
-        `peft`: PEFT's own forward as well. `predictors`: the family's own.
+        `peft`: PEFT's own forward as well. `predictors`: the family's own;
+        `base_predictors`: of its base, of which those are asked that this vLLM is known for.
         Raises BuildError when the worker fails.
         """
         question: dict[str, Any] = {
@@ -84,6 +99,9 @@ class Reference:
             "predict": list(dict.fromkeys((*predictors, *self._predictors))) if predict else [],
             "peft": peft,
         }
+        met = [name for name in base_predictors if name in self._predictors and request.media]
+        if met:
+            question["predict_base"] = met
         digest = _digest(adapter) if adapter else None
         subject = [question, [self._checkpoint_key(checkpoint), digest, self._made_by(side)]]
         told = None if token_ids is None else list(token_ids)

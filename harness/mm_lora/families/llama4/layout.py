@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families import tiles
 from mm_lora.families.llama4.geometry import MAX_CHUNKS, Geometry, TokenFlow
 
 
@@ -33,21 +34,5 @@ def _max_chunks(folder: Path) -> int:
 
 
 def drawing(flow: TokenFlow) -> str:
-    """The tiles as boxes, `columns` across and `rows` down, the global tile (G) beside them.
-
-    A numbered box is a tile, in the order in which the tower sees them; G comes last.
-    """
-    cell = 2
-    lines = []
-    for row in range(flow.tile_rows):
-        numbers = range(row * flow.tile_columns + 1, (row + 1) * flow.tile_columns + 1)
-        left, middle, right = ("┌", "┬", "┐") if row == 0 else ("├", "┼", "┤")
-        lines.append(left + middle.join(["─" * cell] * flow.tile_columns) + right)
-        lines.append("│" + "│".join(f"{number:^{cell}}" for number in numbers) + "│")
-    lines.append("└" + "┴".join(["─" * cell] * flow.tile_columns) + "┘")
-    if flow.chunks > 1:
-        for i, part in enumerate(
-            ("┌" + "─" * cell + "┐", f"│{'G':^{cell}}│", "└" + "─" * cell + "┘")
-        ):
-            lines[i] += "  " + part
-    return "\n".join(lines)
+    """See `tiles`."""
+    return tiles.drawing(flow.tile_rows, flow.tile_columns, whole=flow.chunks > 1)

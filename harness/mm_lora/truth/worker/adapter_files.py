@@ -52,7 +52,7 @@ def run(
     peft_config.save_pretrained(folder)
     _settle(Path(folder, "adapter_config.json"))
     tensors = {key: _values(key, shape, spec) for key, shape in sorted(shapes.items())}
-    files = adapter_forms.write(Path(folder), tensors, spec["form"])
+    files = adapter_forms.write(Path(folder), tensors, spec["form"], side_of(side).family.text_part)
     return {
         "coverage": coverage(shapes, side_of(side).family),
         "bytes": sum(file.stat().st_size for file in files),

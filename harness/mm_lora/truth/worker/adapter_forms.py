@@ -9,10 +9,10 @@ import torch
 Tensors = Mapping[str, torch.Tensor]
 
 
-def write(folder: Path, tensors: Tensors, form: str) -> list[Path]:
+def write(folder: Path, tensors: Tensors, form: str, text_part: str) -> list[Path]:
     """Write `tensors` (PEFT key → [rank, in] for A, [out, rank] for B); returns the files.
 
-    `folder` holds PEFT's adapter_config.json, which "padded" changes.
+    `folder` holds PEFT's adapter_config.json, which "padded" changes. `text_part`: the family's.
     """
     if form == "sharded":
         return _sharded(folder, tensors)
@@ -22,7 +22,7 @@ def write(folder: Path, tensors: Tensors, form: str) -> list[Path]:
     elif form == "permuted":
         tensors = {key: t.flip(_rank_axis(key)).contiguous() for key, t in tensors.items()}
     elif form == "text-class":
-        tensors = {key.replace(".language_model.", "."): t for key, t in tensors.items()}
+        tensors = {key.replace(f".{text_part}", "."): t for key, t in tensors.items()}
     return [_save(folder / "adapter_model.safetensors", tensors)]
 
 

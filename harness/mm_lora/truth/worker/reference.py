@@ -26,18 +26,21 @@ def run(
     token_ids: Sequence[int] | None,
     count: int = 16,
     predict: Sequence[str] = (),
+    predict_base: Sequence[str] = (),
     peft: bool = False,
 ) -> dict[str, Any]:
     """Logprobs of `token_ids` after a chat prompt of `media` and `text`.
 
     `side`: the family's torch side. `media`: see `decoded`. `token_ids` None: of the `count` tokens
     that the model with the adapter answers, greedily. `predict`: names of mistakes (`mistakes`)
-    whose wrong values are wanted too. `peft`: what PEFT's own forward gives, adapter not merged,
+    whose wrong values are wanted too; `predict_base`: of the base's (`TorchSide.base_mistakes`).
+    `peft`: what PEFT's own forward gives, adapter not merged,
     too.
-    Returns {"adapted", "ties", "base", "predicted", "peft", "prompt_tokens", "token_ids"}: one
-    logprob a token; "ties" are what else is right (`TorchSide.with_ties`), and each predictor's
-    name has a list of the values that it foresees. Raises RuntimeError if the base is not the same
-    after the adapter was taken out again.
+    Returns {"adapted", "ties", "base", "predicted", "mistaken", "mistaken_bases", "peft",
+    "prompt_tokens", "token_ids"}: one logprob a token; "ties" are what else is right
+    (`TorchSide.with_ties`), each predictor's name has a list of the values that it foresees, and
+    "mistaken" and "mistaken_bases" are adapted and base with each of the base's mistakes. Raises
+    RuntimeError if the base is not the same after the adapter was taken out again.
     """
     family = side_of(side)
     model, processor, as_loaded = _load(side, checkpoint)
@@ -60,6 +63,23 @@ def run(
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
     else:
         adapted, ties = family.with_ties(model, lambda: _forced(family, model, inputs, token_ids))
+    mistaken, mistaken_bases = [], []
+    for name in predict_base:
+        context = family.base_mistakes[name](model)
+        if context is None:
+            continue
+        with context:
+            mistaken_bases.append(_forced(family, model, inputs, token_ids))
+            if adapter is None:
+                value = mistaken_bases[-1]
+            else:
+                value, _ = _merged(family, model, added, inputs, token_ids)
+                for names, wrong in mistakes.wrong(family, predict, model, Path(adapter), added):
+                    both, _ = _merged(family, model, wrong, inputs, token_ids)
+                    for other in names:
+                        predicted.setdefault(other, []).append(both)
+        mistaken.append(value)
+        predicted.setdefault(name, []).append(value)
     wanted = peft and adapter is not None
     return {
         "token_ids": list(token_ids),
@@ -68,6 +88,8 @@ def run(
         "ties": ties,
         "base": base,
         "predicted": predicted,
+        "mistaken": mistaken,
+        "mistaken_bases": mistaken_bases,
         "prompt_tokens": int(inputs["input_ids"].shape[1]),
     }
 

@@ -1,0 +1,127 @@
+"""Pure arithmetic from a picture's size to the rows that Idefics3's vision layers must see.
+
+Written from the processor's description, sharing no line with transformers or vLLM.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_lora.core.errors import UsageError
+
+LARGEST_SIDE = 4096
+"""No side of a picture is resized to more."""
+
+DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "vision_config": {"image_size": 224, "patch_size": 32},
+    "": {"scale_factor": 2},
+}
+"""What transformers' Idefics3 config classes assume for a key that a config lacks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The numbers that decide token counts.
+
+    `image_size`: side of a square tile in pixels; `patch_size`: of a patch, what is left over at a
+    tile's border is seen by no patch. `scale_factor`: n, where n×n neighbouring patches become one
+    row of the connector. `longest_edge`: to which a picture is resized before it is cut; `splits`:
+    whether it is cut. Raises UsageError where no model can have these numbers.
+    """
+
+    image_size: int
+    patch_size: int
+    scale_factor: int
+    longest_edge: int
+    splits: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "scale_factor", "longest_edge"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero", name)
+        if self.side < 1 or self.side % self.scale_factor:
+            raise UsageError(
+                f"scale_factor {self.scale_factor} does not divide the {self.side} patches along a "
+                f"tile (image_size {self.image_size} / patch_size {self.patch_size})",
+                "scale_factor and vision_config of the config",
+            )
+        if self.splits and self.longest_edge % self.image_size:
+            raise UsageError(
+                f"longest_edge {self.longest_edge} is no multiple of the tile's {self.image_size}: "
+                "transformers' and vLLM's counts of tiles then differ",
+                "size.longest_edge of preprocessor_config.json",
+            )
+
+    @property
+    def side(self) -> int:
+        """Patches along a tile."""
+        return self.image_size // self.patch_size
+
+    @property
+    def encoder_rows(self) -> int:
+        """Rows of every tower layer for one tile; there is no class token."""
+        return self.side**2
+
+    @property
+    def connector_rows(self) -> int:
+        """Rows of the connector for one tile, and its placeholders: 81 on SmolVLM."""
+        return (self.side // self.scale_factor) ** 2
+
+    def tiling(self, width: int, height: int) -> tuple[int, int]:
+        """(rows, columns) of tiles, (1, 1) for a picture that is not cut.
+
+        The longer side becomes `longest_edge`, the other one follows and is made even; then tiles
+        cover it all.
+        """
+        if min(width, height) < 1:
+            raise UsageError(f"no picture has {width}x{height} pixels", "the size")
+        if not self.splits:
+            return 1, 1
+        longest = min(self.longest_edge, LARGEST_SIDE)
+        shorter = longest * min(width, height) // max(width, height)
+        shorter = max(shorter + shorter % 2, 1)
+        few, many = -(-shorter // self.image_size), -(-longest // self.image_size)
+        return (few, many) if width >= height else (many, few)
+
+
+def layout_of(config: Mapping[str, Any], folder: Path | None, longest_edge: int = 0) -> Layout:
+    """Of a config.json, and the image processor's file in its folder if there is one.
+
+    `longest_edge`: where there is no such file; four tiles' as all published models have it.
+    """
+    vision = config.get("vision_config")
+    if not isinstance(vision, Mapping):
+        raise UsageError("the config has no vision_config", "a config.json of a whole Idefics3")
+    numbers = {key: vision.get(key, v) for key, v in DEFAULTS["vision_config"].items()}
+    tile = numbers["image_size"]
+    settings = _image_processor(folder)
+    cut_to = settings.get("max_image_size", {}).get("longest_edge", tile)
+    if cut_to != tile:
+        raise UsageError(
+            f"the processor cuts tiles of {cut_to} pixels, the tower takes {tile}",
+            "max_image_size.longest_edge of preprocessor_config.json",
+        )
+    return Layout(
+        **numbers,
+        scale_factor=config.get("scale_factor", DEFAULTS[""]["scale_factor"]),
+        longest_edge=settings.get("size", {}).get("longest_edge", longest_edge or 4 * tile),
+        splits=settings.get("do_image_splitting", True),
+    )
+
+
+def _image_processor(folder: Path | None) -> Mapping[str, Any]:
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        file = folder / name if folder else None
+        if file is None or not file.is_file():
+            continue
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
+        found: Mapping[str, Any] = data.get("image_processor", data)
+        if "size" in found:
+            return found
+    return {}

@@ -1,0 +1,5 @@
+"""SmolVLM's own patches."""
+
+from . import mutants
+
+PATCHES = mutants.PATCHES
