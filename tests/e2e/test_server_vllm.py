@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from mm_lora.adapters.spec import STANDARD
+from mm_lora.adapters.sets import named
 from mm_lora.cli.commands.serve import picture_request
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import PatchError, ServerDied
 from mm_lora.core.images import dice, png_bytes
 from mm_lora.families.models import resolve
 from mm_lora.run.options import RunOptions
-from mm_lora.run.plan import Wish, server_spec
+from mm_lora.run.plan import Wish, family_flags, server_spec
 from mm_lora.run.profiles import load
 from mm_lora.run.settings import Settings
 from mm_lora.serving.server import inside_folder, process, remains
@@ -39,12 +39,16 @@ def files() -> Files:
     """The miniature Scout and two adapters, from the cache."""
     with Builder(PYTHON) as builder:
         model = resolve("scout")
-        built = builder.adapters(model, [STANDARD[name] for name in ADAPTERS])
+        built = builder.adapters(model, [named(model.family, name) for name in ADAPTERS])
         return builder.checkpoint(model), {name: one.path for name, one in built.items()}
 
 
 def make(files: Files, folder: Path, start: str = "auto", **flags: str) -> VllmServer:
-    wish = Wish(model="scout", flags=tuple((k.replace("_", "-"), v) for k, v in flags.items()))
+    wish = Wish(
+        model="scout",
+        flags=tuple((k.replace("_", "-"), v) for k, v in flags.items()),
+        defaults=family_flags(resolve("scout").family),
+    )
     options = RunOptions(settings=Settings(start=start))
     spec = server_spec(wish, ADAPTERS, load("cpu"), options)
     return VllmServer(

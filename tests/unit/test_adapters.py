@@ -2,17 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.spec import STANDARD, AdapterSpec, standard
+from mm_lora.adapters.sets import known, named, projections, standard
+from mm_lora.adapters.spec import AdapterSpec, of_groups, of_targets
 from mm_lora.checks import adapter_table
 from mm_lora.core.errors import UsageError
 from mm_lora.core.table import Tables
-from mm_lora.families.llama4.modules import group_of
+from mm_lora.families import registry
+
+LLAMA4 = registry.family("llama4")
+STANDARD = standard(LLAMA4)
 
 PATHS = [
     *(f"vision_model.model.layers.{n}.self_attn.{p}_proj" for n in range(2) for p in "qkvo"),
@@ -36,8 +41,8 @@ def targeted(spec: AdapterSpec) -> dict[str, int]:
     """Group → number of modules that PEFT would wrap."""
     counts: dict[str, int] = {}
     for path in PATHS:
-        if re.fullmatch(spec.target_pattern, path):
-            group = group_of(path)
+        if re.fullmatch(spec.pattern, path):
+            group = LLAMA4.group_of(path)
             name = group.name if group else "none"
             counts[name] = counts.get(name, 0) + 1
     return counts
@@ -64,14 +69,15 @@ def test_standard_targets(name: str, counts: dict[str, int]) -> None:
 
 
 def test_the_group_language_model_has_its_mlp_too() -> None:
-    assert targeted(AdapterSpec(name="x", groups=("language-model",))) == {"language-model": 28}
+    assert targeted(of_groups(LLAMA4, "x", ["language-model"])) == {"language-model": 28}
 
 
 def test_standard_changed() -> None:
-    spec = standard("projector", rank=4, alpha=6.0, dtype="bfloat16", seed=3, strength=0.0)
+    changes: dict[str, Any] = {"alpha": 6.0, "dtype": "bfloat16", "seed": 3, "strength": 0.0}
+    spec = replace(STANDARD["projector"], rank=4, **changes)
     assert (spec.name, spec.scaling, spec.dtype) == ("projector", 1.5, "bfloat16")
     assert STANDARD["projector"].rank == 8
-    assert json.loads(json.dumps(spec.as_json()))["target_pattern"] == spec.target_pattern
+    assert json.loads(json.dumps(spec.as_json()))["target_pattern"] == spec.pattern
     assert len({json.dumps(s.as_json()) for s in (spec, *STANDARD.values())}) == len(STANDARD) + 1
 
 
@@ -84,18 +90,43 @@ def test_standard_changed() -> None:
         {"alpha": 0},
         {"alpha": float("nan")},
         {"dtype": "int8"},
-        {"groups": ("tower",)},
-        {"groups": ()},
     ],
 )
 def test_nonsense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        standard("projector", **changes)
+        replace(STANDARD["projector"], **changes)
+
+
+def test_no_and_unknown_modules_are_refused() -> None:
+    with pytest.raises(UsageError, match="no module group 'tower'") as raised:
+        of_groups(LLAMA4, "x", ["tower"])
+    assert "tower-mlp" in raised.value.check
+    with pytest.raises(UsageError, match="'x' targets nothing"):
+        of_groups(LLAMA4, "x", [])
+    with pytest.raises(UsageError, match="'x' targets nothing"):
+        of_targets("x", [])
+
+
+def test_where_an_adapters_modules_lie() -> None:
+    """What an adapter is said to reach, against the modules that its pattern takes."""
+    for spec in known(LLAMA4).values():
+        roles = {
+            group.role
+            for path in PATHS
+            if re.fullmatch(spec.pattern, path) and (group := LLAMA4.group_of(path))
+        }
+        assert roles, spec.name
+        if spec.roles:
+            assert set(spec.roles) == roles, spec.name
+        assert spec.reaches_language or "language" not in roles, spec.name
+    for name in (*STANDARD, *projections(LLAMA4)):
+        spec = named(LLAMA4, name)
+        assert spec.roles, f"{name}: whether it reaches the language model must be known"
 
 
 def test_unknown_adapter() -> None:
     with pytest.raises(UsageError, match="no adapter 'tower'") as raised:
-        standard("tower")
+        named(LLAMA4, "tower")
     assert "tower-mlp" in raised.value.check
 
 

@@ -9,12 +9,21 @@ import pytest
 
 from mm_lora.adapters import broken as adapters_broken
 from mm_lora.adapters import files as adapter_bytes
-from mm_lora.adapters.bad import BAD, bad_copy
+from mm_lora.adapters.bad import KINDS, bad_adapters
+from mm_lora.adapters.bad import bad_copy as bad_copy_of
 from mm_lora.adapters.files import CONFIG, WEIGHTS, read, read_config, write
 from mm_lora.adapters.tensors import Tensor
+from mm_lora.families import registry
+
+GOOD = registry.family("llama4").good
+BAD = bad_adapters(GOOD)
 
 PREFIX = "base_model.model.vision_model.model.layers"
 GOOD_CONFIG = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "bias": "none"}
+
+
+def bad_copy(folder: Path, target: Path, kind: str) -> Path:
+    return bad_copy_of(folder, target, kind, GOOD)
 
 
 def good_tensors() -> dict[str, Tensor]:
@@ -179,6 +188,7 @@ def test_files(good: Path, tmp_path: Path) -> None:
 
 
 def test_the_good_one_stays_and_every_kind_is_told(good: Path, tmp_path: Path) -> None:
+    assert tuple(BAD) == KINDS
     for kind, bad in BAD.items():
         bad_copy(good, tmp_path / kind, kind)
         assert bad.what

@@ -11,15 +11,16 @@ from mm_lora.checks.compare_coverage import (
     left_rows,
     wrapped_rows,
 )
-from mm_lora.families.llama4.modules import GROUPS
+from mm_lora.families import registry
 from mm_lora.serving.probe_records import AdapterUse, Module, Unwrapped, Worker
 
+LLAMA4 = registry.family("llama4")
 LAYER = "vision_model.model.layers.0.self_attn"
 QKV = Module(f"{LAYER}.qkv_proj", "QKV", "Q", "tower", "tower", (), 3)
 QKV = replace(QKV, parts=tuple(f"{LAYER}.{name}_proj" for name in "qkv"))
 OUT = Module(f"{LAYER}.o_proj", "Row", "R", "tower", "tower", (f"{LAYER}.o_proj",), 1)
 OFFERED = [*QKV.parts, *OUT.parts, "language_model.lm_head"]
-ATTENTION = GROUPS["tower-attention"]
+ATTENTION = LLAMA4.groups["tower-attention"]
 
 
 def worker(*modules: Module, unwrapped: tuple[Unwrapped, ...] = ()) -> Worker:
@@ -27,8 +28,8 @@ def worker(*modules: Module, unwrapped: tuple[Unwrapped, ...] = ()) -> Worker:
 
 
 def test_a_whole_group() -> None:
-    assert group_mismatches(ATTENTION, OFFERED, worker(QKV, OUT)) == []
-    assert wrapped_rows("scout", ATTENTION, worker(QKV, OUT)) == [
+    assert group_mismatches(LLAMA4, ATTENTION, OFFERED, worker(QKV, OUT)) == []
+    assert wrapped_rows(LLAMA4, "scout", ATTENTION, worker(QKV, OUT)) == [
         ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.qkv_proj", 1, "tower", 3],
         ["scout", "tower-attention", f"{LAYER.replace('.0.', '.*.')}.o_proj", 1, "tower", 1],
     ]
@@ -45,7 +46,9 @@ def test_a_whole_group() -> None:
     ],
 )
 def test_gaps_of_a_group(modules: tuple[Module, ...], offered: list[str], what: str) -> None:
-    assert what in {one.what for one in group_mismatches(ATTENTION, offered, worker(*modules))}
+    assert what in {
+        one.what for one in group_mismatches(LLAMA4, ATTENTION, offered, worker(*modules))
+    }
 
 
 TENSORS = [
@@ -66,7 +69,7 @@ USE = AdapterUse(
 
 
 def test_every_tensor_is_used_once() -> None:
-    assert adapter_mismatches(TENSORS, COVERAGE, USE) == []
+    assert adapter_mismatches(LLAMA4, TENSORS, COVERAGE, USE) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_every_tensor_is_used_once() -> None:
     ],
 )
 def test_gaps_of_an_adapter(tensors: list[str], coverage, use: AdapterUse, what: str) -> None:  # type: ignore[no-untyped-def]
-    assert what in {one.what for one in adapter_mismatches(tensors, coverage, use)}
+    assert what in {one.what for one in adapter_mismatches(LLAMA4, tensors, coverage, use)}
 
 
 def test_what_is_left_out_has_vllms_reason() -> None:
@@ -100,7 +103,7 @@ def test_what_is_left_out_has_vllms_reason() -> None:
             Unwrapped("language_model.lm_head", "ParallelLMHead", "no name"),
         ),
     )
-    left = left_out([*OFFERED, "unknown.linear"], named)
+    left = left_out(LLAMA4, [*OFFERED, "unknown.linear"], named)
     assert [one.reason for one in left] == [
         *["not among --lora-target-modules"] * 3,
         "no name",

@@ -12,8 +12,8 @@ from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import NotPassed, apart, told_apart
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families import registry
-from mm_lora.run.options import settings_of
 from mm_lora.run.profiles import load
+from mm_lora.run.settings import settings_of
 
 
 def answer(ids: tuple[int, ...], *logprobs: float, text: str = "t") -> Answer:

@@ -1,5 +1,6 @@
 """The conductor with a context that starts nothing: order, servers, exit codes, what is written."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from mm_lora.core.errors import ExitCode, ReportError, ServerError, TroubleError
 from mm_lora.core.outcomes import Outcome, Verdict
+from mm_lora.core.report import of_run
 from mm_lora.run.conductor import Conductor
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
@@ -63,8 +65,10 @@ def finished(conductor: Conductor, *verdicts: Verdict, interrupted: bool = False
 
 
 def report(conductor: Conductor) -> dict[str, Any]:
+    """As it is read from the file."""
     assert conductor.context is not None
-    return conductor.context.run.as_json()
+    said: dict[str, Any] = json.loads(json.dumps(of_run(conductor.context.run).as_json()))
+    return said
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,8 @@ def test_known_defects_and_stale_entries(
     conductor = make(on("a"), on("b"), strict=strict)
     conductor.begin()
     assert conductor.context is not None
-    conductor.context.run.vllm = {"version": "0.32.0"} | ({"diff": {}} if diff else {})
+    theirs = {"diff": {"name": "pr.diff", "sha256": "0"}} if diff else {}
+    conductor.context.run.vllm = {"version": "0.32.0", **theirs}
     judged(conductor, PASS, second)
     assert conductor.end() == code
 

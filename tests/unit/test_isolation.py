@@ -20,7 +20,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.families import registry
-from mm_lora.run.options import settings_of, soak_minutes
+from mm_lora.run.settings import settings_of
 from mm_lora.serving.probe_records import Request as Scheduled
 from mm_lora.serving.probe_records import Step
 
@@ -260,7 +260,7 @@ def test_a_file_that_is_no_traffic_is_refused(tmp_path: Path) -> None:
 
 
 def test_soak_settings() -> None:
-    assert soak_minutes(settings_of(["soak=0.5"])) == 0.5
+    assert settings_of(["soak=0.5"]).soak_minutes == 0.5
     for word in ("soak=0", "soak=long", "soak=nan", "replay=/nowhere/x.json", "mutant=nobody"):
         with pytest.raises(UsageError):
             settings_of([word])

@@ -15,6 +15,8 @@ from mm_lora.core.errors import ServerDied
 from mm_lora.core.outcomes import NotPassed
 from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.core.table import Table
+from mm_lora.families import registry
 from mm_lora.serving.server.spec import ServerSpec
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
@@ -33,6 +35,7 @@ class Server:
     """Refuses each load, and lists the adapter all the same."""
 
     base = "base"
+    family = registry.family("llama4")
 
     def __init__(self, tmp_path: Path) -> None:
         self.spec = ServerSpec(model="scout", adapters=("vision-adapter",))
@@ -44,6 +47,9 @@ class Server:
         self.has_reference = True
         self.run = Run(profile="cpu", argv=[], seed=0, started="")
         self.alive = True
+
+    def table(self, *told: Any, **more: Any) -> Table:
+        return self.run.tables.named(*told, **more)
 
     def is_ready(self, spec: ServerSpec) -> bool:
         return self.alive

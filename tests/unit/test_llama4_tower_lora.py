@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from mm_lora.families import registry
 from mm_lora.families.llama4.geometry import Geometry, token_flow
-from mm_lora.families.models import PUBLISHED, resolve
+from mm_lora.families.models import resolve
 from mm_lora.inside.families.llama4.tower_lora import PATCH
 from mm_lora.inside.hooks import HookGone
 
@@ -34,9 +35,9 @@ def patched(geometry: Geometry, flag: bool) -> Any:
     return made()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", registry.family("llama4").published)
 def test_counts_are_the_arithmetics_in_both_generations(name: str) -> None:
-    geometry = resolve(name).geometry
+    geometry = resolve(name).layout
     old, new = patched(geometry, flag=False), patched(geometry, flag=True)
     for width, height in ((336, 336), (700, 400), (5376, 336)):
         flow = token_flow(geometry, width, height)
@@ -50,12 +51,12 @@ def test_counts_are_the_arithmetics_in_both_generations(name: str) -> None:
 
 
 def test_no_picture_has_no_rows() -> None:
-    model = patched(resolve("scout").geometry, flag=False)
+    model = patched(resolve("scout").layout, flag=False)
     assert model.get_num_mm_encoder_tokens(0) == model.get_num_mm_encoder_tokens(-144) == 0
 
 
 def test_the_vision_adapter_is_a_connectors() -> None:
-    mapping = patched(resolve("scout").geometry, flag=False).get_mm_mapping()
+    mapping = patched(resolve("scout").layout, flag=False).get_mm_mapping()
     assert mapping.connector == ["multi_modal_projector.", "vision_model.vision_adapter."]
     assert mapping.tower_model == "vision_model."
 

@@ -86,10 +86,10 @@ def test_the_exit_code_is_the_worst_rows(codes: tuple[int, ...], code: int) -> N
 
 
 def test_a_version_without_the_feature_is_run_without_and_with_it() -> None:
-    assert choices("no hooks", None) == ["none", "feature"]
-    assert choices("", None) == ["none"]
-    assert choices("no hooks", "auto") == ["auto"]
-    assert choices("", None, diff=True) == [None]
+    assert choices(True, None) == ["none", "feature"]
+    assert choices(False, None) == ["none"]
+    assert choices(True, "auto") == ["auto"]
+    assert choices(False, None, diff=True) == [None]
 
 
 def test_rows_that_say_something_of_a_version_are_no_failure_beside_one_that_ran() -> None:

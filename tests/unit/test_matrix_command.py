@@ -19,7 +19,8 @@ class Facts:
 
 
 class Looked:
-    lacks = "no hooks"
+    def __init__(self) -> None:
+        self.lacks = {"llama4": "no hooks"}
 
 
 @pytest.fixture
@@ -33,7 +34,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise found
         return Path(found)
 
-    def look_at(python: Path, say: Any, *, diff_file: Any = None, choice: str = "auto") -> Any:
+    def look_at(
+        python: Path, families: Any, say: Any, *, diff_file: Any = None, choice: str = "auto"
+    ) -> Any:
+        assert [family.name for family in families] == ["llama4"]
         if diff_file is not None and "diff" in told["looks"]:
             raise told["looks"]["diff"]
         if choice in told["looks"]:

@@ -6,7 +6,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Plan, Planned, Wish, make_plan, max_lora_rank
 from mm_lora.run.profiles import Profile, load
-from mm_lora.run.settings import Settings
+from mm_lora.run.settings import Settings, settings_of
 
 
 def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:
@@ -84,7 +84,7 @@ def test_mutants_are_patches_of_every_server() -> None:
 
 def test_mutants_in_turn_share_a_server_and_a_label() -> None:
     words = ("mutant-forget-cls@a/*", "mutant-chunk-lost@b/c", "mutant-forget-cls@b/d")
-    options = RunOptions(settings={"mutant": ",".join(words)})
+    options = RunOptions(settings=settings_of([f"mutant={','.join(words)}"]))
     (spec,) = make_plan([planned("x", "scout")], CPU, options).specs
     assert spec.patches == ("auto", *words)
     assert spec.label.endswith(" adapters, 2 in turn")

@@ -25,6 +25,7 @@ from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
 
 OTHER = Path("/other/python")
+FEATURE = {"llama4": "llama4-tower-lora"}
 FACTS = InterpreterFacts(
     executable="p",
     python="3.12",
@@ -49,7 +50,7 @@ class Lacking:
 
 
 def vllm(*lacks: str, **more: Any) -> ServedVllm:
-    told: dict[str, Any] = {"lacks": "", "feature": (), **more}
+    told: dict[str, Any] = {"lacks": {}, "features": {}, **more}
     return ServedVllm(
         python=OTHER,
         facts=FACTS,
@@ -94,7 +95,7 @@ class Folders:
 def test_everything_that_a_server_is_started_with() -> None:
     settings = Settings(port=8000)
     inputs = Inputs.read(RunOptions(server_python=OTHER, settings=settings))
-    served = vllm("enforce-eager", feature=("llama4-tower-lora",), search=(Path("/diff"),))
+    served = vllm("enforce-eager", features=FEATURE, search=(Path("/diff"),))
     made = recipe(spec_of(inputs, "all"), inputs, served, Folders(inputs), Path("/run"))
     prepared = made.prepared
     assert (prepared.python, prepared.port, prepared.ready_timeout_s) == (OTHER, 8000, 300)
@@ -185,7 +186,7 @@ def dry(stock: Builds, *wishes: Wish) -> str:
 def test_a_dry_run_shows_what_would_be_started(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It showed flags that the vLLM lacks, and neither feature patch nor search folders."""
     inputs = Inputs.read(RunOptions(server_python=OTHER))
-    served = vllm("enforce-eager", feature=("llama4-tower-lora",), search=(Path("/the/diff"),))
+    served = vllm("enforce-eager", features=FEATURE, search=(Path("/the/diff"),))
     text = dry(make(inputs, served), Wish(model="scout", adapters=("projector",)))
     assert "left out, this vLLM has no such flag: --enforce-eager" in text
     (command,) = (line for line in text.splitlines() if line.startswith("  command:"))

@@ -10,6 +10,7 @@ import pytest
 
 from mm_lora.core.asking import Request
 from mm_lora.core.cache import Cache, folder_key
+from mm_lora.families import registry
 from mm_lora.truth import reference as module
 from mm_lora.truth.reference import Forced, Reference
 
@@ -41,6 +42,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
 def asked(worker: Any, checkpoint: Path, token_ids: tuple[int, ...] | None = (1,)) -> Forced:
     """As a run of its own asks it."""
     return Reference(worker).forced(
+        side=registry.family("llama4").torch_side,
         checkpoint=checkpoint,
         adapter=None,
         request=Request(model="base"),

@@ -10,6 +10,7 @@ from mm_lora.checks.refusal import Offered, judge_refused, unharmed, witnesses
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import NotPassed
 from mm_lora.core.table import Tables
+from mm_lora.families import registry
 
 
 def answer(model: str, *logprobs: float, status: int = 200) -> Answer:
@@ -29,6 +30,7 @@ class Served:
     """Answers the base with what the test says, and knows no other name."""
 
     base = "base"
+    family = registry.family("llama4")
     spec = SimpleNamespace(adapters=("all", "vision-adapter"), model="scout")
     listed = ("base",)
 
@@ -45,6 +47,9 @@ class Served:
 
     def ask_again(self, request: Request) -> Answer:
         return answer(request.model, status=404)
+
+    def unload(self, name: str) -> tuple[int, str]:
+        return 404, ""
 
 
 def judged(offered: Offered, *, says: str = "lora_B", harm: float = 0.0) -> tuple[Served, Any]:

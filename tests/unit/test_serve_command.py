@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from mm_lora.cli.commands.serve import DEFAULT_ADAPTERS, picture_request, try_it
+from mm_lora.checks.roles import everyone
+from mm_lora.cli.commands.serve import picture_request, try_it
+from mm_lora.families import registry
 
 
 def test_request_is_a_picture_question() -> None:
@@ -21,5 +23,6 @@ def test_curl_line_survives_spaces() -> None:
 
 
 def test_patch_embedding_is_not_served_by_default() -> None:
-    assert "patch-embedding" not in DEFAULT_ADAPTERS
-    assert "all" in DEFAULT_ADAPTERS
+    served = everyone(registry.family("llama4"))
+    assert "patch-embedding" not in served
+    assert "all" in served

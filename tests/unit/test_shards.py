@@ -7,9 +7,10 @@ import pytest
 from mm_lora.core.errors import UsageError
 from mm_lora.core.report import Report
 from mm_lora.report.merge import merge
-from mm_lora.run.options import RunOptions, settings_of
+from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Planned, Wish, make_plan, part_of
 from mm_lora.run.profiles import load
+from mm_lora.run.settings import settings_of
 from mm_lora.run.shards import Shard, parse
 
 
@@ -129,3 +130,29 @@ def test_a_failure_in_one_shard_fails_the_whole() -> None:
 def test_what_is_not_one_whole_run_is_refused(shards: Any, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         merged(shards)
+
+
+def test_a_shard_without_a_server_is_merged_like_any_other() -> None:
+    empty = shard(2, count=2, note="no server falls into this shard")
+    whole = merged({"one": shard(1, *PLANNED), "two": {**empty, "servers": []}})
+    assert [one["id"] for one in whole["checks"]] == PLANNED
+    assert whole["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "strict", "code"),
+    [
+        ("error", False, 3),
+        ("void", False, 3),
+        ("skip", False, 0),
+        ("known-defect", False, 0),
+        ("known-defect", True, 1),
+        ("fixed-upstream", False, 1),
+    ],
+)
+def test_the_whole_ends_as_one_run_would(outcome: str, strict: bool, code: int) -> None:
+    def said(report: dict[str, Any]) -> dict[str, Any]:
+        return {**report, "argv": [*report["argv"], *(["--strict"] if strict else [])]}
+
+    one = {**ONE, "checks": [check("c/m/z", outcome)]}
+    assert merged({"one": said(one), "two": said(TWO)})["exit_code"] == code

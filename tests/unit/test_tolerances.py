@@ -1,6 +1,7 @@
 """In 16 bits the tolerance is measured: noise, tolerance, least effect, strength of adapters."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from mm_lora.run import limits, tolerances, tuning
 from mm_lora.run.factors import Strengths, stream_of
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
+from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import factor_needed, last_place, of_noise, unseen_scale_error
 from mm_lora.truth.build import Builder
 
@@ -131,8 +133,8 @@ def test_relatives_change_together_and_the_cache_remembers(
     stream = stream_of(model.family, "relative-b-doubled")
     assert stream == stream_of(model.family, "relative-zero-b") == "relative"
 
-    def run(**settings: str) -> Strengths:
-        return Strengths(RunOptions(profile="rehearsal", settings=settings), PLACE)
+    def run(**settings: Any) -> Strengths:
+        return Strengths(RunOptions(profile="rehearsal", settings=Settings(**settings)), PLACE)
 
     def built(run: Strengths, name: str) -> float:
         return run.spec(builder, model, name).strength
@@ -144,10 +146,10 @@ def test_relatives_change_together_and_the_cache_remembers(
     assert [built(run(), n) for n in ("relative", "relative-b-doubled")] == [2.0, 4.0]
     assert built(run(), "relative-zero-b") == 0.0
     assert built(run(), "projector") == 0.5
-    assert built(run(strength="2"), "relative") == 1.0  # another adapter: not yet measured
+    assert built(run(strength=2.0), "relative") == 1.0  # another adapter: not yet measured
     assert Strengths(RunOptions(), load("cpu")).factor(builder, model, stream) == 1.0
     # A seeded defect may ask for strength; nothing of it is kept.
-    seeded = run(mutant="mutant-scale-off")
+    seeded = run(mutant=("mutant-scale-off",))
     seeded.change(model, "projector", 16)
     seeded.keep(builder, model, "projector")
     assert built(run(), "projector") == 0.5

@@ -7,6 +7,8 @@ from typing import Any
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import ServerError
 from mm_lora.core.record import Run
+from mm_lora.core.table import Table
+from mm_lora.families import registry
 from mm_lora.run.profiles import load
 from mm_lora.run.tuning import ROUNDS, Tuning
 from mm_lora.serving.server.process import VllmServer
@@ -47,6 +49,9 @@ class Workshop:
         self.factor = factors["projector"]
         self.factors.append(self.factor)
 
+    def table(self, *told: Any, **more: Any) -> Table:
+        return self.run.tables.named(*told, **more)
+
     def model(self, name: str) -> str:
         return name
 
@@ -58,6 +63,7 @@ class Served:
     """Answers the same to everybody, but for the adapter's effect."""
 
     base = "base"
+    family = registry.family("llama4")
     spec = SPEC
 
     def __init__(self, context: Workshop) -> None:
@@ -101,14 +107,14 @@ def test_a_strong_adapter_is_left_as_it_is() -> None:
     context, served, allowed = measured(0.5)
     assert allowed.min_effect == LEAST
     assert (served.restarts, context.factors, context.kept) == (0, [], [])
-    ((server, name, strength, *_),) = context.run.tables["strength"]["rows"]
+    ((server, name, strength, *_),) = context.run.tables["strength"].rows
     assert (server, name, strength) == ("1-scout", "projector", "1")
 
 
 def test_a_weak_one_is_built_stronger_and_the_factor_kept() -> None:
     context, served, _ = measured(0.04)
     assert (served.restarts, context.factors, context.kept) == (1, [4.0], ["projector"])
-    assert "4 (4 times what it was)" in str(context.run.tables["strength"]["rows"])
+    assert "4 (4 times what it was)" in str(context.run.tables["strength"].rows)
     assert len(context.cannot_see) == 2
 
 
@@ -126,4 +132,4 @@ def test_what_cannot_be_measured_is_judged_by_the_profile_and_says_so() -> None:
     allowed = Tuning(context, served).allowed()  # type: ignore[arg-type]
     assert allowed.tolerance == context.profile.tolerance
     assert allowed.note == "noise could not be measured: no answer"
-    assert context.run.tables["noise"]["rows"][0][1] == "not measured"
+    assert context.run.tables["noise"].shown()[0][1] == "not measured"

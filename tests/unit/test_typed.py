@@ -90,7 +90,7 @@ def test_the_answers_of_vllms_class_are_typed() -> None:
         "name": "scout",
         "mapping": {"tower_model": ["vision_model."]},
         "wrappers": {"a": "tower", "b": None},
-        "counts": [{"embeds": 144, "tower": 577, "connector": 144}, {"embeds": 1, "raised": "No"}],
+        "counts": [{"tokens": 144, "tower": 577, "connector": 144}, {"tokens": 1, "raised": "No"}],
     }
     whole = {"vllm": "0.32.0", "missing": [], "generation": "pair", "flag": True}
     answers = hook_client.parse({**whole, "models": [model]})
