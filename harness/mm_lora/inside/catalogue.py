@@ -11,6 +11,7 @@ from .families.llama4 import (
     unfold,
 )
 from .families.llama4 import mutants as count_mutants
+from .families.qwen import mutants as qwen_mutants
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -62,6 +63,7 @@ PATCHES: tuple[Patch, ...] = (
     *mutants.PATCHES,
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
+    *qwen_mutants.PATCHES,
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,

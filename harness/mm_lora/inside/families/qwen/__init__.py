@@ -1,0 +1,1 @@
+"""What runs inside vLLM for Qwen2-VL and Qwen2.5-VL."""
