@@ -14,7 +14,14 @@ from mm_lora.adapters.files import CONFIG, configure, read_config
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
-from mm_lora.checks.roles import Names, first_connector, first_tower, last_connector, unwrapped
+from mm_lora.checks.roles import (
+    Names,
+    first_connector,
+    first_tower,
+    last_connector,
+    unwrappable,
+    unwrapped,
+)
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
 from mm_lora.families.family import Family
@@ -121,6 +128,21 @@ def test_outside_targets(
     offered = offer(served, check, "outside", served.built(group))
     what = f"{group}, left out by --lora-target-modules"
     judge_refused(context, served, check, "outside", what, offered, NOT_APPLIED)
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "refusal/{model}/no-lora-layer/{group}",
+    title="an adapter on {group} alone, for which vLLM has no LoRA layer: refused",
+)
+@ON_SERVER
+@pytest.mark.each("group", unwrappable)
+def test_no_lora_layer(
+    model: str, group: str, served: Served, check: Judge, context: Context
+) -> None:
+    witnesses(served)
+    offered = offer(served, check, f"only-{group}", served.built(group))
+    judge_refused(context, served, check, f"only-{group}", f"{group} alone", offered, NOT_APPLIED)
 
 
 @pytest.mark.full

@@ -58,6 +58,12 @@ def unwrapped(family: Family) -> Names:
     return _names(tuple(g for g in family.groups.values() if g.unwrapped and _is_linear(family, g)))
 
 
+def unwrappable(family: Family) -> Names:
+    """The groups for which vLLM has no LoRA layer, whatever the flags."""
+    out = tuple(group for group in family.groups.values() if group.unwrapped)
+    return _names(tuple(group for group in out if not _is_linear(family, group)))
+
+
 def projections(family: Family) -> Names:
     """One adapter per projection; a group of a single one is its own."""
     return tuple(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mm_lora.core.asking import Picture as Asked
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms
-from mm_lora.families.flow import Flow, HookCase
+from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
@@ -193,6 +193,22 @@ class QwenVision(Family):
         """The shared files too."""
         shared = sorted(file.name for file in HERE.glob("*.py"))
         return (*super().sources, *(str(Path("families", HERE.name, name)) for name in shared))
+
+
+def measured(model: str) -> tuple[KnownFlow, ...]:
+    """What layers of a running server saw; the same for both, whose published sizes agree."""
+    return tuple(
+        KnownFlow(
+            model=model,
+            width=width,
+            height=height,
+            quantity=quantity,
+            value=value,
+            source="rows inside a running vLLM 0.32.0",
+        )
+        for width, height, *rows in ((336, 336, 576, 144), (700, 400, 1400, 350))
+        for quantity, value in zip(("patch_rows", "merged_rows"), rows, strict=True)
+    )
 
 
 def prefix_cases(*mlp: str) -> Mapping[str, str]:

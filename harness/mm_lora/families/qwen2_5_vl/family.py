@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
-from mm_lora.families.flow import KnownFlow
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
-from mm_lora.families.qwen.vision import QwenVision, forms, groups, prefix_cases
+from mm_lora.families.qwen.vision import QwenVision, forms, groups, measured, prefix_cases
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 
@@ -36,22 +35,7 @@ class Qwen25VL(QwenVision):
         "fullatt_block_indexes": [1, 3],
     }
     prefix_cases = prefix_cases("gate_up_proj", "down_proj")
-    known_flows = tuple(
-        KnownFlow(
-            model="qwen2.5-vl",
-            width=width,
-            height=height,
-            quantity=quantity,
-            value=value,
-            source="rows inside a running vLLM 0.32.0",
-        )
-        for width, height, quantity, value in (
-            (336, 336, "patch_rows", 576),
-            (336, 336, "merged_rows", 144),
-            (700, 400, "patch_rows", 1400),
-            (700, 400, "merged_rows", 350),
-        )
-    )
+    known_flows = measured(name)
 
 
 FAMILY = Qwen25VL()

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
-from mm_lora.families.qwen.vision import QwenVision, forms, groups, prefix_cases
+from mm_lora.families.qwen.vision import QwenVision, forms, groups, measured, prefix_cases
 
 _MLP = ("fc1", "fc2")
 
@@ -33,6 +33,7 @@ class Qwen2VL(QwenVision):
         "hidden_size": TEXT_HIDDEN,
     }
     prefix_cases = prefix_cases(*_MLP)
+    known_flows = measured(name)
 
 
 FAMILY = Qwen2VL()

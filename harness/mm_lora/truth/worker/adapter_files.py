@@ -66,14 +66,15 @@ def _model(side: str, config: str) -> Any:
 
 
 def _values(key: str, shape: tuple[int, ...], spec: Mapping[str, Any]) -> torch.Tensor:
-    """A ~ N(0, 1/fan_in) as [rank, in], B ~ N(0, strength²/rank) as [out, rank].
+    """A ~ N(0, 1/fan_in) as [rank, in], B ~ N(0, strength²/rank) as [out, rank]; a convolution's
+    have more axes.
 
     So B·A·x has about the size of strength · x, whatever the rank and the widths.
     """
     gain = 1.0 if ".lora_A." in key else float(spec["strength"])
     stream = generator("adapter", spec["stream"] or spec["name"], spec["seed"], key)
     values = torch.randn(shape, generator=stream, dtype=torch.float32)
-    return (values * (gain / math.sqrt(shape[1]))).to(getattr(torch, spec["dtype"]))
+    return (values * (gain / math.sqrt(math.prod(shape[1:])))).to(getattr(torch, spec["dtype"]))
 
 
 def _settle(file: Path) -> None:
