@@ -12,7 +12,15 @@ from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
-from mm_lora.families.qwen.geometry import Grid, Layout, picture_grid, video_grid, windows
+from mm_lora.families.qwen.geometry import (
+    MAX_PIXELS,
+    MIN_PIXELS,
+    Grid,
+    Layout,
+    picture_grid,
+    video_grid,
+    windows,
+)
 
 HERE = Path(__file__).parent
 TEXT = "model.language_model.layers.*"
@@ -104,6 +112,11 @@ class QwenVision(Family):
     processor_class: ClassVar[str]
     vision_widths: ClassVar[Mapping[str, Any]]
     """What the miniature's vision_config has instead of the published widths."""
+    areas: ClassVar[Mapping[str, int]] = {
+        "shortest_edge": MIN_PIXELS,
+        "longest_edge": MAX_PIXELS,
+    }
+    """The least and the greatest area where a model's folder states none; named as there."""
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "patch", CONNECTOR: "merged"}
     special_tokens = miniature.SPECIAL_TOKENS
     good = GoodAdapter(
@@ -126,7 +139,7 @@ class QwenVision(Family):
         vision = config.get("vision_config")
         if not isinstance(vision, Mapping):
             raise UsageError("the config has no vision_config", "a config.json of a whole model")
-        return Layout.of(vision, _processor(folder) if folder else {})
+        return Layout.of(vision, {"size": self.areas, **(_processor(folder) if folder else {})})
 
     def published_layout(self, data: Mapping[str, Any]) -> Layout:
         """The pixel limits are stored beside the config."""
