@@ -12,6 +12,7 @@ from .families.llama4 import (
 )
 from .families.llama4 import mutants as count_mutants
 from .families.qwen import mutants as qwen_mutants
+from .families.qwen3_vl import mutants as qwen3_mutants
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -64,6 +65,7 @@ PATCHES: tuple[Patch, ...] = (
     *count_mutants.PATCHES,
     *picture_mutants.PATCHES,
     *qwen_mutants.PATCHES,
+    *qwen3_mutants.PATCHES,
     *tenant_mutants.PATCHES,
     *silent_rows.PATCHES,
     *life_mutants.PATCHES,

@@ -1,0 +1,1 @@
+"""What runs inside vLLM for Qwen3-VL alone."""
