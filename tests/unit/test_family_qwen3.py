@@ -14,6 +14,7 @@ from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.families.qwen3_vl.family import FAMILY
 from mm_lora.inside.families.qwen3_vl import mutants
+from mm_lora.inside.fixes.data_encoder_rows import rows_of
 
 PUBLISHED = resolve("qwen3-vl").layout
 SIDE = st.integers(min_value=1, max_value=6000)
@@ -157,3 +158,11 @@ def test_mutants(name: str, rows: tuple[int, int]) -> None:
 def test_roles_of_the_groups() -> None:
     assert [group.name for group in FAMILY.roled(TOWER)] == ["tower-attention", "tower-mlp"]
     assert [g.name for g in FAMILY.roled(CONNECTOR)] == ["merger", "deepstack-mergers"]
+
+
+def test_a_rank_of_a_data_parallel_encoder_gets_the_rows_of_its_own_pictures() -> None:
+    sizes, patches = [8, 16, 4], [1] * 8 + [2] * 16 + [3] * 4
+    assert rows_of([1], sizes, patches) == [2] * 16
+    assert rows_of([2, 0], sizes, patches) == [3] * 4 + [1] * 8
+    assert rows_of([2, 0], sizes, patches[::4]) == [3, 1, 1]  # merged
+    assert rows_of([], sizes, patches) == []

@@ -32,7 +32,8 @@ def alone(layout: Layout) -> tuple[Picture, ...]:
         Picture("row", 40 * one, one, shows="in a row"),
         Picture("700x400", 700, 400, shows="the measured one"),
         Picture("400x300", 400, 300, shows="a photograph's shape"),
-        Picture("many", 55 * one, 49 * one, shows="the most that a short prompt holds"),
+        # More would be encoded for minutes where every layer sees all patches.
+        Picture("many", 40 * one, 30 * one, shows="the most that is also encoded"),
         Picture("largest", most, most, shows="exactly the greatest area"),
         Picture("over-largest", most + 37, most + 37, shows="a row less than by exact numbers"),
         Picture("over-largest-wide", 3 * most, most // 2, shows="shrunk, 6:1"),

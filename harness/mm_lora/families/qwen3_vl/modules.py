@@ -1,12 +1,10 @@
 """Qwen3-VL's module groups: those of the other towers, and a merger for each level of deepstack."""
 
-from dataclasses import replace
-
 from mm_lora.families.modules import CONNECTOR, ModuleGroup, by_name
-from mm_lora.families.qwen.vision import BLOCK, groups
+from mm_lora.families.qwen.vision import groups
 
 MLP = ("linear_fc1", "linear_fc2")
-_SHARED = groups(*MLP)
+_SHARED = groups(MLP, "linear_fc?")
 
 
 def _merger(name: str, within: str, pattern: str) -> ModuleGroup:
@@ -23,10 +21,7 @@ def _merger(name: str, within: str, pattern: str) -> ModuleGroup:
 
 
 GROUPS = by_name(
-    _SHARED["tower-attention"],
-    # Not `mlp.*`: PEFT refuses the activation beside the layers.
-    replace(_SHARED["tower-mlp"], target=f"{BLOCK}.mlp.linear_fc?"),
-    _SHARED["patch-embedding"],
+    *(_SHARED[name] for name in ("tower-attention", "tower-mlp", "patch-embedding")),
     _merger("merger", "merger", "merger"),
     _merger("deepstack-mergers", "deepstack_merger_list.*", r"deepstack_merger_list\.\d+"),
     _SHARED["language-model"],

@@ -1,10 +1,9 @@
 """Fixes for `--mm-encoder-tp-mode data`, where each rank encodes a part of the pictures."""
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from ...fixes.data_encoder_rows import shared_out
 from ...registry import Patch
 
 MODULE = "vllm.model_executor.models.mllama4"
@@ -38,44 +37,26 @@ def _packed_layers(original: Any) -> Any:
 
 
 def _rows_of_this_rank(original: Any) -> Any:
-    """The mapping of rows to adapters, cut as the pictures' chunks are.
-
-    For a CPU: a GPU's wrapper keeps what its kernels read in other tensors too.
-    """
+    """The mapping of rows to adapters, cut as the pictures' chunks are."""
 
     def run_dp_sharded_vision_model(image_input: Any, vision_model: Any) -> Any:
-        with _cut(vision_model, image_input.shape[0]):
+        # By name: the harness reads the catalogue too, and has no vLLM.
+        distributed = importlib.import_module("vllm.distributed")
+        ranks = distributed.get_tensor_model_parallel_world_size()
+        chunks = image_input.shape[0]
+        mine = (chunks + ranks - 1) // ranks
+
+        def share(rows: Any, rank: int) -> Any:
+            count = mine * (len(rows) // chunks)
+            part = rows.new_full((count,), -1)  # a rank may have an empty chunk to fill up
+            own = rows[rank * count : (rank + 1) * count]
+            part[: len(own)] = own
+            return part
+
+        with shared_out(vision_model, share):
             return original(image_input, vision_model)
 
     return run_dp_sharded_vision_model
-
-
-@contextmanager
-def _cut(vision_model: Any, chunks: int) -> Iterator[None]:
-    # By name: the harness reads the catalogue too, and has no vLLM.
-    distributed = importlib.import_module("vllm.distributed")
-    ranks = distributed.get_tensor_model_parallel_world_size()
-    rank = distributed.get_tensor_model_parallel_rank()
-    mine = (chunks + ranks - 1) // ranks
-    held = (getattr(layer, "punica_wrapper", None) for layer in vision_model.modules())
-    whole = {wrapper: wrapper.token_lora_indices.clone() for wrapper in held if wrapper is not None}
-    for wrapper, rows in whole.items():
-        count = mine * (len(rows) // chunks)
-        part = rows.new_full((count,), -1)  # a rank may have an empty chunk to fill up
-        own = rows[rank * count : (rank + 1) * count]
-        part[: len(own)] = own
-        _map(wrapper, part)
-    try:
-        yield
-    finally:
-        for wrapper, rows in whole.items():
-            _map(wrapper, rows)
-
-
-def _map(wrapper: Any, rows: Any) -> None:
-    wrapper._token_lora_indices[: len(rows)].copy_(rows)
-    wrapper.indices_len[0] = len(rows)
-    wrapper._update_prefill_metadata(wrapper.token_lora_indices)
 
 
 PATCHES = (
