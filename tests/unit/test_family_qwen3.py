@@ -146,7 +146,7 @@ def test_mutants(name: str, rows: tuple[int, int]) -> None:
             return SimpleNamespace(connector=["visual.merger", "visual.deepstack_merger_list"])
 
     module = ModuleType("qwen3_vl")
-    setattr(module, mutants.CLASS, Model)
+    setattr(module, mutants.CLASS.partition(":")[2], Model)
     (patch,) = (one for one in mutants.PATCHES if one.id == f"mutant-qwen3-{name}")
     patch.apply(module)
     asked = {"modality": "image", "mm_kwargs": None, "num_mm_embeds": 100}

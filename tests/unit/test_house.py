@@ -49,11 +49,10 @@ def names_of_families() -> dict[str, str]:
 
 def sources() -> list[Path]:
     """Every file of the harness and the cases but those in a family's own folders."""
-    packages = {family.package for family in registry.families().values()}
     own = {
-        PACKAGE / folder / package
+        file.parent
         for folder in ("families", "inside/families")
-        for package in packages
+        for file in (PACKAGE / folder).glob("*/__init__.py")
     }
     found = [*PACKAGE.rglob("*.py"), *(ROOT / "cases").glob("*.py")]
     return sorted(file for file in found if not own & set(file.parents))

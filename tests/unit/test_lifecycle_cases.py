@@ -87,7 +87,8 @@ class Server:
         )
 
     def forced(self, request: Any, answer: Answer, **more: Any) -> Any:
-        return type("Truth", (), {"adapted": answer.logprobs, "base": answer.logprobs})
+        same = {"adapted": answer.logprobs, "base": answer.logprobs, "mistaken": {}}
+        return type("Truth", (), same)
 
 
 @pytest.mark.parametrize(

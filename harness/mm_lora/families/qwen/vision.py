@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Picture as Asked
+from mm_lora.core.asking import Medium, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
@@ -145,16 +145,13 @@ class QwenVision(Family):
         """The pixel limits are stored beside the config."""
         return Layout.of(data["config"]["vision_config"], data["processor"])
 
-    def flow(self, layout: Layout, picture: Asked) -> Flow:
-        """One picture's."""
-        width, height = picture.width, picture.height
-        grid = picture_grid(layout, width, height)
-        return _flow(layout, f"{width}×{height}", (width, height), grid)
-
-    def video_flow(self, layout: Layout, frames: int, width: int, height: int) -> Flow:
-        """A video's, of `frames` sampled frames."""
-        grid = video_grid(layout, frames, width, height)
-        return _flow(layout, f"{frames}×{width}×{height}", (width, height), grid, "video")
+    def flow(self, layout: Layout, medium: Medium) -> Flow:
+        """A picture's, or a video's of `frames` sampled frames."""
+        width, height = size = medium.width, medium.height
+        if isinstance(medium, Video):
+            grid = video_grid(layout, medium.frames, width, height)
+            return _flow(layout, f"{medium.frames}×{width}×{height}", size, grid, "video")
+        return _flow(layout, f"{width}×{height}", size, picture_grid(layout, width, height))
 
     def describe(self, layout: Layout) -> Sequence[str]:
         """The layout, and what one row of the language model is."""

@@ -6,8 +6,7 @@ from typing import Any
 from ...registry import Make, mutant
 
 HOOK = (
-    "vllm.model_executor.models.idefics3:"
-    "Idefics3ForConditionalGeneration.get_mm_lora_token_counts"
+    "vllm.model_executor.models.idefics3:Idefics3ForConditionalGeneration.get_mm_lora_token_counts"
 )
 
 Mistake = Callable[[Any, int, int], tuple[int, int]]
