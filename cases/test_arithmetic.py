@@ -71,7 +71,7 @@ def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
 @pytest.mark.every_model
 @pytest.mark.check(
     "arithmetic/{model}/pictures/transformers",
-    title="image and prompt tokens of every picture and prompt are the real processor's",
+    title="transformers' processor counts the same image and prompt tokens for every prompt",
 )
 def test_processor(
     model: str, check: Judge, context: Context, ask_processor: Callable[[Family], Any]
@@ -91,7 +91,7 @@ def test_processor(
 @pytest.mark.truth("rows")
 @pytest.mark.check(
     "arithmetic/{model}/rows/vllm-class",
-    title="tower and connector rows and the wrapper kinds are what vLLM's class says",
+    title="vLLM's model class counts the same tower and connector rows and names the same wrappers",
 )
 def test_class(
     model: str, check: Judge, context: Context, ask_class: Callable[[Family], HookAnswers]
@@ -115,7 +115,7 @@ def test_class(
 
 @pytest.mark.check(
     "arithmetic/{model}/config/served",
-    title="the served checkpoint's own config has a geometry whose row is verified here",
+    title="the served checkpoint has a vision geometry whose arithmetic is verified",
 )
 @pytest.mark.server
 def test_served_config(model: str, served: Served, check: Judge, context: Context) -> None:

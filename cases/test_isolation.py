@@ -51,7 +51,7 @@ EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
 
 @pytest.mark.check(
     "isolation/{model}/mixed-batch/{server}",
-    title="base and every adapter in one batch, {server}: each answers as when alone",
+    title="the base and every adapter answer in one mixed batch as they do alone ({server})",
 )
 @pytest.mark.parametrize("server", [on(name, core=name == "free-slots") for name in SERVERS])
 def test_mixed_batch(
@@ -66,7 +66,7 @@ def test_mixed_batch(
 
 @pytest.mark.check(
     "isolation/{model}/base-beside-one/{server}",
-    title="base beside one adapter in the only slot: base answers as when alone",
+    title="the base answers beside an adapter in the only slot as it does alone",
 )
 @pytest.mark.parametrize("server", [on("one-slot")])
 def test_base_beside_one(
@@ -79,7 +79,7 @@ def test_base_beside_one(
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/a-base-b-a",
-    title="A, base, B, A on one picture: each sees it through its own adapter",
+    title="adapter A, the base, adapter B and A again each see a picture in their own way",
 )
 @pytest.mark.parametrize("server", [on("free-slots", core=True)])
 def test_same_picture(
@@ -93,7 +93,7 @@ def test_same_picture(
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/every-order-{server}",
-    title="one picture for four tenants in every order, {server}: none sees another one's",
+    title="four tenants ask about a picture in every order; each sees it in its own way ({server})",
 )
 @EVERY_SERVER
 def test_every_order(
@@ -118,7 +118,7 @@ def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/at-once-{server}",
-    title="one picture for every tenant at once, {server}: each answers as when alone",
+    title="all tenants ask about one picture at once, and each answers as it does alone ({server})",
 )
 @EVERY_SERVER
 def test_at_once(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
@@ -132,7 +132,7 @@ def test_at_once(model: str, server: str, served: Served, check: Judge, context:
 
 @pytest.mark.check(
     "isolation/{model}/in-flight/{count}-{server}",
-    title="{count} random requests in flight, again and again, {server}: each as when alone",
+    title="{count} random requests in flight are each answered as they are alone ({server})",
 )
 @EVERY_SERVER
 @pytest.mark.parametrize("count", [4, 16, 64])
@@ -152,7 +152,7 @@ def test_in_flight(
 
 @pytest.mark.check(
     "isolation/{model}/decode-with-prefill/{server}",
-    title="some decode while others' prompts are read, {server}: each answers as when alone",
+    title="tenants that decode during other prompts' prefill answer as they do alone ({server})",
 )
 @EVERY_SERVER
 def test_decode_with_prefill(
@@ -171,7 +171,7 @@ def test_decode_with_prefill(
 
 @pytest.mark.check(
     "isolation/{model}/prefill-in-pieces/{server}",
-    title="prompts read in pieces of 512 tokens, {server}: each answers as when alone",
+    title="prompts prefilled in pieces of 512 tokens are answered as they are alone ({server})",
 )
 @pytest.mark.parametrize("server", [on("few-slots")])
 def test_prefill_in_pieces(
@@ -201,7 +201,7 @@ HAS_NOT = {("few-slots", "mm"), ("one-slot", "prefix")}
 
 @pytest.mark.check(
     "isolation/{model}/cache/{warm}-{server}",
-    title="{warm} left warm by other tenants, {server}: every answer as when alone",
+    title="other tenants' warm caches change no answer (warm: {warm}; {server})",
 )
 @pytest.mark.parametrize(
     ("server", "warm"),
@@ -245,7 +245,7 @@ def test_cache(
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "isolation/{model}/alone/{server}",
-    title="alone on a server with {server}, every tenant answers as transformers does",
+    title="every tenant, asked alone, agrees with transformers ({server})",
 )
 @EVERY_SERVER
 def test_alone(model: str, server: str, served: Served, check: Judge) -> None:

@@ -20,7 +20,8 @@ EVERY_PAIR = pytest.mark.parametrize("part", ROLES)
 
 @pytest.mark.full
 @pytest.mark.check(
-    "lifecycle/{model}/unload/gone", title="load, use, unload, use: a clear 404, the others stay"
+    "lifecycle/{model}/unload/gone",
+    title="an unloaded adapter answers with a clear 404, and the others keep working",
 )
 @ON_SERVER
 def test_unload(model: str, served: Served, check: Judge) -> None:
@@ -60,7 +61,7 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/{how}/{part}",
-    title="a name gets another adapter ({how}), same picture ({part})",
+    title="a name that gets another adapter answers with the new one ({part}, {how}, same picture)",
 )
 @ON_SERVER
 @EVERY_PAIR
@@ -81,7 +82,7 @@ def test_replaced(model: str, how: str, part: str, served: Served, check: Judge)
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/new-bytes/{part}-{how}",
-    title="the same path with new bytes, {how}, same picture ({part})",
+    title="new files under the same path take effect ({part} adapter, {how}, same picture)",
 )
 @ON_SERVER
 @EVERY_PAIR
@@ -105,7 +106,7 @@ def test_new_bytes(
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/in-place/loaded-once",
-    title="what was loaded in place stays when its files change afterwards",
+    title="an adapter loaded in place stays the same when its files change later",
 )
 @ON_SERVER
 def test_loaded_once(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -121,7 +122,7 @@ def test_loaded_once(model: str, served: Served, check: Judge, context: Context)
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/in-place/refused",
-    title="an adapter that is refused in place leaves the old one as it was",
+    title="an adapter that is refused in place leaves the old one unchanged",
 )
 @ON_SERVER
 def test_refused_in_place(model: str, served: Served, check: Judge, context: Context) -> None:

@@ -34,7 +34,7 @@ def guests(family: Family) -> tuple[str, str, str]:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/meanwhile/{what}",
-    title="while an adapter is answering: {what}",
+    title="an adapter's answer stays the same while adapters are loaded and unloaded ({what})",
 )
 @ON_SERVER
 @pytest.mark.parametrize("what", ["others-come-and-go", "it-is-unloaded"])
@@ -85,7 +85,8 @@ def come_and_go(served: Served, check: Judge, what: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.check(
-    "lifecycle/{model}/rounds/memory", title=f"{ROUNDS} rounds of load, use and unload: no growth"
+    "lifecycle/{model}/rounds/memory",
+    title=f"memory does not grow over {ROUNDS} rounds of load, use and unload",
 )
 @ON_SERVER
 def test_rounds(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -117,7 +118,9 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
 
 
 @pytest.mark.full
-@pytest.mark.check("lifecycle/{model}/evicted/{what}", title="evicted and brought back: {what}")
+@pytest.mark.check(
+    "lifecycle/{model}/evicted/{what}", title="an evicted adapter comes back unchanged ({what})"
+)
 @SMALL
 @TRUTH
 @pytest.mark.parametrize("what", ["in-turn", "same-slot"])
@@ -144,7 +147,7 @@ def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/evicted/files-changed",
-    title="evicted while its files change: it comes back as it was loaded",
+    title="an adapter whose files change while it is evicted comes back as it was loaded",
 )
 @SMALL
 @TRUTH
@@ -163,7 +166,7 @@ def test_files_changed(model: str, served: Served, check: Judge, context: Contex
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/evicted/folder-removed",
-    title="evicted and its folder removed: it answers, or its users get an error, no more",
+    title="an evicted adapter whose folder is removed harms no other tenant",
 )
 @SMALL
 @TRUTH

@@ -71,7 +71,7 @@ def require_reference(check: Judge, served: Served, request: Request) -> None:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "numerics/{model}/{adapter}/video",
-    title="{adapter}, a video: 16 tokens' logprobs are transformers' own",
+    title="{adapter} agrees with transformers about a video, over 16 tokens' logprobs",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", asked_video)
@@ -82,7 +82,7 @@ def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "numerics/{model}/{adapter}/picture-and-video",
-    title="{adapter}, a picture and a video in one request: logprobs are transformers' own",
+    title="{adapter} agrees with transformers about a picture and a video in one request",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", asked_video)
@@ -94,7 +94,7 @@ def test_picture_and_video(model: str, adapter: str, served: Served, check: Judg
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{name}/video",
-    title="{name}: every layer sees and is mapped our rows for videos of some lengths",
+    title="every layer sees the predicted rows of {name}'s videos, mapped to the right adapter",
 )
 @PROBED
 @pytest.mark.each("name", watched_video)
@@ -108,7 +108,7 @@ def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{name}/picture-and-video",
-    title="{name}: every layer's rows are ours for a picture and a video in one request",
+    title="every layer sees the predicted rows of a picture and a video in one request of {name}",
 )
 @PROBED
 @pytest.mark.each("name", watched_video)
@@ -121,7 +121,7 @@ def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -
 @pytest.mark.full
 @pytest.mark.check(
     "arithmetic/{model}/rows/several-media/{medium}",
-    title="pictures and videos of different tenants in one step: each row has its own adapter",
+    title="each row gets its own tenant's adapter when pictures and videos share a step",
 )
 @PROBED
 @pytest.mark.each("medium", once)
@@ -143,7 +143,7 @@ def test_media_of_tenants(model: str, medium: str, served: Served, check: Judge)
 @pytest.mark.full
 @pytest.mark.check(
     "isolation/{model}/mixed-media/{medium}",
-    title="pictures and videos of every tenant in one batch: each answers as when alone",
+    title="every tenant answers about pictures and videos in one batch as it does alone",
 )
 @PROBED
 @pytest.mark.each("medium", once)
@@ -166,7 +166,7 @@ def test_mixed_media_answers(
 @pytest.mark.full
 @pytest.mark.check(
     "isolation/{model}/many-small/{server}",
-    title="many small pictures in one step: each answers as when alone",
+    title="every tenant answers about many small pictures in one step as it does alone",
 )
 @PROBED
 @pytest.mark.parametrize("server", ["free-slots"])

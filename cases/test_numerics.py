@@ -72,7 +72,7 @@ def foreseen(family: Family, model: str, adapter: str, variant: str) -> Iterator
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/{variant}",
-    title="{adapter}, {variant}: 16 tokens' logprobs are transformers' own",
+    title="{adapter} agrees with transformers over 16 tokens' logprobs ({variant})",
 )
 @ON_SERVER
 @pytest.mark.foresee(asks=foreseen)
@@ -102,7 +102,7 @@ def test_reference(
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/unmerged",
-    title="{adapter}: PEFT's own forward, not merged, agrees with the merged reference",
+    title="PEFT's unmerged forward of {adapter} agrees with the merged reference",
 )
 @pytest.mark.each("adapter", unmerged)
 def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:

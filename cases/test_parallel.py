@@ -73,7 +73,7 @@ def later(family: Family) -> Names:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "parallel/{model}/{mode}/{adapter}",
-    title="{adapter} on two ranks ({mode}): the logprobs are transformers' own",
+    title="{adapter} on two ranks agrees with transformers ({mode})",
 )
 @pytest.mark.full
 @pytest.mark.each(("mode", "adapter"), every_layer)
@@ -99,7 +99,7 @@ def require_reference(served: Served, check: Judge, adapter: str) -> None:
 
 @pytest.mark.check(
     "parallel/{model}/{mode}/mixed-batch",
-    title="base and every adapter in one batch on two ranks ({mode}): each as when alone",
+    title="the base and every adapter answer in one batch on two ranks as they do alone ({mode})",
 )
 @pytest.mark.full
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=MARKS[mode]) for mode in MARKS])
@@ -131,7 +131,7 @@ def test_loaded_later(model: str, adapter: str, served: Served, check: Judge) ->
 
 @pytest.mark.check(
     "parallel/{model}/tensor/after-a-refusal",
-    title="an adapter that two ranks refuse does no harm to the next one",
+    title="an adapter that two ranks refuse does not harm the next one",
 )
 @pytest.mark.full
 @MARKS["tensor"]

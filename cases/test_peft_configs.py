@@ -30,7 +30,7 @@ def marked(name: str) -> object:
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/applied",
-    title="{adapter} is applied as PEFT means it, or refused clearly",
+    title="{adapter} is applied as PEFT applies it, or refused with a clear reason",
 )
 @pytest.mark.server
 @pytest.mark.parametrize("adapter", [marked(name) for name in NAMES])

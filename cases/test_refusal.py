@@ -47,7 +47,9 @@ def on_its_server(kind: str) -> object:
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/{kind}", title="{kind}: applied or refused, never ignored")
+@pytest.mark.check(
+    "refusal/{model}/{kind}", title="a bad adapter ({kind}) is applied or refused, never ignored"
+)
 @pytest.mark.parametrize("kind", [on_its_server(kind) for kind in KINDS if kind != "overflow"])
 def test_bad(model: str, kind: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -67,7 +69,10 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, context: Conte
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/overflow", title="an adapter whose answers are not finite")
+@pytest.mark.check(
+    "refusal/{model}/overflow",
+    title="an adapter whose answers are not finite gives an error to its own users only",
+)
 @SMALL
 def test_overflow(model: str, served: Served, check: Judge, context: Context) -> None:
     """Nothing is wrong with its values: it may be applied, and then only its own users may see."""
@@ -85,7 +90,9 @@ def test_overflow(model: str, served: Served, check: Judge, context: Context) ->
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/no-such-folder", title="a folder that is not there: refused")
+@pytest.mark.check(
+    "refusal/{model}/no-such-folder", title="an adapter folder that does not exist is refused"
+)
 @ON_SERVER
 def test_no_such_folder(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -96,7 +103,9 @@ def test_no_such_folder(model: str, served: Served, check: Judge, context: Conte
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/name-of-the-base", title="an adapter named as the base")
+@pytest.mark.check(
+    "refusal/{model}/name-of-the-base", title="an adapter with the base's name is refused"
+)
 @ON_SERVER
 def test_name_of_the_base(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -108,7 +117,7 @@ def test_name_of_the_base(model: str, served: Served, check: Judge, context: Con
 @pytest.mark.full
 @pytest.mark.check(
     "refusal/{model}/outside-target-modules",
-    title="an adapter whose modules --lora-target-modules leaves out: refused",
+    title="an adapter on modules that --lora-target-modules leaves out is refused",
 )
 @ON_SERVER
 @pytest.mark.each("group", outside)
@@ -124,7 +133,7 @@ def test_outside_targets(
 @pytest.mark.full
 @pytest.mark.check(
     "refusal/{model}/tower-flag-off/{adapter}",
-    title="{adapter} without --enable-tower-connector-lora: refused",
+    title="{adapter} is refused without --enable-tower-connector-lora",
 )
 @TOWER_OFF
 @pytest.mark.each("adapter", of_the_tower)
@@ -139,7 +148,10 @@ def test_tower_flag_off(
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/resolver/{place}", title="filesystem resolver: {place}")
+@pytest.mark.check(
+    "refusal/{model}/resolver/{place}",
+    title="the filesystem resolver loads adapters from its own folder only ({place})",
+)
 @SMALL
 @pytest.mark.parametrize("place", ["inside", "parent", "absolute", "no-peft-type"])
 def test_resolver(model: str, place: str, served: Served, check: Judge, context: Context) -> None:

@@ -19,7 +19,7 @@ from mm_lora.checks.running import Served
 
 
 @pytest.mark.check(
-    "soak/{model}/{server}", title="random traffic, {server}: every answer as when alone"
+    "soak/{model}/{server}", title="random traffic is answered as each request is alone ({server})"
 )
 @pytest.mark.parametrize("server", [on(name) for name in SERVERS])
 @pytest.mark.full
