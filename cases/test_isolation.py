@@ -12,7 +12,7 @@ import pytest
 from mm_lora.adapters.sets import ALL
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.batches import reuse
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.questions import (
     FEW,
     LONG,
@@ -61,7 +61,7 @@ def test_mixed_batch(
     least = {**MET, "adapters": at_once(server, family)}
     burst = (everyone(family, tenants(family), text=without_pictures(family)), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/mixed-batch/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/mixed-batch/{server}", seen, least)
 
 
 @pytest.mark.check(
@@ -74,7 +74,7 @@ def test_base_beside_one(
 ) -> None:
     burst = ([asked(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
-    settle(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
+    judge_scenario(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
 
 
 @pytest.mark.check(
@@ -88,7 +88,7 @@ def test_same_picture(
     first, last = first_tower(served.family), last_connector(served.family)
     order = (*first, BASE, *last, *first)
     seen = in_order(Traffic(served, check.tolerance), order)
-    settle(check, context, f"{model}/same-picture/a-base-b-a", seen)
+    judge_scenario(check, context, f"{model}/same-picture/a-base-b-a", seen)
 
 
 @pytest.mark.check(
@@ -105,7 +105,7 @@ def test_every_order(
     four = (BASE, towers(family)[-1], *first_connector(family), ALL)
     for order in permutations(four):
         seen += in_order(traffic, (*order, order[0]))
-    settle(check, context, f"{model}/same-picture/every-order-{server}", seen)
+    judge_scenario(check, context, f"{model}/same-picture/every-order-{server}", seen)
 
 
 def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
@@ -127,7 +127,7 @@ def test_at_once(model: str, server: str, served: Served, check: Judge, context:
     orders = [chance.sample(everybody, len(everybody)) for _ in range(3)]
     bursts = [([asked(served.family, tenant, FEW) for tenant in order], ()) for order in orders]
     seen = until_met(Traffic(served, check.tolerance), bursts)
-    settle(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
+    judge_scenario(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
 
 
 @pytest.mark.check(
@@ -147,7 +147,7 @@ def test_in_flight(
     if not seen.unforeseen:
         bursts = [(anyone(family, draw_from, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
-    settle(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
+    judge_scenario(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
 
 
 @pytest.mark.check(
@@ -166,7 +166,7 @@ def test_decode_with_prefill(
     ]
     burst = (requests, [0.1 * at for at in range(len(requests))])
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/decode-with-prefill/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/decode-with-prefill/{server}", seen, least)
 
 
 @pytest.mark.check(
@@ -184,7 +184,7 @@ def test_prefill_in_pieces(
     ]
     burst = (requests, ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
 
 
 # What must have been reused, True or False; None where no server of the profile tells.
@@ -229,7 +229,9 @@ def test_cache(
     for request in requests:
         served.client.reset_caches(emptied)
         answers.append(served.ask_again(request))
-    settle(check, context, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers))
+    judge_scenario(
+        check, context, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers)
+    )
     found = reuse(served.probe.since(mark).steps, list(zip(requests, answers, strict=True)))
     prompts, pictures = WARM[warm]
     if (server, "prefix") in HAS_NOT:

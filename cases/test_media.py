@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mm_lora.checks.context import Context
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
@@ -160,7 +160,7 @@ def test_mixed_media_answers(
             Request(model=name, videos=video, top=5),
         ]
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
-    settle(check, context, f"{model}/mixed-media", seen, MET)
+    judge_scenario(check, context, f"{model}/mixed-media", seen, MET)
 
 
 @pytest.mark.full
@@ -186,4 +186,4 @@ def test_many_small(
         )
         requests.append(Request(model=name, pictures=pictures, top=5))
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
-    settle(check, context, f"{model}/many-small", seen, MET)
+    judge_scenario(check, context, f"{model}/many-small", seen, MET)

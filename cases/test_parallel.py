@@ -12,7 +12,7 @@ from _pytest.mark import ParameterSet
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation import questions
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.servers import on_two_ranks
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
@@ -108,7 +108,7 @@ def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, contex
     text = (BASE, towers(family)[-1], language(family)[0])
     burst = (questions.everyone(family, (BASE, *whose(mode, family)), text=text), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3)
-    settle(check, context, f"{model}/parallel/{mode}", seen, MET)
+    judge_scenario(check, context, f"{model}/parallel/{mode}", seen, MET)
 
 
 # The last ones on their servers, since what a refusal leaves behind would disturb others.

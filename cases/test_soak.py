@@ -10,7 +10,7 @@ import pytest
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation import soak
-from mm_lora.checks.isolation.claims import settle
+from mm_lora.checks.isolation.claims import judge_scenario
 from mm_lora.checks.isolation.servers import SERVERS, on
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
@@ -34,4 +34,4 @@ def test_soak(model: str, server: str, served: Served, check: Judge, context: Co
             pytest.skip("the stored traffic is of another model or server")
     seen, last = soak.run(Traffic(served, check.tolerance), planned, seconds)
     hint = soak.keep(context.folder, model, server, seed, last) if seen.unforeseen else ""
-    settle(check, context, f"{model}/soak/{server}", seen, {"language": 1}, hint)
+    judge_scenario(check, context, f"{model}/soak/{server}", seen, {"language": 1}, hint)

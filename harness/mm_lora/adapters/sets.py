@@ -78,7 +78,7 @@ def named(family: Family, name: str) -> AdapterSpec:
     return adapters[name]
 
 
-def settled(spec: AdapterSpec, dtype: str, factor: float = 1.0) -> AdapterSpec:
+def for_server(spec: AdapterSpec, dtype: str, factor: float = 1.0) -> AdapterSpec:
     """The adapter for a server of that dtype, in 16 bits as its own unless it has another one.
 
     `factor`: so many times stronger. Adapters of one stream stay each other's relatives.

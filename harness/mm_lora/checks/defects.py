@@ -89,7 +89,7 @@ def signatures(defects: Sequence[Defect], version: str, platform: str) -> list[s
     return [defect.signature for defect in defects if version and defect.seen_in(version, platform)]
 
 
-def settle(
+def with_known_defects(
     verdict: Verdict, check_id: str, version: str, platform: str, defects: Sequence[Defect]
 ) -> tuple[Outcome, str | None]:
     """The outcome with the known defects in mind, and the id of the entry that decided it.

@@ -190,7 +190,7 @@ class Conductor:
         if self.context is None:
             return None
         planned, spec = self._planned[check_id], self.plan.server_of(check_id)
-        outcome, defect = ending.settled(self.inputs, self.context.run, check_id, verdict)
+        outcome, defect = ending.outcome_of(self.inputs, self.context.run, check_id, verdict)
         check = Check(
             id=check_id,
             title=planned.title,
@@ -237,7 +237,7 @@ class Conductor:
             self.context.pool.prefetch(following[0])
 
     def end(self, *, interrupted: bool = False) -> ExitCode | None:
-        """Stop what runs, settle the exit code and write every report; None if nothing began."""
+        """Stop what runs, choose the exit code and write every report; None if nothing began."""
         context = self.context
         if context is None:
             return None

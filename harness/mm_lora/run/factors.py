@@ -4,7 +4,7 @@ A real model's answer may move less than a miniature's. What was found to be nee
 cache for each checkpoint and adapter, so that it is looked for once a machine.
 """
 
-from mm_lora.adapters.sets import named, settled
+from mm_lora.adapters.sets import for_server, named
 from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.cache import Values, folder_key
 from mm_lora.families.family import Family
@@ -58,7 +58,7 @@ class Strengths:
             self._cache.write(key, factor)
 
     def _as_named(self, model: Model, name: str, factor: float) -> AdapterSpec:
-        return settled(named(model.family, name), self._profile.dtype, factor)
+        return for_server(named(model.family, name), self._profile.dtype, factor)
 
     def _key(self, builder: Builder, model: Model, stream: str) -> dict[str, str]:
         """All that both are made of, versions included: built folders have it in their names."""

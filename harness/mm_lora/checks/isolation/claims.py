@@ -29,7 +29,7 @@ def until_met(traffic: Traffic, bursts: Iterable[Burst], least: Mapping[str, int
     return seen
 
 
-def settle(
+def judge_scenario(
     check: Judge,
     context: Context,
     scenario: str,
@@ -45,7 +45,7 @@ def settle(
     verdict = seen.verdict(tolerance=check.tolerance, min_effect=check.min_effect)
     if hint:
         verdict = replace(verdict, reason=f"{verdict.reason}; {hint}")
-    check.settle(verdict)
+    check.take(verdict)
     if least:
         lacks = seen.batches.lacks(least)
         check.proves(
