@@ -127,7 +127,7 @@ def require_uses(check: Judge, context: Context, model: str, uses: Sequence[Adap
         [],
         lines,
         f"not every tensor is used once of {wrong}",
-        predicted_by=family.foreseen_coverage(found),
+        predicted_by=family.predicted_coverage(found),
     )
 
 

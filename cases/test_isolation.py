@@ -144,7 +144,7 @@ def test_in_flight(
     draw_from = to_draw_from(server, family)
     traffic = Traffic(served, check.tolerance)
     seen = traffic.burst(anyone(family, draw_from, count, chance))
-    if not seen.unforeseen:
+    if not seen.unexplained:
         bursts = [(anyone(family, draw_from, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
     judge_scenario(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)

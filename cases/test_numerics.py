@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from _pytest.mark import ParameterSet
 
-from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.roles import Names, acts_on_text, everyone, subjects
@@ -61,8 +61,8 @@ def unmerged(family: Family) -> Names:
     return tuple(name for name in everyone(family) if name not in family.bundles)
 
 
-def foreseen(family: Family, model: str, adapter: str, variant: str) -> Iterator[Foreseen]:
-    yield Foreseen(
+def upcoming(family: Family, model: str, adapter: str, variant: str) -> Iterator[Upcoming]:
+    yield Upcoming(
         model=model,
         adapter="" if adapter == BASE else adapter,
         request=asked(family, adapter, variant),
@@ -75,7 +75,7 @@ def foreseen(family: Family, model: str, adapter: str, variant: str) -> Iterator
     title="{adapter} agrees with transformers over 16 tokens' logprobs ({variant})",
 )
 @ON_SERVER
-@pytest.mark.foresee(asks=foreseen)
+@pytest.mark.upcoming(asks=upcoming)
 @pytest.mark.each(("adapter", "variant"), every)
 def test_reference(
     model: str, adapter: str, variant: str, served: Served, check: Judge, context: Context

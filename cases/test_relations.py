@@ -125,5 +125,5 @@ def test_together(model: str, served: Served, check: Judge) -> None:
             if not error <= check.same:
                 wrong[request.model] = error
         only_base = wrong.keys() == {served.base}
-        foreseen = only_base and served.every_slot_was_used
-        check.equal({}, wrong, "another answer in company", [LAST_SLOT] if foreseen else [])
+        predicted = only_base and served.every_slot_was_used
+        check.equal({}, wrong, "another answer in company", [LAST_SLOT] if predicted else [])

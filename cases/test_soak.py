@@ -33,5 +33,5 @@ def test_soak(model: str, server: str, served: Served, check: Judge, context: Co
         if planned is None:
             pytest.skip("the stored traffic is of another model or server")
     seen, last = soak.run(Traffic(served, check.tolerance), planned, seconds)
-    hint = soak.keep(context.folder, model, server, seed, last) if seen.unforeseen else ""
+    hint = soak.keep(context.folder, model, server, seed, last) if seen.unexplained else ""
     judge_scenario(check, context, f"{model}/soak/{server}", seen, {"language": 1}, hint)

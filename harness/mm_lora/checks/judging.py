@@ -55,7 +55,7 @@ class Judge:
         reason: str,
         predicted_by: tuple[str, ...] = (),
     ) -> None:
-        """A claim that holds or is broken; `predicted_by`: names of what foresaw how."""
+        """A claim that holds or is broken; `predicted_by`: names of the predictors that hit."""
         verdict = judge_claim(holds, expected=expected, observed=observed, reason=reason)
         self.take(replace(verdict, predicted_by=() if holds else predicted_by))
 
@@ -108,7 +108,7 @@ class Judge:
         """Server equals reference, and the adapter acts; `base` None for the base model itself.
 
         `ties`: what the reference may be as well (`worker.routing`); the nearest one is the truth.
-        `predictors`: wrong values by the name of what foresees them, several for the same reason.
+        `predictors`: wrong values by their predictor, which may have several.
         """
         allowed = self.tolerance if tolerance is None else tolerance
         nearest = min((reference, *ties), key=lambda values: largest_difference(values, server))

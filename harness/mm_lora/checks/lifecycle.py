@@ -101,15 +101,15 @@ def _as_itself(
 ) -> None:
     """The server's own answer under the name `truth` is the right one; so from empty caches too."""
     right, again = served.ask_cold(asked(served, truth)), served.ask_cold(request)
-    foreseen = []
+    predicted = []
     if told_apart(right, answer) > check.same:
         if told_apart(right, again) <= check.same:
-            foreseen.append("right-from-empty-caches")
+            predicted.append("right-from-empty-caches")
         if not_as in served.spec.adapters:
             other = served.ask_cold(asked(served, not_as))
             if told_apart(other, answer) <= check.same:
-                foreseen.append("as-the-other-adapter")
-    check.same_answer(right, answer, predicted_by=foreseen)
+                predicted.append("as-the-other-adapter")
+    check.same_answer(right, answer, predicted_by=predicted)
     check.same_answer(right, again)
 
 

@@ -55,7 +55,7 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
         [],
         lines[:SHOWN],
         f"{len(lines)} numbers inside the layers are not ours",
-        served.family.foreseen_rows(served.model.layout, seen.mismatches),
+        served.family.predicted_rows(served.model.layout, seen.mismatches),
     )
     check.proves(
         not seen.lost,

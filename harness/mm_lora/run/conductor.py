@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.errors import ExitCode, MmLoraError
@@ -51,7 +51,7 @@ class Workshop(Context, Protocol):
         """Raise UsageError for files of the user's that do not fit."""
         ...
 
-    def foresee(self, expected: Sequence[Foreseen]) -> None:
+    def answer_ahead(self, expected: Sequence[Upcoming]) -> None:
         """Let the reference compute what will be asked."""
         ...
 
@@ -115,7 +115,7 @@ class Conductor:
         self._last_of = {spec: identity for identity, spec in on if spec is not None}
         return list(self._planned)
 
-    def begin(self, foreseen: Sequence[Foreseen] = ()) -> None:
+    def begin(self, upcoming: Sequence[Upcoming] = ()) -> None:
         """Make the run's folder, look around, and begin to start the first server."""
         self._signals.catch(self.interrupt)
         specs = self.plan.specs
@@ -140,7 +140,7 @@ class Conductor:
         if self.options.settings.port is not None:
             PortReservation(self.options.settings.port).release()
         context.pool.prefetch(specs[0])
-        context.foresee(foreseen)
+        context.answer_ahead(upcoming)
 
     def interrupt(self, signum: int) -> None:
         """End the run; a second signal must not leave a server behind, and changes nothing."""

@@ -24,7 +24,7 @@ def until_met(traffic: Traffic, bursts: Iterable[Burst], least: Mapping[str, int
     seen = Seen()
     for requests, delays in bursts:
         seen += traffic.burst(requests, delays=delays)
-        if seen.unforeseen or not seen.batches.lacks(least):
+        if seen.unexplained or not seen.batches.lacks(least):
             break
     return seen
 

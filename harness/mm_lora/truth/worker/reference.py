@@ -36,7 +36,7 @@ def run(
     too.
     Returns {"adapted", "ties", "base", "predicted", "peft", "prompt_tokens", "token_ids"}: one
     logprob a token; "ties" are what else is right (`TorchSide.with_ties`), and each predictor's
-    name has a list of the values that it foresees. Raises RuntimeError if the base is not the same
+    name has a list of the values that it computes. Raises RuntimeError if the base is not the same
     after the adapter was taken out again.
     """
     family = side_of(side)
