@@ -20,14 +20,14 @@ def stream_of(family: Family, name: str) -> str:
     return named(family, name).stream or name
 
 
-class Strengths:
+class Factors:
     """The factors of one run: from the cache, or raised in it."""
 
     def __init__(self, options: RunOptions, profile: Profile) -> None:
         self._options = options
         self._profile = profile
         self._cache = Values("strengths", float)
-        self._factors: dict[tuple[str, str], float] = {}
+        self._of_stream: dict[tuple[str, str], float] = {}
 
     def spec(self, builder: Builder, model: Model, name: str) -> AdapterSpec:
         """The adapter of that name as it is built for a server of this run."""
@@ -37,22 +37,22 @@ class Strengths:
     def factor(self, builder: Builder, model: Model, stream: str) -> float:
         """How many times stronger a stream is, beside what the user asked for."""
         key = (model.name, stream)
-        if key not in self._factors:
-            self._factors[key] = 1.0
+        if key not in self._of_stream:
+            self._of_stream[key] = 1.0
             if is_measured(self._profile) and not self._options.base_url:
                 found = self._cache.read(self._key(builder, model, stream))
-                self._factors[key] = found or 1.0
-        return self._factors[key]
+                self._of_stream[key] = found or 1.0
+        return self._of_stream[key]
 
     def change(self, model: Model, stream: str, factor: float) -> None:
         """Build the stream so many times stronger from now on, in this run."""
-        self._factors[model.name, stream] = factor
+        self._of_stream[model.name, stream] = factor
 
     def keep(self, builder: Builder, model: Model, stream: str) -> None:
         """Remember the factor for later runs; not one that a seeded defect may have asked for."""
         if self._options.settings.seeds_a_defect:
             return
-        factor = self._factors[model.name, stream]
+        factor = self._of_stream[model.name, stream]
         key = self._key(builder, model, stream)
         if factor > (self._cache.read(key) or 0.0):
             self._cache.write(key, factor)
