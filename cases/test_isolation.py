@@ -21,8 +21,8 @@ from mm_lora.checks.isolation.questions import (
     ONE,
     TWO,
     anyone,
-    asked,
     everyone,
+    request_for,
 )
 from mm_lora.checks.isolation.servers import SERVERS, at_once, on, to_draw_from
 from mm_lora.checks.isolation.traffic import Seen, Traffic
@@ -72,7 +72,7 @@ def test_mixed_batch(
 def test_base_beside_one(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
-    burst = ([asked(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
+    burst = ([request_for(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
     judge_scenario(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
 
@@ -110,7 +110,7 @@ def test_every_order(
 
 def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
     """One after the other from empty caches, which are then left alone."""
-    requests = [asked(traffic.served.family, tenant, ONE) for tenant in order]
+    requests = [request_for(traffic.served.family, tenant, ONE) for tenant in order]
     traffic.learn(requests)
     traffic.served.client.reset_caches()
     return traffic.judged(requests, [traffic.served.ask_again(one) for one in requests])
@@ -125,7 +125,9 @@ def test_at_once(model: str, server: str, served: Served, check: Judge, context:
     chance = random.Random(f"{context.seed}/{server}")
     everybody = tenants(served.family)
     orders = [chance.sample(everybody, len(everybody)) for _ in range(3)]
-    bursts = [([asked(served.family, tenant, FEW) for tenant in order], ()) for order in orders]
+    bursts = [
+        ([request_for(served.family, tenant, FEW) for tenant in order], ()) for order in orders
+    ]
     seen = until_met(Traffic(served, check.tolerance), bursts)
     judge_scenario(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
 
@@ -161,7 +163,7 @@ def test_decode_with_prefill(
     least = {"decoding": 3}
     questions, everybody = (LONG_PICTURE, ONE, LONG, MANY), tenants(served.family)
     requests = [
-        asked(served.family, tenant, questions[at % len(questions)], 32)
+        request_for(served.family, tenant, questions[at % len(questions)], 32)
         for at, tenant in enumerate((*everybody, *reversed(everybody)))
     ]
     burst = (requests, [0.1 * at for at in range(len(requests))])
@@ -180,7 +182,8 @@ def test_prefill_in_pieces(
     least = {"language": 1, "pieces": 4}
     questions, family = (MANY, LONG_PICTURE, LONG), served.family
     requests = [
-        asked(family, tenant, questions[at % 3], 24) for at, tenant in enumerate(tenants(family))
+        request_for(family, tenant, questions[at % 3], 24)
+        for at, tenant in enumerate(tenants(family))
     ]
     burst = (requests, ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
@@ -220,7 +223,9 @@ def test_cache(
     # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
     text = (LONG,) if WARM[warm][0] else ()
     questions, family = (ONE, TWO, *text), served.family
-    requests = [asked(family, tenant, which) for which in questions for tenant in tenants(family)]
+    requests = [
+        request_for(family, tenant, which) for which in questions for tenant in tenants(family)
+    ]
     requests += reversed(requests)
     traffic.learn(requests)
     served.client.reset_caches()
@@ -255,7 +260,7 @@ def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
     wrong = {}
     for question in (ONE, MANY, LONG):
         for tenant in tenants(served.family):
-            request = asked(served.family, tenant, question)
+            request = request_for(served.family, tenant, question)
             error = traffic.by_reference(request, served.ask_cold(request))
             if not error <= check.tolerance:
                 wrong[f"{tenant} {question}"] = error

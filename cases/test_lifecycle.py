@@ -9,7 +9,15 @@ import pytest
 from mm_lora.adapters.bad import bad_copy
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.lifecycle import answers_as, asked, broken_off, guest, loaded, own_copy, put
+from mm_lora.checks.lifecycle import (
+    answers_as,
+    broken_off,
+    guest,
+    loaded,
+    own_copy,
+    put,
+    request_for,
+)
 from mm_lora.checks.roles import first_connector, pair
 from mm_lora.checks.running import Served
 from mm_lora.families.modules import ROLES, TOWER
@@ -39,7 +47,7 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
         answers_as(served, check, "guest", one)
         loaded(check, served.unload("guest"), "unloading")
         check.equal(False, "guest" in served.listed, "it is still listed")
-        after = served.ask_again(asked(served, "guest"))
+        after = served.ask_again(request_for(served, "guest"))
         check.claim(
             after.status == 404 and "guest" in str(after.raw),
             expected="HTTP 404 with the name",

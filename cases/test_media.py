@@ -33,11 +33,11 @@ def with_video(names: Names, family: Family) -> Names:
     return names if VIDEO in family.media else ()
 
 
-def asked_video(family: Family) -> Names:
+def video_subjects(family: Family) -> Names:
     return with_video((BASE, *groups(family)), family)
 
 
-def watched_video(family: Family) -> Names:
+def video_watched(family: Family) -> Names:
     return with_video((BASE, *one_each(family)), family)
 
 
@@ -74,7 +74,7 @@ def require_reference(check: Judge, served: Served, request: Request) -> None:
     title="{adapter} agrees with transformers about a video, over 16 tokens' logprobs",
 )
 @ON_SERVER
-@pytest.mark.each("adapter", asked_video)
+@pytest.mark.each("adapter", video_subjects)
 def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
     require_reference(check, served, Request(model=adapter, videos=(clip(served),)))
 
@@ -85,7 +85,7 @@ def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
     title="{adapter} agrees with transformers about a picture and a video in one request",
 )
 @ON_SERVER
-@pytest.mark.each("adapter", asked_video)
+@pytest.mark.each("adapter", video_subjects)
 def test_picture_and_video(model: str, adapter: str, served: Served, check: Judge) -> None:
     picture = served.family.sizes.picture("few", seed=5)
     request = Request(model=adapter, pictures=(picture,), videos=(clip(served, 6),))
@@ -97,7 +97,7 @@ def test_picture_and_video(model: str, adapter: str, served: Served, check: Judg
     title="every layer sees the predicted rows of {name}'s videos, mapped to the right adapter",
 )
 @PROBED
-@pytest.mark.each("name", watched_video)
+@pytest.mark.each("name", video_watched)
 def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None:
     requests = [
         Request(model=name, videos=(clip(served, 20 + frames, frames),), max_tokens=4)
@@ -111,7 +111,7 @@ def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None
     title="every layer sees the predicted rows of a picture and a video in one request of {name}",
 )
 @PROBED
-@pytest.mark.each("name", watched_video)
+@pytest.mark.each("name", video_watched)
 def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -> None:
     pictures = (served.family.sizes.picture("few", seed=31),)
     request = Request(model=name, pictures=pictures, videos=(clip(served, 32),), max_tokens=4)
@@ -130,12 +130,12 @@ def test_media_of_tenants(model: str, medium: str, served: Served, check: Judge)
 
     def requests(turn: int) -> list[Request]:
         seeds = range(400 + 20 * turn, 420 + 20 * turn)
-        asked = []
+        requests = []
         for name, seed in zip(names * 2, seeds, strict=False):
             picture = served.family.sizes.picture("few", seed)
             own = {"pictures": (picture,)} if seed % 2 else {"videos": (clip(served, seed),)}
-            asked.append(replace(Request(model=name, max_tokens=4), **own))  # type: ignore[arg-type]
-        return asked
+            requests.append(replace(Request(model=name, max_tokens=4), **own))  # type: ignore[arg-type]
+        return requests
 
     require_mixed(check, served, requests)
 

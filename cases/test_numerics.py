@@ -35,7 +35,7 @@ def variants(family: Family) -> dict[str, tuple[str, tuple[Picture, ...]]]:
     }
 
 
-def asked(family: Family, name: str, variant: str) -> Request:
+def request_for(family: Family, name: str, variant: str) -> Request:
     text, pictures = variants(family)[variant]
     return Request(model=name, text=text, pictures=pictures)
 
@@ -65,7 +65,7 @@ def upcoming(family: Family, model: str, adapter: str, variant: str) -> Iterator
     yield Upcoming(
         model=model,
         adapter="" if adapter == BASE else adapter,
-        request=asked(family, adapter, variant),
+        request=request_for(family, adapter, variant),
         predict=acts_on_text(family, adapter),
     )
 
@@ -81,7 +81,7 @@ def test_reference(
     model: str, adapter: str, variant: str, served: Served, check: Judge, context: Context
 ) -> None:
     family = served.family
-    request = asked(family, adapter, variant)
+    request = request_for(family, adapter, variant)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(family, adapter))
@@ -107,7 +107,7 @@ def test_reference(
 @pytest.mark.each("adapter", unmerged)
 def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:
     family = context.model(model).family
-    request = asked(family, adapter, family.sizes.labels["one"])
+    request = request_for(family, adapter, family.sizes.labels["one"])
     predict = acts_on_text(family, adapter)
     truth = context.forced(model, adapter, request, predict=predict, peft=True)
     check.agrees(truth.peft, truth.adapted, base=truth.base)

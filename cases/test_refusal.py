@@ -13,7 +13,7 @@ from mm_lora.adapters.bad import KINDS, bad_adapters, bad_copy, copy
 from mm_lora.adapters.files import CONFIG, configure, read_config
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
+from mm_lora.checks.refusal import Offered, effect_of, judge_refused, offer, request_for, witnesses
 from mm_lora.checks.roles import Names, first_connector, first_tower, last_connector, unwrapped
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
@@ -64,7 +64,9 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, context: Conte
             offered.answer is not None, expected="applied", observed=offered.seen, reason="refused"
         )
         assert offered.answer is not None
-        truth = served.forced(asked(served, name), offered.answer, truth=served.family.good.adapter)
+        truth = served.forced(
+            request_for(served, name), offered.answer, truth=served.family.good.adapter
+        )
         check.agrees(truth.adapted, offered.answer.logprobs, base=truth.base)
 
 
@@ -165,7 +167,7 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
         left = {key: value for key, value in read_config(target).items() if key != "peft_type"}
         (target / CONFIG).write_text(json.dumps(left), encoding="utf-8")
     name = {"parent": "../beside/parent", "absolute": str(target)}.get(place, place)
-    answer = served.ask_cold(asked(served, name))
+    answer = served.ask_cold(request_for(served, name))
     effect = effect_of(served, check, answer) if answer.status == 200 else ""
     offered = Offered(answer.status, str((answer.raw or {}).get("error", "")), effect, answer)
     shutil.rmtree(target)  # or it would be found again
@@ -173,6 +175,6 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
     says = "" if place == "inside" else "(?i)not exist|not found|peft_type"
     judge_refused(context, served, check, name, f"resolver: {place}", offered, says)
     if place == "inside":
-        check.equal([], answer.problems(asked(served, name), None))
-        truth = served.forced(asked(served, name), answer, truth=served.family.good.adapter)
+        check.equal([], answer.problems(request_for(served, name), None))
+        truth = served.forced(request_for(served, name), answer, truth=served.family.good.adapter)
         check.agrees(truth.adapted, answer.logprobs, base=truth.base)

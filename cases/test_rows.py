@@ -93,10 +93,10 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 
     def requests(turn: int) -> list[Request]:
         seeds = range(300 + 10 * turn, 310 + 10 * turn)
-        asked = zip(names * 2, shapes * 2, seeds, strict=True)
+        plan = zip(names * 2, shapes * 2, seeds, strict=True)
         return [
             ask(model=name, pictures=(Noise(width=w, height=h, seed=seed),))
-            for name, (w, h), seed in asked
+            for name, (w, h), seed in plan
         ]
 
     require_mixed(check, served, requests)

@@ -12,7 +12,7 @@ import pytest
 from mm_lora.checks.isolation import soak
 from mm_lora.checks.isolation.batches import Batches, Reuse, batches, reuse
 from mm_lora.checks.isolation.questions import EVERY, everyone, questions
-from mm_lora.checks.isolation.questions import asked as asked_of
+from mm_lora.checks.isolation.questions import request_for as request_of
 from mm_lora.checks.isolation.traffic import LAST_SLOT, LONGEST, Seen, Traffic, Wrong
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
@@ -28,7 +28,7 @@ LLAMA4 = registry.family("llama4")
 
 
 def asked(tenant: str, question: str, max_tokens: int = 16) -> Request:
-    return asked_of(LLAMA4, tenant, question, max_tokens)
+    return request_of(LLAMA4, tenant, question, max_tokens)
 
 
 def step(number: int, *requests: tuple[str, str | None, int], kind: str = "language") -> Step:

@@ -99,5 +99,5 @@ def require_mixed(
 
 def passes(watched: Watched) -> set[str]:
     """The kinds of pass that the requests must cause."""
-    pictures = any(asked.flows for asked in watched.sent.values())
+    pictures = any(one.flows for one in watched.sent.values())
     return {"language", *(["encoder"] if pictures else [])}

@@ -106,9 +106,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     conductor = session.config.stash[CONDUCTOR]
     families = conductor.inputs.families
-    asked = [item for item in session.items if not item.stash[PLANNED].skip]
+    items = [item for item in session.items if not item.stash[PLANNED].skip]
     with _fatal(conductor):
-        conductor.begin([one for item in asked for one in upcoming(item, families)])
+        conductor.begin([one for item in items for one in upcoming(item, families)])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -88,7 +88,7 @@ def ask_hooks(
     `patches`: what to put into its class first: the feature, or a seeded mistake that the
     comparison must find. `search`: folders in front of PYTHONPATH.
     """
-    asked = {
+    document = {
         "models": [
             {
                 "name": question.name,
@@ -107,7 +107,7 @@ def ask_hooks(
     say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
         copy_package(Path(folder))
-        out = _run(python, json.dumps(asked), [folder, *map(str, search)], timeout_s)
+        out = _run(python, json.dumps(document), [folder, *map(str, search)], timeout_s)
     return parse(json.loads(out))
 
 
