@@ -84,7 +84,7 @@ def test_processor(
     cells = flow_table.transformers_cells(flows, [counts[flow.size] for flow in flows])
     flow_table.note(context.run.tables, found, flow_table.TRANSFORMERS, cells)
     bad = mismatches(answer, published(found.family))[model]
-    check.equal([], [str(one) for one in bad], "our counts are not transformers'")
+    check.equal([], [str(one) for one in bad], "transformers counts other tokens")
 
 
 @pytest.mark.every_model
@@ -110,7 +110,9 @@ def test_class(
         for line in odd_counts(said, cases):
             odd.add(model, *line)
     bad = [*capability_mismatches(answers), *hook_mismatches(said, cases, family.prefix_cases)]
-    check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")
+    check.equal(
+        [], [str(one) for one in bad], "vLLM's counts or prefixes differ from the arithmetic"
+    )
 
 
 @pytest.mark.check(
@@ -130,6 +132,8 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
         bool(like),
         expected=f"the geometry of one of {', '.join(published(own.family))}",
         observed=own.layout,
-        reason="no row of the arithmetic is this model's",
+        reason="no verified row of the arithmetic belongs to this model",
     )
-    check.equal(served.model.layout, own.layout, "another geometry than its checks assume")
+    check.equal(
+        served.model.layout, own.layout, "the geometry differs from the one that its checks assume"
+    )

@@ -58,7 +58,7 @@ def require_group(check: Judge, served: Served, context: Context, model: str, gr
     modules, family = offered(context, model), served.family
     for worker in served.workers():
         found = group_mismatches(family, family.groups[group], modules, worker)
-        check.equal([], [str(one) for one in found], f"{group} is not wrapped as it must be")
+        check.equal([], [str(one) for one in found], f"{group} is not wrapped as expected")
         add_rows(
             context,
             "coverage",
@@ -126,7 +126,7 @@ def require_uses(check: Judge, context: Context, model: str, uses: Sequence[Adap
     check.equal(
         [],
         lines,
-        f"not every tensor is used once of {wrong}",
+        f"not every tensor is used exactly once: {wrong}",
         predicted_by=family.predicted_coverage(found),
     )
 
@@ -159,7 +159,11 @@ def test_strength(model: str, adapter: str, served: Served, check: Judge, contex
     check.equal({worker.name for worker in served.workers()}, set(latest), "never activated")
     folder = context.adapters(model, (adapter,))[adapter].path
     norms = file_norms(folder, served.family.to_vllm)
-    check.equal([], mismatches(norms, list(latest.values()))[:8], "held in another size")
+    check.equal(
+        [],
+        mismatches(norms, list(latest.values()))[:8],
+        "a layer holds the adapter at another strength",
+    )
 
 
 @pytest.mark.check(

@@ -245,7 +245,7 @@ def test_cache(
         prompts in (None, found.prompts > 0) and pictures in (None, found.pictures > 0),
         expected={"prompts reused": prompts, "pictures reused": pictures},
         observed=found,
-        reason="the caches were not used as the claim needs it",
+        reason="the caches were not used as the claim requires",
     )
 
 
@@ -264,4 +264,4 @@ def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
             error = traffic.by_reference(request, served.ask_cold(request))
             if not error <= check.tolerance:
                 wrong[f"{tenant} {question}"] = error
-    check.equal({}, wrong, "an answer alone is not transformers'")
+    check.equal({}, wrong, "an answer alone differs from transformers")

@@ -52,14 +52,14 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
             after.status == 404 and "guest" in str(after.raw),
             expected="HTTP 404 with the name",
             observed=f"HTTP {after.status}: {after.raw}",
-            reason="an unloaded adapter still answers, or not clearly",
+            reason="an unloaded adapter still answers, or the error is not clear",
         )
         again = served.unload("guest")
         check.claim(
             again[0] == 404 and "guest" in again[1],
             expected="HTTP 404 with the name",
             observed=again,
-            reason="unloading what is not there",
+            reason="unloading an adapter that is not loaded",
         )
     if served.context.has_reference:
         (resident,) = first_connector(served.family)

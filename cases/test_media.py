@@ -58,7 +58,9 @@ def require_reference(check: Judge, served: Served, request: Request) -> None:
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(served.family, request.model))
-    check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
+    check.equal(
+        truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
+    )
     check.agrees(
         truth.adapted,
         answer.logprobs,

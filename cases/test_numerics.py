@@ -85,7 +85,9 @@ def test_reference(
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(family, adapter))
-    check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
+    check.equal(
+        truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
+    )
     add_row(context, model, adapter, variant, answer, truth)
     untouched = adapter != BASE and variant == TEXT and not acts_on_text(family, adapter)
     if untouched:

@@ -120,7 +120,9 @@ def test_every_step(model: str, served: Served, check: Judge, context: Context) 
         foreign=seen.foreign,
         lost=seen.lost,
     )
-    check.equal([], lines[:SHOWN], f"{len(lines)} numbers inside the layers are not ours")
+    check.equal(
+        [], lines[:SHOWN], f"{len(lines)} numbers inside the layers differ from the arithmetic"
+    )
     check.proves(
         bool(seen.steps) and not seen.lost,
         expected="every line of the probe",

@@ -74,7 +74,7 @@ def named(family: Family, name: str) -> AdapterSpec:
     """The adapter of that name. Raises UsageError."""
     adapters = known(family)
     if name not in adapters:
-        raise UsageError(f"no adapter '{name}' of {family.title}", f"one of {', '.join(adapters)}")
+        raise UsageError(f"{family.title} has no adapter '{name}'", f"one of {', '.join(adapters)}")
     return adapters[name]
 
 

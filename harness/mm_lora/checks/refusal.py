@@ -160,7 +160,7 @@ def judge_refused(
     table.set(place, "others", unharmed(served, check, name))
     if not says:
         return
-    expected = f"refused with HTTP 4xx and a word on {says}"
+    expected = f"refused with HTTP 4xx and a message that matches {says}"
     found = re.search(says, offered.said) is not None
     check.claim(
         not offered.accepted,
@@ -174,5 +174,5 @@ def judge_refused(
         400 <= offered.status < 500,
         expected=expected,
         observed=offered.seen,
-        reason="refused as the server's fault",
+        reason="refused with a server error instead of a client error",
     )

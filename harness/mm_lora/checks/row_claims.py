@@ -54,7 +54,7 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
     check.equal(
         [],
         lines[:SHOWN],
-        f"{len(lines)} numbers inside the layers are not ours",
+        f"{len(lines)} numbers inside the layers differ from the arithmetic",
         served.family.predicted_rows(served.model.layout, seen.mismatches),
     )
     check.proves(

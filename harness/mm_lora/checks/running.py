@@ -156,7 +156,7 @@ class Served:
         found = self.probe.workers()
         if not found:
             raise TroubleError(
-                f"the probe of {self.spec.label} wrote no list of layers",
+                f"the probe of {self.spec.label} did not write its list of layers",
                 "free disk space, and the server's log",
             )
         return found

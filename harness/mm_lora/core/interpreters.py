@@ -119,7 +119,7 @@ def facts(python: Path, *, deep: bool = False) -> InterpreterFacts:
     Raises UsageError where there is no such program, InstallError when it is no Python.
     """
     if not python.is_file() or not os.access(python, os.X_OK):
-        raise UsageError(f"{python} is no program that can be run", "--server-python")
+        raise UsageError(f"{python} is not a program that can be run", "--server-python")
     try:
         answer = subprocess.run(
             [str(python), "-c", _SCRIPT], capture_output=True, text=True, timeout=60, check=True

@@ -118,7 +118,7 @@ def parse(answer: Mapping[str, Any]) -> HookAnswers:
         by_name = {model["name"]: model for model in answer["models"]}
         return msgspec.convert({**absent, **answer, "models": by_name}, HookAnswers)
     except (KeyError, msgspec.ValidationError) as error:
-        raise TroubleError(f"the model's class in vLLM was asked, and answers: {error}") from error
+        raise TroubleError(f"vLLM's model class answered with an error: {error}") from error
 
 
 def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) -> str:
@@ -144,14 +144,14 @@ def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) 
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             raise TroubleError(
-                f"the model's class in vLLM did not answer in {timeout_s:.0f} s",
+                f"vLLM's model class did not answer within {timeout_s:.0f} s",
                 f"that `{python} -c 'import vllm'` works",
             ) from error
         raise
     if process.returncode != 0:
         tail = "\n".join(err.strip().splitlines()[-15:])
         raise TroubleError(
-            f"asking the model's class in vLLM ended with code {process.returncode}:\n{tail}",
+            f"asking vLLM's model class ended with code {process.returncode}:\n{tail}",
             f"that `{python} -c 'import vllm'` works",
         )
     return out

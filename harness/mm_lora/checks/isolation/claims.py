@@ -52,5 +52,5 @@ def judge_scenario(
             not lacks,
             expected=dict(least),
             observed=lacks,
-            reason="the requests did not meet as the claim needs it",
+            reason="the requests did not share a step as the claim requires",
         )
