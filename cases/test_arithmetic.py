@@ -1,4 +1,4 @@
-"""Arithmetic: our token counts against transformers' own processor and vLLM's own model class."""
+"""Arithmetic: the predicted token counts against transformers' processor and vLLM's model class."""
 
 from collections.abc import Callable
 from functools import cache

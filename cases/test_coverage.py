@@ -1,4 +1,4 @@
-"""Coverage: every group is wrapped by the right wrapper, every adapter tensor is used once."""
+"""Coverage: the right wrapper holds every group, and one layer uses each adapter tensor."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Isolation: every answer in company is the one given alone, whoever else is on the server.
+"""Isolation: each answer in a batch equals the answer given alone, whoever else is served.
 
 What a request alone must answer is judged against transformers (`alone`, and group numerics); here
 the truth is the server's own answer to it, asked alone from empty caches.

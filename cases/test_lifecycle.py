@@ -1,4 +1,4 @@
-"""Life cycle: a name answers as the adapter that was loaded last under it, and as no other.
+"""Life cycle: a name answers only as the adapter that was loaded last under it.
 
 Questions are asked again on warm caches, since a cache that takes one adapter for another is what
 is looked for. The truth is transformers with that adapter merged.

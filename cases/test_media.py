@@ -1,4 +1,4 @@
-"""Media beyond one picture: videos, pictures and videos together, many small ones in one step.
+"""Media beyond one picture: videos, pictures beside videos, many small pictures in one step.
 
 Only families that take videos have the video checks. A video is sent as its JPEG frames, none of
 which vLLM leaves out, so that the reference sees the same frames.

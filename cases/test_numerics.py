@@ -1,4 +1,4 @@
-"""Numerics: the whole answer's logprobs against transformers with the adapter merged, and PEFT's.
+"""Numerics: an answer's logprobs against transformers with the adapter merged, and against PEFT.
 
 One adapter per projection, every group and all of them, on one picture of one unit, one of many,
 two pictures and text alone.

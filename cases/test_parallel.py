@@ -1,4 +1,4 @@
-"""Tensor parallel: two ranks with a part of each layer, or of the pictures, answer as one does.
+"""Tensor parallel: two ranks that share the layers, or the pictures, answer as one rank does.
 
 One adapter for every kind of sharded layer against transformers, and a mixed batch.
 `data-encoder`: the ranks share the pictures out instead of the encoder's layers.

@@ -1,4 +1,4 @@
-"""Numerics of what PEFT can say in an adapter: each is applied exactly or refused clearly.
+"""PEFT's options: vLLM applies an adapter with each of them exactly, or refuses it clearly.
 
 The adapters are loaded over HTTP, since one that vLLM refuses at its start would end the server.
 """

@@ -1,4 +1,4 @@
-"""Refusal: an adapter is applied or refused with its reason, and never harms the others.
+"""Refusal: a bad adapter is applied or refused with a reason, and never harms other adapters.
 
 Bad adapters come over HTTP, since one that vLLM refuses at its start would end the server.
 """

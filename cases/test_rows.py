@@ -1,4 +1,4 @@
-"""Rows: what every wrapped layer of the server sees and is mapped, against our arithmetic."""
+"""Rows: the rows that every wrapped layer sees, and their adapters, against the arithmetic."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Soak: random traffic of every tenant from the run's seed, each answer as given alone.
+"""Soak: random traffic of every tenant, from the run's seed; each answer equals the one alone.
 
 `--set soak=MINUTES` for all servers together. A failure is stored in the run folder with its seed
 and its last 100 requests, and `--set replay=FILE` sends the same again.

@@ -1,4 +1,4 @@
-"""Compares the rows seen inside the running layers with what our arithmetic and requests demand.
+"""Compares the rows inside the running layers with those that the requests should cause.
 
 Pure: takes what the probe recorded, returns the mismatches; none means that every wrapped layer saw
 the right number of rows, was told the right number, and gave each row its own request's adapter.

@@ -1,4 +1,4 @@
-"""The report's token-flow table: what each of the four ways says of each picture, side by side.
+"""The report's token-flow table: the counts of all four ways for each picture, side by side.
 
 Filled cell by cell as the checks run, since each way is asked by a check of its own.
 """

@@ -1,4 +1,4 @@
-"""What a name that changes its adapter must answer, and what a server's memory may do meanwhile."""
+"""What a name must answer after its adapter changes, and how a server's memory may grow."""
 
 import re
 import shutil

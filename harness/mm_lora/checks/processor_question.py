@@ -1,4 +1,4 @@
-"""The one question to transformers' processors: all pictures of a family's models; its judge."""
+"""Asks transformers' processor about all pictures of a family's models, and judges its counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Offers an adapter to a server and says what came of it: refused how, or applied to what effect.
+"""Offers an adapter to a server and reports whether it was refused, how, or what it does.
 
 An adapter must be applied exactly or be refused as the client's fault (4xx) with words that name
 what is wrong; and whatever became of it, the others must answer as before.

@@ -1,4 +1,4 @@
-"""Asks a probed server and judges the rows that its layers saw: the claims that row cases share."""
+"""Asks a probed server and judges the rows in its layers: the claims that row cases share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

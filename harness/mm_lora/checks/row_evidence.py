@@ -1,4 +1,4 @@
-"""What a stretch of recorded steps proves: mismatches, pictures encoded, batches, rows measured.
+"""What recorded steps prove: mismatches, encoded pictures, batches, measured rows.
 
 Pure: takes the probe's records and the requests that were sent, so that a stored run can be judged
 again.

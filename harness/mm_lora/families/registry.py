@@ -1,4 +1,4 @@
-"""Which families there are, and which of them a model or a config.json belongs to."""
+"""Lists the families, and finds the one that a model or a config.json belongs to."""
 
 import difflib
 import importlib

@@ -1,4 +1,4 @@
-"""The rows of a matrix: what is run for each vLLM, what came of it, what changed. Pure."""
+"""The rows of a matrix: the runs of each vLLM, their results and what changed. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

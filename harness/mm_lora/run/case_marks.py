@@ -1,4 +1,4 @@
-"""What a collected case says of itself by its marks: its check, its server, what it will ask.
+"""Reads a case's marks: its check, its server, and the questions that it will ask.
 
 A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
 filled from its parameters.

@@ -1,4 +1,4 @@
-"""What a run does, in order: choose, start, prepare each server, judge, write down, end.
+"""Conducts a run in order: choose checks, start and prepare servers, judge, record, end.
 
 Whoever runs the cases calls it: `arrange`, `begin`, then for each check `before`, `prepare`,
 `judge`, `ended` and `after`, and in any case `end`.

@@ -1,4 +1,4 @@
-"""How a check and a run end: the outcome with known defects in mind, the exit code, the note."""
+"""Decides how a check and a run end: outcome with known defects in mind, exit code, note."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""How much stronger than named the synthetic adapters are built, so that their effect is seen.
+"""The factors by which synthetic adapters are built stronger, so that their effect is visible.
 
 A real model's answer may move less than a miniature's. What was found to be needed is kept in the
 cache for each checkpoint and adapter, so that it is looked for once a machine.

@@ -1,4 +1,4 @@
-"""What turns pytest into the runner of cases/: its events become calls of the conductor."""
+"""Makes pytest the runner of cases/: its events become calls of the conductor."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager

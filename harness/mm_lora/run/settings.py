@@ -1,4 +1,4 @@
-"""The rarer switches of a run, `--set key=value`: each declared once, read and checked once."""
+"""The less common settings of a run, `--set key=value`, each declared and checked once."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""Before the first check of a 16-bit server: how noisy it is, and whether its adapters are seen.
+"""Measures a 16-bit server before its first check: its noise, and its adapters' effects.
 
 Noise is the largest difference between clean runs: first answers from empty caches, the same from
 full ones, and beside other questions to the same model. Never beside another adapter: what a

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs that a server would see, as nvidia-smi tells them; nothing is imported for it."""
+"""The NVIDIA GPUs that a server would see, from nvidia-smi, without importing torch."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Asks a model's class in vLLM, in the server's interpreter, and returns typed answers.
+"""Asks vLLM's model class, in the server's interpreter, and returns typed answers.
 
 No weights and no server: a short process of its own, in its own group, ended after a time limit.
 """

@@ -1,4 +1,4 @@
-"""The vLLM that a run serves: whose it is, what it lacks, and how a server spec is made to fit."""
+"""The vLLM that a run serves: where it is, what it lacks, and how server specs adapt to it."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Serves a pull request's own lines: its diff applied to a linked copy of an installed vLLM."""
+"""Serves a pull request's lines: applies its diff to a linked copy of an installed vLLM."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""How a scenario becomes a verdict: right answers, and a batch that really was one."""
+"""Turns a scenario into a verdict: every answer is right, and the requests really shared a step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The causes of a server's death that its log gives away: what to look for, and what to say."""
+"""The causes of a server's death that its log shows: patterns and messages."""
 
 from dataclasses import dataclass
 
