@@ -1,4 +1,4 @@
-"""Arithmetic: our token counts against transformers' own processor and vLLM's own model class."""
+"""Arithmetic: the predicted token counts against transformers' processor and vLLM's model class."""
 
 from collections.abc import Callable
 from functools import cache
@@ -71,7 +71,7 @@ def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
 @pytest.mark.every_model
 @pytest.mark.check(
     "arithmetic/{model}/pictures/transformers",
-    title="image and prompt tokens of every picture and prompt are the real processor's",
+    title="transformers' processor counts the same image and prompt tokens for every prompt",
 )
 def test_processor(
     model: str, check: Judge, context: Context, ask_processor: Callable[[Family], Any]
@@ -84,14 +84,14 @@ def test_processor(
     cells = flow_table.transformers_cells(flows, [counts[flow.size] for flow in flows])
     flow_table.note(context.run.tables, found, flow_table.TRANSFORMERS, cells)
     bad = mismatches(answer, published(found.family))[model]
-    check.equal([], [str(one) for one in bad], "our counts are not transformers'")
+    check.equal([], [str(one) for one in bad], "transformers counts other tokens")
 
 
 @pytest.mark.every_model
 @pytest.mark.truth("rows")
 @pytest.mark.check(
     "arithmetic/{model}/rows/vllm-class",
-    title="tower and connector rows and the wrapper kinds are what vLLM's class says",
+    title="vLLM's model class counts the same tower and connector rows and names the same wrappers",
 )
 def test_class(
     model: str, check: Judge, context: Context, ask_class: Callable[[Family], HookAnswers]
@@ -110,12 +110,14 @@ def test_class(
         for line in odd_counts(said, cases):
             odd.add(model, *line)
     bad = [*capability_mismatches(answers), *hook_mismatches(said, cases, family.prefix_cases)]
-    check.equal([], [str(one) for one in bad], "vLLM's counts or prefixes are not ours")
+    check.equal(
+        [], [str(one) for one in bad], "vLLM's counts or prefixes differ from the arithmetic"
+    )
 
 
 @pytest.mark.check(
     "arithmetic/{model}/config/served",
-    title="the served checkpoint's own config has a geometry whose row is verified here",
+    title="the served checkpoint has a vision geometry whose arithmetic is verified",
 )
 @pytest.mark.server
 def test_served_config(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -130,6 +132,8 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
         bool(like),
         expected=f"the geometry of one of {', '.join(published(own.family))}",
         observed=own.layout,
-        reason="no row of the arithmetic is this model's",
+        reason="no verified row of the arithmetic belongs to this model",
     )
-    check.equal(served.model.layout, own.layout, "another geometry than its checks assume")
+    check.equal(
+        served.model.layout, own.layout, "the geometry differs from the one that its checks assume"
+    )

@@ -1,4 +1,4 @@
-"""Coverage: every group is wrapped by the right wrapper, every adapter tensor is used once."""
+"""Coverage: the right wrapper holds every group, and one layer uses each adapter tensor."""
 
 import json
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def require_group(check: Judge, served: Served, context: Context, model: str, gr
     modules, family = offered(context, model), served.family
     for worker in served.workers():
         found = group_mismatches(family, family.groups[group], modules, worker)
-        check.equal([], [str(one) for one in found], f"{group} is not wrapped as it must be")
+        check.equal([], [str(one) for one in found], f"{group} is not wrapped as expected")
         add_rows(
             context,
             "coverage",
@@ -83,7 +83,7 @@ def add_rows(
 
 @pytest.mark.check(
     "coverage/{model}/{group}/wrapped",
-    title="every module of {group} that transformers has is held by the right wrapper",
+    title="vLLM wraps every module of {group}, with the right wrapper",
 )
 @ON_SERVER
 @pytest.mark.each("group", wrapped_groups)
@@ -93,7 +93,7 @@ def test_group(model: str, group: str, served: Served, check: Judge, context: Co
 
 @pytest.mark.check(
     "coverage/{model}/{adapter}/tensors",
-    title="each tensor of {adapter} is used by exactly one layer; counts are PEFT's own",
+    title="exactly one layer uses each tensor of {adapter}",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", groups)
@@ -126,14 +126,14 @@ def require_uses(check: Judge, context: Context, model: str, uses: Sequence[Adap
     check.equal(
         [],
         lines,
-        f"not every tensor is used once of {wrong}",
-        predicted_by=family.foreseen_coverage(found),
+        f"not every tensor is used exactly once: {wrong}",
+        predicted_by=family.predicted_coverage(found),
     )
 
 
 @pytest.mark.check(
     "coverage/{model}/adapters/every-tensor",
-    title="so it is for every adapter that this whole run activated on the server",
+    title="exactly one layer uses each tensor of every adapter that this run activated",
 )
 @ON_SERVER
 @pytest.mark.last
@@ -148,7 +148,7 @@ def test_every_tensor(model: str, served: Served, check: Judge, context: Context
 
 @pytest.mark.check(
     "coverage/{model}/{adapter}/strength",
-    title="every layer holds A of {adapter} as in its file, and B times alpha/r",
+    title="every layer holds {adapter} at full strength: A as in the file, B times alpha / rank",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", groups)
@@ -159,12 +159,16 @@ def test_strength(model: str, adapter: str, served: Served, check: Judge, contex
     check.equal({worker.name for worker in served.workers()}, set(latest), "never activated")
     folder = context.adapters(model, (adapter,))[adapter].path
     norms = file_norms(folder, served.family.to_vllm)
-    check.equal([], mismatches(norms, list(latest.values()))[:8], "held in another size")
+    check.equal(
+        [],
+        mismatches(norms, list(latest.values()))[:8],
+        "a layer holds the adapter at another strength",
+    )
 
 
 @pytest.mark.check(
     "coverage/{model}/modules/left-out",
-    title="what transformers offers and vLLM does not wrap has a reason; no vision group is in it",
+    title="every module that vLLM leaves unwrapped has a known reason",
 )
 @ON_SERVER
 def test_left_out(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -187,7 +191,7 @@ def test_left_out(model: str, served: Served, check: Judge, context: Context) ->
 
 @pytest.mark.check(
     "coverage/{model}/{group}/wrapped",
-    title="where every module name is wrapped, {group} is held by the right wrapper",
+    title="vLLM wraps {group} with the right wrapper when every module name is allowed",
 )
 @pytest.mark.full
 @EVERY_NAME
@@ -199,7 +203,7 @@ def test_unwrapped(model: str, group: str, served: Served, check: Judge, context
 
 @pytest.mark.check(
     "coverage/{model}/{group}/rows",
-    title="{group} is mapped the rows that it sees, where every module name is wrapped",
+    title="vLLM maps exactly the rows that {group} sees when every module name is allowed",
 )
 @pytest.mark.full
 @EVERY_NAME
@@ -217,7 +221,7 @@ def test_unwrapped_rows(model: str, group: str, served: Served, check: Judge) ->
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "coverage/{model}/{group}/effect",
-    title="an adapter on {group} moves the answer as transformers says",
+    title="an adapter on {group} changes the answer as much as in transformers",
 )
 @pytest.mark.full
 @EVERY_NAME
@@ -237,7 +241,7 @@ def require_effect(check: Judge, served: Served, request: Request) -> None:
 
 @pytest.mark.check(
     "coverage/{model}/{group}/other-adapters",
-    title="where {group} is wrapped, adapters elsewhere work too, mixed with it",
+    title="adapters on other layers still work while {group} is wrapped, alone and in one batch",
 )
 @pytest.mark.full
 @EVERY_NAME

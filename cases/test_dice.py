@@ -55,7 +55,7 @@ def require_valid(check: Judge, served: Served, request: Request) -> None:
 
 
 @pytest.mark.check(
-    "dice/{model}/{name}/picture", title="{name} answers about the dice, validly and repeatably"
+    "dice/{model}/{name}/picture", title="{name} gives a valid, repeatable answer about the dice"
 )
 @ON_SERVER
 @pytest.mark.each("name", named)
@@ -65,7 +65,7 @@ def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.truth("reference")
 @pytest.mark.check(
-    "dice/{model}/{adapter}/effect", title="{adapter} moves the answer as transformers says"
+    "dice/{model}/{adapter}/effect", title="{adapter} changes the answer as much as in transformers"
 )
 @ON_SERVER
 @pytest.mark.each("adapter", groups)
@@ -80,7 +80,7 @@ def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.truth("reference")
 @pytest.mark.check(
-    "dice/{model}/base/reference", title="the base model's answer is transformers' own"
+    "dice/{model}/base/reference", title="the base model's answer agrees with transformers"
 )
 @ON_SERVER
 def test_base_reference(model: str, served: Served, check: Judge) -> None:
@@ -93,9 +93,7 @@ def test_base_reference(model: str, served: Served, check: Judge) -> None:
     )
 
 
-@pytest.mark.check(
-    "dice/{model}/base/names-the-dice", title="the base model's answer names the dice it sees"
-)
+@pytest.mark.check("dice/{model}/base/names-the-dice", title="the base model recognises the dice")
 @ON_SERVER
 def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
     if not served.context.model(model).speaks:
@@ -112,7 +110,7 @@ def test_names_the_dice(model: str, served: Served, check: Judge) -> None:
 
 
 @pytest.mark.check(
-    "dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer as the base's"
+    "dice/{model}/{adapter}/text-only", title="{adapter} leaves a text-only answer unchanged"
 )
 @ON_SERVER
 @pytest.mark.each("adapter", vision)
@@ -124,7 +122,10 @@ def test_text_only(model: str, adapter: str, served: Served, check: Judge) -> No
     check.same_answer(base, answer)
 
 
-@pytest.mark.check("dice/{model}/{name}/streamed", title="{name} streams the same answer")
+@pytest.mark.check(
+    "dice/{model}/{name}/streamed",
+    title="{name} streams the same answer that it gives in one piece",
+)
 @ON_SERVER
 @pytest.mark.each("name", streamed)
 def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
@@ -135,7 +136,10 @@ def test_streamed(model: str, name: str, served: Served, check: Judge) -> None:
     check.same_answer(whole, streamed)
 
 
-@pytest.mark.check("dice/{model}/{name}/two-pictures", title="{name} answers about two pictures")
+@pytest.mark.check(
+    "dice/{model}/{name}/two-pictures",
+    title="{name} gives a valid, correct answer about two pictures",
+)
 @ON_SERVER
 @pytest.mark.each("name", on_two)
 def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> None:
@@ -159,7 +163,8 @@ def test_two_pictures(model: str, name: str, served: Served, check: Judge) -> No
 
 
 @pytest.mark.check(
-    "dice/{model}/base/unchanged", title="the base is bit-identical before and after adapters"
+    "dice/{model}/base/unchanged",
+    title="the base's answer is bit-identical before and after adapters are used",
 )
 @ON_SERVER
 def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
@@ -176,7 +181,8 @@ def test_base_unchanged(model: str, served: Served, check: Judge) -> None:
 
 
 @pytest.mark.check(
-    "dice/{model}/{own}/picture", title="{own}, the user's, answers about the dice, validly"
+    "dice/{model}/{own}/picture",
+    title="your adapter {own} gives a valid, repeatable answer about the dice",
 )
 @ON_SERVER
 def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None:
@@ -185,7 +191,8 @@ def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None
 
 @pytest.mark.truth("reference")
 @pytest.mark.check(
-    "dice/{model}/{own}/effect", title="{own}, the user's, moves the answer as transformers says"
+    "dice/{model}/{own}/effect",
+    title="your adapter {own} changes the answer as much as in transformers",
 )
 @ON_SERVER
 def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
@@ -199,7 +206,7 @@ def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
 
 
 @pytest.mark.check(
-    "dice/{model}/{own}/text-only", title="{own}, the user's, answers a text without a picture"
+    "dice/{model}/{own}/text-only", title="your adapter {own} gives a valid answer to text alone"
 )
 @ON_SERVER
 def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> None:
@@ -211,7 +218,8 @@ def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> No
 
 
 @pytest.mark.check(
-    "dice/{model}/server/log", title="the log says tower/connector LoRA is on, ignores nothing"
+    "dice/{model}/server/log",
+    title="the server's log reports tower and connector LoRA and no ignored module",
 )
 @ON_SERVER
 def test_log(model: str, served: Served, check: Judge) -> None:

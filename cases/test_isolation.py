@@ -1,4 +1,4 @@
-"""Isolation: every answer in company is the one given alone, whoever else is on the server.
+"""Isolation: each answer in a batch equals the answer given alone, whoever else is served.
 
 What a request alone must answer is judged against transformers (`alone`, and group numerics); here
 the truth is the server's own answer to it, asked alone from empty caches.
@@ -12,7 +12,7 @@ import pytest
 from mm_lora.adapters.sets import ALL
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.batches import reuse
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.questions import (
     FEW,
     LONG,
@@ -21,8 +21,8 @@ from mm_lora.checks.isolation.questions import (
     ONE,
     TWO,
     anyone,
-    asked,
     everyone,
+    request_for,
 )
 from mm_lora.checks.isolation.servers import SERVERS, at_once, on, to_draw_from
 from mm_lora.checks.isolation.traffic import Seen, Traffic
@@ -51,7 +51,7 @@ EVERY_SERVER = pytest.mark.parametrize("server", [on(name) for name in SERVERS])
 
 @pytest.mark.check(
     "isolation/{model}/mixed-batch/{server}",
-    title="base and every adapter in one batch, {server}: each answers as when alone",
+    title="the base and every adapter answer in one mixed batch as they do alone ({server})",
 )
 @pytest.mark.parametrize("server", [on(name, core=name == "free-slots") for name in SERVERS])
 def test_mixed_batch(
@@ -61,25 +61,25 @@ def test_mixed_batch(
     least = {**MET, "adapters": at_once(server, family)}
     burst = (everyone(family, tenants(family), text=without_pictures(family)), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/mixed-batch/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/mixed-batch/{server}", seen, least)
 
 
 @pytest.mark.check(
     "isolation/{model}/base-beside-one/{server}",
-    title="base beside one adapter in the only slot: base answers as when alone",
+    title="the base answers beside an adapter in the only slot as it does alone",
 )
 @pytest.mark.parametrize("server", [on("one-slot")])
 def test_base_beside_one(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
-    burst = ([asked(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
+    burst = ([request_for(served.family, tenant, ONE, 32) for tenant in (ALL, BASE) * 2], ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, {"language": 1})
-    settle(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
+    judge_scenario(check, context, f"{model}/base-beside-one/{server}", seen, {"language": 1})
 
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/a-base-b-a",
-    title="A, base, B, A on one picture: each sees it through its own adapter",
+    title="adapter A, the base, adapter B and A again each see a picture in their own way",
 )
 @pytest.mark.parametrize("server", [on("free-slots", core=True)])
 def test_same_picture(
@@ -88,12 +88,12 @@ def test_same_picture(
     first, last = first_tower(served.family), last_connector(served.family)
     order = (*first, BASE, *last, *first)
     seen = in_order(Traffic(served, check.tolerance), order)
-    settle(check, context, f"{model}/same-picture/a-base-b-a", seen)
+    judge_scenario(check, context, f"{model}/same-picture/a-base-b-a", seen)
 
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/every-order-{server}",
-    title="one picture for four tenants in every order, {server}: none sees another one's",
+    title="four tenants ask about a picture in every order; each sees it in its own way ({server})",
 )
 @EVERY_SERVER
 def test_every_order(
@@ -105,12 +105,12 @@ def test_every_order(
     four = (BASE, towers(family)[-1], *first_connector(family), ALL)
     for order in permutations(four):
         seen += in_order(traffic, (*order, order[0]))
-    settle(check, context, f"{model}/same-picture/every-order-{server}", seen)
+    judge_scenario(check, context, f"{model}/same-picture/every-order-{server}", seen)
 
 
 def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
     """One after the other from empty caches, which are then left alone."""
-    requests = [asked(traffic.served.family, tenant, ONE) for tenant in order]
+    requests = [request_for(traffic.served.family, tenant, ONE) for tenant in order]
     traffic.learn(requests)
     traffic.served.client.reset_caches()
     return traffic.judged(requests, [traffic.served.ask_again(one) for one in requests])
@@ -118,21 +118,23 @@ def in_order(traffic: Traffic, order: tuple[str, ...]) -> Seen:
 
 @pytest.mark.check(
     "isolation/{model}/same-picture/at-once-{server}",
-    title="one picture for every tenant at once, {server}: each answers as when alone",
+    title="all tenants ask about one picture at once, and each answers as it does alone ({server})",
 )
 @EVERY_SERVER
 def test_at_once(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
     chance = random.Random(f"{context.seed}/{server}")
     everybody = tenants(served.family)
     orders = [chance.sample(everybody, len(everybody)) for _ in range(3)]
-    bursts = [([asked(served.family, tenant, FEW) for tenant in order], ()) for order in orders]
+    bursts = [
+        ([request_for(served.family, tenant, FEW) for tenant in order], ()) for order in orders
+    ]
     seen = until_met(Traffic(served, check.tolerance), bursts)
-    settle(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
+    judge_scenario(check, context, f"{model}/same-picture/at-once-{server}", seen, MET)
 
 
 @pytest.mark.check(
     "isolation/{model}/in-flight/{count}-{server}",
-    title="{count} random requests in flight, again and again, {server}: each as when alone",
+    title="{count} random requests in flight are each answered as they are alone ({server})",
 )
 @EVERY_SERVER
 @pytest.mark.parametrize("count", [4, 16, 64])
@@ -144,15 +146,15 @@ def test_in_flight(
     draw_from = to_draw_from(server, family)
     traffic = Traffic(served, check.tolerance)
     seen = traffic.burst(anyone(family, draw_from, count, chance))
-    if not seen.unforeseen:
+    if not seen.unexplained:
         bursts = [(anyone(family, draw_from, count, chance), ()) for _ in range(5)]
         seen += until_met(traffic, bursts)
-    settle(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
+    judge_scenario(check, context, f"{model}/in-flight/{count}-{server}", seen, MET)
 
 
 @pytest.mark.check(
     "isolation/{model}/decode-with-prefill/{server}",
-    title="some decode while others' prompts are read, {server}: each answers as when alone",
+    title="tenants that decode during other prompts' prefill answer as they do alone ({server})",
 )
 @EVERY_SERVER
 def test_decode_with_prefill(
@@ -161,17 +163,17 @@ def test_decode_with_prefill(
     least = {"decoding": 3}
     questions, everybody = (LONG_PICTURE, ONE, LONG, MANY), tenants(served.family)
     requests = [
-        asked(served.family, tenant, questions[at % len(questions)], 32)
+        request_for(served.family, tenant, questions[at % len(questions)], 32)
         for at, tenant in enumerate((*everybody, *reversed(everybody)))
     ]
     burst = (requests, [0.1 * at for at in range(len(requests))])
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/decode-with-prefill/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/decode-with-prefill/{server}", seen, least)
 
 
 @pytest.mark.check(
     "isolation/{model}/prefill-in-pieces/{server}",
-    title="prompts read in pieces of 512 tokens, {server}: each answers as when alone",
+    title="prompts prefilled in pieces of 512 tokens are answered as they are alone ({server})",
 )
 @pytest.mark.parametrize("server", [on("few-slots")])
 def test_prefill_in_pieces(
@@ -180,11 +182,12 @@ def test_prefill_in_pieces(
     least = {"language": 1, "pieces": 4}
     questions, family = (MANY, LONG_PICTURE, LONG), served.family
     requests = [
-        asked(family, tenant, questions[at % 3], 24) for at, tenant in enumerate(tenants(family))
+        request_for(family, tenant, questions[at % 3], 24)
+        for at, tenant in enumerate(tenants(family))
     ]
     burst = (requests, ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3, least)
-    settle(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
+    judge_scenario(check, context, f"{model}/prefill-in-pieces/{server}", seen, least)
 
 
 # What must have been reused, True or False; None where no server of the profile tells.
@@ -201,7 +204,7 @@ HAS_NOT = {("few-slots", "mm"), ("one-slot", "prefix")}
 
 @pytest.mark.check(
     "isolation/{model}/cache/{warm}-{server}",
-    title="{warm} left warm by other tenants, {server}: every answer as when alone",
+    title="other tenants' warm caches change no answer (warm: {warm}; {server})",
 )
 @pytest.mark.parametrize(
     ("server", "warm"),
@@ -220,7 +223,9 @@ def test_cache(
     # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
     text = (LONG,) if WARM[warm][0] else ()
     questions, family = (ONE, TWO, *text), served.family
-    requests = [asked(family, tenant, which) for which in questions for tenant in tenants(family)]
+    requests = [
+        request_for(family, tenant, which) for which in questions for tenant in tenants(family)
+    ]
     requests += reversed(requests)
     traffic.learn(requests)
     served.client.reset_caches()
@@ -229,7 +234,9 @@ def test_cache(
     for request in requests:
         served.client.reset_caches(emptied)
         answers.append(served.ask_again(request))
-    settle(check, context, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers))
+    judge_scenario(
+        check, context, f"{model}/cache/{warm}-{server}", traffic.judged(requests, answers)
+    )
     found = reuse(served.probe.since(mark).steps, list(zip(requests, answers, strict=True)))
     prompts, pictures = WARM[warm]
     if (server, "prefix") in HAS_NOT:
@@ -238,14 +245,14 @@ def test_cache(
         prompts in (None, found.prompts > 0) and pictures in (None, found.pictures > 0),
         expected={"prompts reused": prompts, "pictures reused": pictures},
         observed=found,
-        reason="the caches were not used as the claim needs it",
+        reason="the caches were not used as the claim requires",
     )
 
 
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "isolation/{model}/alone/{server}",
-    title="alone on a server with {server}, every tenant answers as transformers does",
+    title="every tenant, asked alone, agrees with transformers ({server})",
 )
 @EVERY_SERVER
 def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
@@ -253,8 +260,8 @@ def test_alone(model: str, server: str, served: Served, check: Judge) -> None:
     wrong = {}
     for question in (ONE, MANY, LONG):
         for tenant in tenants(served.family):
-            request = asked(served.family, tenant, question)
+            request = request_for(served.family, tenant, question)
             error = traffic.by_reference(request, served.ask_cold(request))
             if not error <= check.tolerance:
                 wrong[f"{tenant} {question}"] = error
-    check.equal({}, wrong, "an answer alone is not transformers'")
+    check.equal({}, wrong, "an answer alone differs from transformers")

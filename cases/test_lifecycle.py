@@ -1,4 +1,4 @@
-"""Life cycle: a name answers as the adapter that was loaded last under it, and as no other.
+"""Life cycle: a name answers only as the adapter that was loaded last under it.
 
 Questions are asked again on warm caches, since a cache that takes one adapter for another is what
 is looked for. The truth is transformers with that adapter merged.
@@ -9,7 +9,15 @@ import pytest
 from mm_lora.adapters.bad import bad_copy
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.lifecycle import answers_as, asked, broken_off, guest, loaded, own_copy, put
+from mm_lora.checks.lifecycle import (
+    answers_as,
+    broken_off,
+    guest,
+    loaded,
+    own_copy,
+    put,
+    request_for,
+)
 from mm_lora.checks.roles import first_connector, pair
 from mm_lora.checks.running import Served
 from mm_lora.families.modules import ROLES, TOWER
@@ -20,7 +28,8 @@ EVERY_PAIR = pytest.mark.parametrize("part", ROLES)
 
 @pytest.mark.full
 @pytest.mark.check(
-    "lifecycle/{model}/unload/gone", title="load, use, unload, use: a clear 404, the others stay"
+    "lifecycle/{model}/unload/gone",
+    title="an unloaded adapter answers with a clear 404, and the others keep working",
 )
 @ON_SERVER
 def test_unload(model: str, served: Served, check: Judge) -> None:
@@ -38,19 +47,19 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
         answers_as(served, check, "guest", one)
         loaded(check, served.unload("guest"), "unloading")
         check.equal(False, "guest" in served.listed, "it is still listed")
-        after = served.ask_again(asked(served, "guest"))
+        after = served.ask_again(request_for(served, "guest"))
         check.claim(
             after.status == 404 and "guest" in str(after.raw),
             expected="HTTP 404 with the name",
             observed=f"HTTP {after.status}: {after.raw}",
-            reason="an unloaded adapter still answers, or not clearly",
+            reason="an unloaded adapter still answers, or the error is not clear",
         )
         again = served.unload("guest")
         check.claim(
             again[0] == 404 and "guest" in again[1],
             expected="HTTP 404 with the name",
             observed=again,
-            reason="unloading what is not there",
+            reason="unloading an adapter that is not loaded",
         )
     if served.context.has_reference:
         (resident,) = first_connector(served.family)
@@ -60,7 +69,7 @@ def test_unload(model: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/{how}/{part}",
-    title="a name gets another adapter ({how}), same picture ({part})",
+    title="a name that gets another adapter answers with the new one ({part}, {how}, same picture)",
 )
 @ON_SERVER
 @EVERY_PAIR
@@ -81,7 +90,7 @@ def test_replaced(model: str, how: str, part: str, served: Served, check: Judge)
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/new-bytes/{part}-{how}",
-    title="the same path with new bytes, {how}, same picture ({part})",
+    title="new files under the same path take effect ({part} adapter, {how}, same picture)",
 )
 @ON_SERVER
 @EVERY_PAIR
@@ -105,7 +114,7 @@ def test_new_bytes(
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/in-place/loaded-once",
-    title="what was loaded in place stays when its files change afterwards",
+    title="an adapter loaded in place stays the same when its files change later",
 )
 @ON_SERVER
 def test_loaded_once(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -121,7 +130,7 @@ def test_loaded_once(model: str, served: Served, check: Judge, context: Context)
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/in-place/refused",
-    title="an adapter that is refused in place leaves the old one as it was",
+    title="an adapter that is refused in place leaves the old one unchanged",
 )
 @ON_SERVER
 def test_refused_in_place(model: str, served: Served, check: Judge, context: Context) -> None:

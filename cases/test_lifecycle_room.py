@@ -9,7 +9,7 @@ import pytest
 from mm_lora.adapters.sets import ALL
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.lifecycle import answers_as, asked, loaded, memory, own_copy, put, weight
+from mm_lora.checks.lifecycle import answers_as, loaded, memory, own_copy, put, request_for, weight
 from mm_lora.checks.roles import first_connector, last_connector, pair, towers
 from mm_lora.checks.running import Served
 from mm_lora.checks.small_server import SMALL
@@ -34,7 +34,7 @@ def guests(family: Family) -> tuple[str, str, str]:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/meanwhile/{what}",
-    title="while an adapter is answering: {what}",
+    title="an adapter's answer stays the same while adapters are loaded and unloaded ({what})",
 )
 @ON_SERVER
 @pytest.mark.parametrize("what", ["others-come-and-go", "it-is-unloaded"])
@@ -45,7 +45,9 @@ def test_meanwhile(model: str, what: str, served: Served, check: Judge) -> None:
     """
     pictures = [served.family.sizes.picture("one", seed) for seed in range(1, 4)]
     for tokens in LENGTHS:
-        requests = [asked(served, "host", picture=picture, tokens=tokens) for picture in pictures]
+        requests = [
+            request_for(served, "host", picture=picture, tokens=tokens) for picture in pictures
+        ]
         loaded(check, served.load("host", served.built(ALL)), "the host")
         alone = [served.ask_cold(request) for request in requests]
         served.client.reset_caches()
@@ -85,7 +87,8 @@ def come_and_go(served: Served, check: Judge, what: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.check(
-    "lifecycle/{model}/rounds/memory", title=f"{ROUNDS} rounds of load, use and unload: no growth"
+    "lifecycle/{model}/rounds/memory",
+    title=f"memory does not grow over {ROUNDS} rounds of load, use and unload",
 )
 @ON_SERVER
 def test_rounds(model: str, served: Served, check: Judge, context: Context) -> None:
@@ -96,7 +99,7 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
         name = f"round-{number}"
         loaded(check, served.load(name, path), name)
         if number % 20 == 0:
-            answer = served.ask_again(asked(served, name, tokens=1))
+            answer = served.ask_again(request_for(served, name, tokens=1))
             check.equal(200, answer.status, f"round {number} gets no answer")
         loaded(check, served.unload(name), name)
         if number >= WARM_UP - 1:
@@ -117,7 +120,9 @@ def test_rounds(model: str, served: Served, check: Judge, context: Context) -> N
 
 
 @pytest.mark.full
-@pytest.mark.check("lifecycle/{model}/evicted/{what}", title="evicted and brought back: {what}")
+@pytest.mark.check(
+    "lifecycle/{model}/evicted/{what}", title="an evicted adapter comes back unchanged ({what})"
+)
 @SMALL
 @TRUTH
 @pytest.mark.parametrize("what", ["in-turn", "same-slot"])
@@ -144,7 +149,7 @@ def test_evicted(model: str, what: str, served: Served, check: Judge) -> None:
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/evicted/files-changed",
-    title="evicted while its files change: it comes back as it was loaded",
+    title="an adapter whose files change while it is evicted comes back as it was loaded",
 )
 @SMALL
 @TRUTH
@@ -163,7 +168,7 @@ def test_files_changed(model: str, served: Served, check: Judge, context: Contex
 @pytest.mark.full
 @pytest.mark.check(
     "lifecycle/{model}/evicted/folder-removed",
-    title="evicted and its folder removed: it answers, or its users get an error, no more",
+    title="an evicted adapter whose folder is removed harms no other tenant",
 )
 @SMALL
 @TRUTH
@@ -177,7 +182,7 @@ def test_folder_removed(model: str, served: Served, check: Judge, context: Conte
         push_out(served, check)
 
     prepare()
-    request = asked(served, "removed")
+    request = request_for(served, "removed")
     answer = served.ask_after(request, prepare)
     if answer.status == 200:
         truth = served.forced(request, answer, truth=gone)
@@ -191,5 +196,5 @@ def push_out(served: Served, check: Judge) -> None:
     """Two others take the two places in memory."""
     for other in guests(served.family)[1:]:
         loaded(check, served.load(f"pushes-{other}", served.built(other)), other)
-        check.equal(200, served.ask_again(asked(served, f"pushes-{other}")).status)
+        check.equal(200, served.ask_again(request_for(served, f"pushes-{other}")).status)
         served.unload(f"pushes-{other}")

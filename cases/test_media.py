@@ -1,4 +1,4 @@
-"""Media beyond one picture: videos, pictures and videos together, many small ones in one step.
+"""Media beyond one picture: videos, pictures beside videos, many small pictures in one step.
 
 Only families that take videos have the video checks. A video is sent as its JPEG frames, none of
 which vLLM leaves out, so that the reference sees the same frames.
@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mm_lora.checks.context import Context
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
@@ -33,11 +33,11 @@ def with_video(names: Names, family: Family) -> Names:
     return names if VIDEO in family.media else ()
 
 
-def asked_video(family: Family) -> Names:
+def video_subjects(family: Family) -> Names:
     return with_video((BASE, *groups(family)), family)
 
 
-def watched_video(family: Family) -> Names:
+def video_watched(family: Family) -> Names:
     return with_video((BASE, *one_each(family)), family)
 
 
@@ -58,7 +58,9 @@ def require_reference(check: Judge, served: Served, request: Request) -> None:
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(served.family, request.model))
-    check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
+    check.equal(
+        truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
+    )
     check.agrees(
         truth.adapted,
         answer.logprobs,
@@ -71,10 +73,10 @@ def require_reference(check: Judge, served: Served, request: Request) -> None:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "numerics/{model}/{adapter}/video",
-    title="{adapter}, a video: 16 tokens' logprobs are transformers' own",
+    title="{adapter} agrees with transformers about a video, over 16 tokens' logprobs",
 )
 @ON_SERVER
-@pytest.mark.each("adapter", asked_video)
+@pytest.mark.each("adapter", video_subjects)
 def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
     require_reference(check, served, Request(model=adapter, videos=(clip(served),)))
 
@@ -82,10 +84,10 @@ def test_video(model: str, adapter: str, served: Served, check: Judge) -> None:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "numerics/{model}/{adapter}/picture-and-video",
-    title="{adapter}, a picture and a video in one request: logprobs are transformers' own",
+    title="{adapter} agrees with transformers about a picture and a video in one request",
 )
 @ON_SERVER
-@pytest.mark.each("adapter", asked_video)
+@pytest.mark.each("adapter", video_subjects)
 def test_picture_and_video(model: str, adapter: str, served: Served, check: Judge) -> None:
     picture = served.family.sizes.picture("few", seed=5)
     request = Request(model=adapter, pictures=(picture,), videos=(clip(served, 6),))
@@ -94,10 +96,10 @@ def test_picture_and_video(model: str, adapter: str, served: Served, check: Judg
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{name}/video",
-    title="{name}: every layer sees and is mapped our rows for videos of some lengths",
+    title="every layer sees the predicted rows of {name}'s videos, mapped to the right adapter",
 )
 @PROBED
-@pytest.mark.each("name", watched_video)
+@pytest.mark.each("name", video_watched)
 def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None:
     requests = [
         Request(model=name, videos=(clip(served, 20 + frames, frames),), max_tokens=4)
@@ -108,10 +110,10 @@ def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{name}/picture-and-video",
-    title="{name}: every layer's rows are ours for a picture and a video in one request",
+    title="every layer sees the predicted rows of a picture and a video in one request of {name}",
 )
 @PROBED
-@pytest.mark.each("name", watched_video)
+@pytest.mark.each("name", video_watched)
 def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -> None:
     pictures = (served.family.sizes.picture("few", seed=31),)
     request = Request(model=name, pictures=pictures, videos=(clip(served, 32),), max_tokens=4)
@@ -121,7 +123,7 @@ def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -
 @pytest.mark.full
 @pytest.mark.check(
     "arithmetic/{model}/rows/several-media/{medium}",
-    title="pictures and videos of different tenants in one step: each row has its own adapter",
+    title="each row gets its own tenant's adapter when pictures and videos share a step",
 )
 @PROBED
 @pytest.mark.each("medium", once)
@@ -130,12 +132,12 @@ def test_media_of_tenants(model: str, medium: str, served: Served, check: Judge)
 
     def requests(turn: int) -> list[Request]:
         seeds = range(400 + 20 * turn, 420 + 20 * turn)
-        asked = []
+        requests = []
         for name, seed in zip(names * 2, seeds, strict=False):
             picture = served.family.sizes.picture("few", seed)
             own = {"pictures": (picture,)} if seed % 2 else {"videos": (clip(served, seed),)}
-            asked.append(replace(Request(model=name, max_tokens=4), **own))  # type: ignore[arg-type]
-        return asked
+            requests.append(replace(Request(model=name, max_tokens=4), **own))  # type: ignore[arg-type]
+        return requests
 
     require_mixed(check, served, requests)
 
@@ -143,7 +145,7 @@ def test_media_of_tenants(model: str, medium: str, served: Served, check: Judge)
 @pytest.mark.full
 @pytest.mark.check(
     "isolation/{model}/mixed-media/{medium}",
-    title="pictures and videos of every tenant in one batch: each answers as when alone",
+    title="every tenant answers about pictures and videos in one batch as it does alone",
 )
 @PROBED
 @pytest.mark.each("medium", once)
@@ -160,13 +162,13 @@ def test_mixed_media_answers(
             Request(model=name, videos=video, top=5),
         ]
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
-    settle(check, context, f"{model}/mixed-media", seen, MET)
+    judge_scenario(check, context, f"{model}/mixed-media", seen, MET)
 
 
 @pytest.mark.full
 @pytest.mark.check(
     "isolation/{model}/many-small/{server}",
-    title="many small pictures in one step: each answers as when alone",
+    title="every tenant answers about many small pictures in one step as it does alone",
 )
 @PROBED
 @pytest.mark.parametrize("server", ["free-slots"])
@@ -186,4 +188,4 @@ def test_many_small(
         )
         requests.append(Request(model=name, pictures=pictures, top=5))
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)
-    settle(check, context, f"{model}/many-small", seen, MET)
+    judge_scenario(check, context, f"{model}/many-small", seen, MET)

@@ -1,4 +1,4 @@
-"""Numerics: the whole answer's logprobs against transformers with the adapter merged, and PEFT's.
+"""Numerics: an answer's logprobs against transformers with the adapter merged, and against PEFT.
 
 One adapter per projection, every group and all of them, on one picture of one unit, one of many,
 two pictures and text alone.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from _pytest.mark import ParameterSet
 
-from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.roles import Names, acts_on_text, everyone, subjects
@@ -35,7 +35,7 @@ def variants(family: Family) -> dict[str, tuple[str, tuple[Picture, ...]]]:
     }
 
 
-def asked(family: Family, name: str, variant: str) -> Request:
+def request_for(family: Family, name: str, variant: str) -> Request:
     text, pictures = variants(family)[variant]
     return Request(model=name, text=text, pictures=pictures)
 
@@ -61,31 +61,33 @@ def unmerged(family: Family) -> Names:
     return tuple(name for name in everyone(family) if name not in family.bundles)
 
 
-def foreseen(family: Family, model: str, adapter: str, variant: str) -> Iterator[Foreseen]:
-    yield Foreseen(
+def upcoming(family: Family, model: str, adapter: str, variant: str) -> Iterator[Upcoming]:
+    yield Upcoming(
         model=model,
         adapter="" if adapter == BASE else adapter,
-        request=asked(family, adapter, variant),
+        request=request_for(family, adapter, variant),
         predict=acts_on_text(family, adapter),
     )
 
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/{variant}",
-    title="{adapter}, {variant}: 16 tokens' logprobs are transformers' own",
+    title="{adapter} agrees with transformers over 16 tokens' logprobs ({variant})",
 )
 @ON_SERVER
-@pytest.mark.foresee(asks=foreseen)
+@pytest.mark.upcoming(asks=upcoming)
 @pytest.mark.each(("adapter", "variant"), every)
 def test_reference(
     model: str, adapter: str, variant: str, served: Served, check: Judge, context: Context
 ) -> None:
     family = served.family
-    request = asked(family, adapter, variant)
+    request = request_for(family, adapter, variant)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(family, adapter))
-    check.equal(truth.prompt_tokens, answer.prompt_tokens, "another prompt than the reference's")
+    check.equal(
+        truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
+    )
     add_row(context, model, adapter, variant, answer, truth)
     untouched = adapter != BASE and variant == TEXT and not acts_on_text(family, adapter)
     if untouched:
@@ -102,12 +104,12 @@ def test_reference(
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/unmerged",
-    title="{adapter}: PEFT's own forward, not merged, agrees with the merged reference",
+    title="PEFT's unmerged forward of {adapter} agrees with the merged reference",
 )
 @pytest.mark.each("adapter", unmerged)
 def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:
     family = context.model(model).family
-    request = asked(family, adapter, family.sizes.labels["one"])
+    request = request_for(family, adapter, family.sizes.labels["one"])
     predict = acts_on_text(family, adapter)
     truth = context.forced(model, adapter, request, predict=predict, peft=True)
     check.agrees(truth.peft, truth.adapted, base=truth.base)

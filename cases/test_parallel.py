@@ -1,4 +1,4 @@
-"""Tensor parallel: two ranks with a part of each layer, or of the pictures, answer as one does.
+"""Tensor parallel: two ranks that share the layers, or the pictures, answer as one rank does.
 
 One adapter for every kind of sharded layer against transformers, and a mixed batch.
 `data-encoder`: the ranks share the pictures out instead of the encoder's layers.
@@ -12,7 +12,7 @@ from _pytest.mark import ParameterSet
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation import questions
-from mm_lora.checks.isolation.claims import MET, settle, until_met
+from mm_lora.checks.isolation.claims import MET, judge_scenario, until_met
 from mm_lora.checks.isolation.servers import on_two_ranks
 from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
@@ -73,7 +73,7 @@ def later(family: Family) -> Names:
 @pytest.mark.truth("reference")
 @pytest.mark.check(
     "parallel/{model}/{mode}/{adapter}",
-    title="{adapter} on two ranks ({mode}): the logprobs are transformers' own",
+    title="{adapter} on two ranks agrees with transformers ({mode})",
 )
 @pytest.mark.full
 @pytest.mark.each(("mode", "adapter"), every_layer)
@@ -99,7 +99,7 @@ def require_reference(served: Served, check: Judge, adapter: str) -> None:
 
 @pytest.mark.check(
     "parallel/{model}/{mode}/mixed-batch",
-    title="base and every adapter in one batch on two ranks ({mode}): each as when alone",
+    title="the base and every adapter answer in one batch on two ranks as they do alone ({mode})",
 )
 @pytest.mark.full
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=MARKS[mode]) for mode in MARKS])
@@ -108,7 +108,7 @@ def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, contex
     text = (BASE, towers(family)[-1], language(family)[0])
     burst = (questions.everyone(family, (BASE, *whose(mode, family)), text=text), ())
     seen = until_met(Traffic(served, check.tolerance), [burst] * 3)
-    settle(check, context, f"{model}/parallel/{mode}", seen, MET)
+    judge_scenario(check, context, f"{model}/parallel/{mode}", seen, MET)
 
 
 # The last ones on their servers, since what a refusal leaves behind would disturb others.
@@ -131,7 +131,7 @@ def test_loaded_later(model: str, adapter: str, served: Served, check: Judge) ->
 
 @pytest.mark.check(
     "parallel/{model}/tensor/after-a-refusal",
-    title="an adapter that two ranks refuse does no harm to the next one",
+    title="an adapter that two ranks refuse does not harm the next one",
 )
 @pytest.mark.full
 @MARKS["tensor"]

@@ -1,4 +1,4 @@
-"""Numerics of what PEFT can say in an adapter: each is applied exactly or refused clearly.
+"""PEFT's options: vLLM applies an adapter with each of them exactly, or refuses it clearly.
 
 The adapters are loaded over HTTP, since one that vLLM refuses at its start would end the server.
 """
@@ -30,7 +30,7 @@ def marked(name: str) -> object:
 
 @pytest.mark.check(
     "numerics/{model}/{adapter}/applied",
-    title="{adapter} is applied as PEFT means it, or refused clearly",
+    title="{adapter} is applied as PEFT applies it, or refused with a clear reason",
 )
 @pytest.mark.server
 @pytest.mark.parametrize("adapter", [marked(name) for name in NAMES])

@@ -1,4 +1,4 @@
-"""Refusal: an adapter is applied or refused with its reason, and never harms the others.
+"""Refusal: a bad adapter is applied or refused with a reason, and never harms other adapters.
 
 Bad adapters come over HTTP, since one that vLLM refuses at its start would end the server.
 """
@@ -13,7 +13,7 @@ from mm_lora.adapters.bad import KINDS, bad_adapters, bad_copy, copy
 from mm_lora.adapters.files import CONFIG, configure, read_config
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.refusal import Offered, asked, effect_of, judge_refused, offer, witnesses
+from mm_lora.checks.refusal import Offered, effect_of, judge_refused, offer, request_for, witnesses
 from mm_lora.checks.roles import (
     Names,
     first_connector,
@@ -54,7 +54,9 @@ def on_its_server(kind: str) -> object:
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/{kind}", title="{kind}: applied or refused, never ignored")
+@pytest.mark.check(
+    "refusal/{model}/{kind}", title="a bad adapter ({kind}) is applied or refused, never ignored"
+)
 @pytest.mark.parametrize("kind", [on_its_server(kind) for kind in KINDS if kind != "overflow"])
 def test_bad(model: str, kind: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -69,14 +71,19 @@ def test_bad(model: str, kind: str, served: Served, check: Judge, context: Conte
             offered.answer is not None, expected="applied", observed=offered.seen, reason="refused"
         )
         assert offered.answer is not None
-        truth = served.forced(asked(served, name), offered.answer, truth=served.family.good.adapter)
+        truth = served.forced(
+            request_for(served, name), offered.answer, truth=served.family.good.adapter
+        )
         check.agrees(
             truth.adapted, offered.answer.logprobs, base=truth.base, elsewhere=truth.mistaken
         )
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/overflow", title="an adapter whose answers are not finite")
+@pytest.mark.check(
+    "refusal/{model}/overflow",
+    title="an adapter whose answers are not finite gives an error to its own users only",
+)
 @SMALL
 def test_overflow(model: str, served: Served, check: Judge, context: Context) -> None:
     """Nothing is wrong with its values: it may be applied, and then only its own users may see."""
@@ -94,7 +101,9 @@ def test_overflow(model: str, served: Served, check: Judge, context: Context) ->
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/no-such-folder", title="a folder that is not there: refused")
+@pytest.mark.check(
+    "refusal/{model}/no-such-folder", title="an adapter folder that does not exist is refused"
+)
 @ON_SERVER
 def test_no_such_folder(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -105,7 +114,9 @@ def test_no_such_folder(model: str, served: Served, check: Judge, context: Conte
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/name-of-the-base", title="an adapter named as the base")
+@pytest.mark.check(
+    "refusal/{model}/name-of-the-base", title="an adapter with the base's name is refused"
+)
 @ON_SERVER
 def test_name_of_the_base(model: str, served: Served, check: Judge, context: Context) -> None:
     witnesses(served)
@@ -117,7 +128,7 @@ def test_name_of_the_base(model: str, served: Served, check: Judge, context: Con
 @pytest.mark.full
 @pytest.mark.check(
     "refusal/{model}/outside-target-modules",
-    title="an adapter whose modules --lora-target-modules leaves out: refused",
+    title="an adapter on modules that --lora-target-modules leaves out is refused",
 )
 @ON_SERVER
 @pytest.mark.each("group", outside)
@@ -148,7 +159,7 @@ def test_no_lora_layer(
 @pytest.mark.full
 @pytest.mark.check(
     "refusal/{model}/tower-flag-off/{adapter}",
-    title="{adapter} without --enable-tower-connector-lora: refused",
+    title="{adapter} is refused without --enable-tower-connector-lora",
 )
 @TOWER_OFF
 @pytest.mark.each("adapter", of_the_tower)
@@ -163,7 +174,10 @@ def test_tower_flag_off(
 
 
 @pytest.mark.full
-@pytest.mark.check("refusal/{model}/resolver/{place}", title="filesystem resolver: {place}")
+@pytest.mark.check(
+    "refusal/{model}/resolver/{place}",
+    title="the filesystem resolver loads adapters from its own folder only ({place})",
+)
 @SMALL
 @pytest.mark.parametrize("place", ["inside", "parent", "absolute", "no-peft-type"])
 def test_resolver(model: str, place: str, served: Served, check: Judge, context: Context) -> None:
@@ -177,7 +191,7 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
         left = {key: value for key, value in read_config(target).items() if key != "peft_type"}
         (target / CONFIG).write_text(json.dumps(left), encoding="utf-8")
     name = {"parent": "../beside/parent", "absolute": str(target)}.get(place, place)
-    answer = served.ask_cold(asked(served, name))
+    answer = served.ask_cold(request_for(served, name))
     effect = effect_of(served, check, answer) if answer.status == 200 else ""
     offered = Offered(answer.status, str((answer.raw or {}).get("error", "")), effect, answer)
     shutil.rmtree(target)  # or it would be found again
@@ -185,6 +199,6 @@ def test_resolver(model: str, place: str, served: Served, check: Judge, context:
     says = "" if place == "inside" else "(?i)not exist|not found|peft_type"
     judge_refused(context, served, check, name, f"resolver: {place}", offered, says)
     if place == "inside":
-        check.equal([], answer.problems(asked(served, name), None))
-        truth = served.forced(asked(served, name), answer, truth=served.family.good.adapter)
+        check.equal([], answer.problems(request_for(served, name), None))
+        truth = served.forced(request_for(served, name), answer, truth=served.family.good.adapter)
         check.agrees(truth.adapted, answer.logprobs, base=truth.base, elsewhere=truth.mistaken)

@@ -30,7 +30,8 @@ def about_picture(served: Served, name: str) -> Request:
 
 
 @pytest.mark.check(
-    "relations/{model}/zero-b/equals-base", title="an adapter whose B is zero is the base, exactly"
+    "relations/{model}/zero-b/equals-base",
+    title="an adapter whose B is zero answers exactly as the base",
 )
 @ON_SERVER
 def test_zero_b(model: str, served: Served, check: Judge) -> None:
@@ -42,7 +43,8 @@ def test_zero_b(model: str, served: Served, check: Judge) -> None:
 
 
 @pytest.mark.check(
-    "relations/{model}/{relation}/equal", title="{relation}: two adapters that must be one"
+    "relations/{model}/{relation}/equal",
+    title="two equivalent adapters give the same answer ({relation})",
 )
 @ON_SERVER
 @pytest.mark.parametrize("relation", SAME)
@@ -54,7 +56,7 @@ def test_same(model: str, relation: str, served: Served, check: Judge) -> None:
     check.acts(moved(one.first_logprobs(), base.first_logprobs()), "both do nothing")
 
 
-@pytest.mark.check("relations/{model}/{adapter}/moves", title="{adapter} alone moves the answer")
+@pytest.mark.check("relations/{model}/{adapter}/moves", title="{adapter} changes the answer")
 @ON_SERVER
 @pytest.mark.each("adapter", everyone)
 def test_moves(model: str, adapter: str, served: Served, check: Judge) -> None:
@@ -67,7 +69,7 @@ def test_moves(model: str, adapter: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.check(
     "relations/{model}/{adapter}/text-untouched",
-    title="{adapter} leaves a text-only answer bit-identical to the base's",
+    title="{adapter} leaves a text-only answer bit-identical",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", vision)
@@ -80,7 +82,7 @@ def test_text_untouched(model: str, adapter: str, served: Served, check: Judge) 
 
 @pytest.mark.check(
     "relations/{model}/{adapter}/same-after-others",
-    title="{adapter} answers bit-identically whoever was served before it",
+    title="{adapter} answers bit-identically, whichever adapter was served before it",
 )
 @ON_SERVER
 @pytest.mark.each("adapter", vision)
@@ -101,7 +103,7 @@ def test_after_others(model: str, adapter: str, served: Served, check: Judge) ->
 
 @pytest.mark.check(
     "relations/{model}/sent-together/as-alone",
-    title="base and every adapter sent at once: the first token of each is as when alone",
+    title="the base and every adapter, sent at once, give the same first token as alone",
 )
 @ON_SERVER
 def test_together(model: str, served: Served, check: Judge) -> None:
@@ -123,5 +125,5 @@ def test_together(model: str, served: Served, check: Judge) -> None:
             if not error <= check.same:
                 wrong[request.model] = error
         only_base = wrong.keys() == {served.base}
-        foreseen = only_base and served.every_slot_was_used
-        check.equal({}, wrong, "another answer in company", [LAST_SLOT] if foreseen else [])
+        predicted = only_base and served.every_slot_was_used
+        check.equal({}, wrong, "another answer in company", [LAST_SLOT] if predicted else [])

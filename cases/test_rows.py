@@ -1,4 +1,4 @@
-"""Rows: what every wrapped layer of the server sees and is mapped, against our arithmetic."""
+"""Rows: the rows that every wrapped layer sees, and their adapters, against the arithmetic."""
 
 from functools import partial
 
@@ -39,7 +39,7 @@ ask = partial(Request, max_tokens=4)
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{size}",
-    title="one picture, {size}: every layer sees and is mapped our rows, adapter or not",
+    title="every layer sees a picture's predicted rows, mapped to the right adapter ({size})",
 )
 @ON_SERVER
 @pytest.mark.each("size", sizes)
@@ -60,7 +60,7 @@ def test_one_picture(model: str, size: str, served: Served, check: Judge, contex
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/{name}/several-pictures",
-    title="three pictures in one request to {name}: every layer's rows are ours, in their order",
+    title="every layer sees the predicted rows of three pictures in one request of {name}",
 )
 @ON_SERVER
 @pytest.mark.each("name", on_several)
@@ -72,7 +72,7 @@ def test_several_pictures(model: str, name: str, served: Served, check: Judge) -
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/text-only",
-    title="without a picture only the language model's layers see rows",
+    title="only the language model's layers see rows when there is no picture",
 )
 @ON_SERVER
 def test_text_only(model: str, served: Served, check: Judge) -> None:
@@ -82,7 +82,7 @@ def test_text_only(model: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/several-requests",
-    title="base and adapters batched together: each row gets its own request's adapter",
+    title="each row of a mixed batch gets the adapter of its own request",
 )
 @ON_SERVER
 def test_several_requests(model: str, served: Served, check: Judge) -> None:
@@ -93,10 +93,10 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 
     def requests(turn: int) -> list[Request]:
         seeds = range(300 + 10 * turn, 310 + 10 * turn)
-        asked = zip(names * 2, shapes * 2, seeds, strict=True)
+        plan = zip(names * 2, shapes * 2, seeds, strict=True)
         return [
             ask(model=name, pictures=(Noise(width=w, height=h, seed=seed),))
-            for name, (w, h), seed in asked
+            for name, (w, h), seed in plan
         ]
 
     require_mixed(check, served, requests)
@@ -104,7 +104,7 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 
 @pytest.mark.check(
     "arithmetic/{model}/rows/every-step",
-    title="every step that this whole run caused on the server had our rows and the right adapters",
+    title="every step of this run had the predicted rows, mapped to the right adapters",
 )
 @ON_SERVER
 @pytest.mark.last
@@ -120,7 +120,9 @@ def test_every_step(model: str, served: Served, check: Judge, context: Context) 
         foreign=seen.foreign,
         lost=seen.lost,
     )
-    check.equal([], lines[:SHOWN], f"{len(lines)} numbers inside the layers are not ours")
+    check.equal(
+        [], lines[:SHOWN], f"{len(lines)} numbers inside the layers differ from the arithmetic"
+    )
     check.proves(
         bool(seen.steps) and not seen.lost,
         expected="every line of the probe",

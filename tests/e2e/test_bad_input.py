@@ -71,13 +71,13 @@ def cut(file: Path) -> None:
     ("arguments", "words"),
     [
         (["--only", "dice/scout/nothing"], "matches no check"),
-        (["--set", "port=70000"], "port=70000 is no port"),
+        (["--set", "port=70000"], "port=70000 is not a port"),
         (["--set", "start=quick"], "start=quick is not known"),
         (["--set", "mutant=mutant-none"], "no mutant 'mutant-none'"),
         (["--set", "mutant=mutant-forget-cls@dice/none"], "'dice/none' matches no check"),
         (["--model", "/no/where"], "no model '/no/where'"),
         (["--profile", "none"], "no profile 'none'"),
-        (["--server-python", "/no/where"], "/no/where is no program"),
+        (["--server-python", "/no/where"], "/no/where is not a program"),
         (["--adapter", "x"], "is not NAME=FOLDER"),
         (["--adapter", "projector=/"], "name 'projector' is taken"),
         (["--adapter", "x=/no/where"], "adapter 'x': there is no folder /no/where"),
@@ -97,7 +97,7 @@ def test_wrong_usage(start: Start, arguments: list[str], words: str) -> None:
     [
         ("nothing", "has no adapter_config.json"),
         ("empty", "adapter 'x' is empty"),
-        ("cut", "its head says"),
+        ("cut", "is not a complete safetensors file"),
         ("wide", "adapter 'x' has rank 16; the server's maximum is 8"),
         ("foreign", "made for another model: scout has no linear module other.vision_model"),
         ("mine", "has no adapter_config.json"),
@@ -113,7 +113,7 @@ def test_unfit_adapter(start: Start, built: dict[str, Path], name: str, words: s
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda folder: cut(folder / "model.safetensors"), "its head says"),
+        (lambda folder: cut(folder / "model.safetensors"), "is not a complete safetensors file"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
         (lambda folder: cut(folder / "config.json"), "config.json cannot be read"),
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),

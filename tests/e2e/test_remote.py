@@ -11,7 +11,7 @@ import pytest
 from cli_run import Verify
 
 from mm_lora.adapters.broken import broken_copy
-from mm_lora.adapters.sets import named, settled
+from mm_lora.adapters.sets import for_server, named
 from mm_lora.families.models import resolve
 from mm_lora.run.options import RunOptions
 from mm_lora.run.plan import Wish, family_flags, server_spec
@@ -33,7 +33,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VllmServ
     with Builder(Path(sys.executable)) as builder:
         scout = resolve("scout")
         checkpoint = builder.checkpoint(scout)
-        one = settled(named(scout.family, LOADED), "bfloat16")
+        one = for_server(named(scout.family, LOADED), "bfloat16")
         adapters = builder.adapters(scout, [one])
     flags = (("api-key", KEY), ("max-loras", 16), ("root-path", PREFIX))
     defaults = family_flags(scout.family)
@@ -99,7 +99,7 @@ def test_judged_by_its_answers_alone(started: Any, tmp_path: Path) -> None:
 def test_an_adapter_without_effect_fails(started: Any, client: Client, tmp_path: Path) -> None:
     with Builder(Path(sys.executable)) as builder:
         scout = resolve("scout")
-        one = settled(named(scout.family, LOADED), "bfloat16")
+        one = for_server(named(scout.family, LOADED), "bfloat16")
         good = builder.adapters(scout, [one])[LOADED].path
     broken = broken_copy(good, tmp_path / "broken", "zero-b")
 

@@ -58,8 +58,8 @@ class FakeContext:
     def require_files(self, models: Any) -> None:
         self._note("require_files")
 
-    def foresee(self, expected: Any) -> None:
-        self._note("foresee")
+    def answer_ahead(self, expected: Any) -> None:
+        self._note("answer_ahead")
 
     def tune(self, served: Any) -> Allowed:
         self._note("tune")

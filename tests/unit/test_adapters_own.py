@@ -81,9 +81,9 @@ def test_rank_is_that_of_the_tensors(tmp_path: Path) -> None:
     ("shapes", "config", "words"),
     [
         ({}, {}, "'mine' is empty"),
-        ({key(FC1, "A"): [8, 64]}, {}, "are no pair"),
-        ({key(FC1, "A"): [8, 64], key(FC1, "B"): [256, 4]}, {}, "are no pair"),
-        ({f"base_model.model.{FC1}.lora_magnitude_vector": [1, 256]}, {}, "no lora_A or lora_B"),
+        ({key(FC1, "A"): [8, 64]}, {}, "do not fit together"),
+        ({key(FC1, "A"): [8, 64], key(FC1, "B"): [256, 4]}, {}, "do not fit together"),
+        ({f"base_model.model.{FC1}.lora_magnitude_vector": [1, 256]}, {}, "not a lora_A or lora_B"),
         (pair(FC1, 256, 64), {"peft_type": "IA3"}, "peft_type 'IA3'"),
         (pair(FC1, 256, 64), {"r": 0}, "r 0"),
         (pair(FC1, 256, 64), {"lora_alpha": None}, "cannot be read"),
@@ -100,7 +100,7 @@ def test_damaged_or_missing_files(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", pair(FC1, 256, 64))
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.raises(UsageError, match="its head says"):
+    with pytest.raises(UsageError, match="is not a complete safetensors file"):
         read("mine", folder)
     weights.unlink()
     with pytest.raises(UsageError, match=r"has no adapter_model\.safetensors"):

@@ -108,7 +108,7 @@ def test_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_image_of_another_kind(tmp_path: Path) -> None:
     assert build.image("plain", tmp_path / "plain.png", (1, 1)) == 0
-    with pytest.raises(UsageError, match="no colours and pips"):
+    with pytest.raises(UsageError, match="--colour and --pips do not apply"):
         build.image("plain", tmp_path / "plain.png", (1, 1), colours=["red"])
     with pytest.raises(UsageError, match="cannot be written"):
         build.image("plain", tmp_path / "no" / "plain.png", (1, 1))

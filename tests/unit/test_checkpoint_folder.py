@@ -69,5 +69,5 @@ def test_unreadable_index(folder: Path, content: str) -> None:
 def test_git_lfs_pointer_is_no_weights_file(folder: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
     (folder / "model-1.safetensors").write_text(pointer)
-    with pytest.raises(UsageError, match="no safetensors file"):
+    with pytest.raises(UsageError, match="not a complete safetensors file"):
         check_folder(folder)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mm_lora.adapters.sets import named, settled
+from mm_lora.adapters.sets import for_server, named
 from mm_lora.checks.judging import Judge
 from mm_lora.core.asking import Answer
 from mm_lora.core.errors import UsageError
@@ -97,9 +97,9 @@ def test_no_effect_fails_and_a_weak_one_proves_nothing(effect: float, outcome: s
 def test_a_factor_keeps_relatives_relatives() -> None:
     family = registry.family("llama4")
     names = ("relative", "relative-b-doubled")
-    one, two = (settled(named(family, name), "bfloat16", 4) for name in names)
+    one, two = (for_server(named(family, name), "bfloat16", 4) for name in names)
     assert (one.dtype, one.strength, two.strength) == ("bfloat16", 2.0, 4.0)
-    assert settled(named(family, "peft-float16"), "bfloat16").dtype == "float16"
-    assert settled(named(family, "projector"), "float32") == named(family, "projector")
+    assert for_server(named(family, "peft-float16"), "bfloat16").dtype == "float16"
+    assert for_server(named(family, "projector"), "float32") == named(family, "projector")
     with pytest.raises(UsageError, match="strength=0"):
         settings_of(["strength=0"])

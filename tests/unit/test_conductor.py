@@ -102,11 +102,11 @@ def test_the_exit_code_follows_the_verdicts(
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure is one that is known, and each void one is gone."""
 
-    def settled(inputs: Any, run: Any, check_id: str, verdict: Verdict) -> Any:
+    def outcome_of(inputs: Any, run: Any, check_id: str, verdict: Verdict) -> Any:
         others = {Outcome.FAIL: Outcome.KNOWN_DEFECT, Outcome.VOID: Outcome.FIXED_UPSTREAM}
         return others.get(verdict.outcome, verdict.outcome), None
 
-    monkeypatch.setattr("mm_lora.run.ending.settled", settled)
+    monkeypatch.setattr("mm_lora.run.ending.outcome_of", outcome_of)
 
 
 @pytest.mark.usefixtures("known")

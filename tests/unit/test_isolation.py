@@ -12,7 +12,7 @@ import pytest
 from mm_lora.checks.isolation import soak
 from mm_lora.checks.isolation.batches import Batches, Reuse, batches, reuse
 from mm_lora.checks.isolation.questions import EVERY, everyone, questions
-from mm_lora.checks.isolation.questions import asked as asked_of
+from mm_lora.checks.isolation.questions import request_for as request_of
 from mm_lora.checks.isolation.traffic import LAST_SLOT, LONGEST, Seen, Traffic, Wrong
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
@@ -28,7 +28,7 @@ LLAMA4 = registry.family("llama4")
 
 
 def asked(tenant: str, question: str, max_tokens: int = 16) -> Request:
-    return asked_of(LLAMA4, tenant, question, max_tokens)
+    return request_of(LLAMA4, tenant, question, max_tokens)
 
 
 def step(number: int, *requests: tuple[str, str | None, int], kind: str = "language") -> Step:
@@ -126,7 +126,7 @@ def test_the_tenant_whose_answer_it_is_is_named(traffic: Traffic) -> None:
     request = asked("projector", "one", 6)
     seen = traffic.judged([request], [answer(request, [-3.0] * 6)])
     assert seen.wrong == (Wrong(request=request, error=6.0, like="all"),)
-    assert seen.unforeseen
+    assert seen.unexplained
     assert seen.verdict(tolerance=1e-3, min_effect=0.05).outcome is Outcome.FAIL
 
 
@@ -137,7 +137,7 @@ def test_the_reference_can_overrule_where_rounding_decides(traffic: Traffic) -> 
 
 
 @pytest.mark.parametrize(
-    ("tenant", "slots", "beside", "foreseen"),
+    ("tenant", "slots", "beside", "predicted"),
     [
         ("base", 2, "all", True),
         ("base", 3, "all", False),  # the last slot is free: nothing can be taken from it
@@ -145,8 +145,8 @@ def test_the_reference_can_overrule_where_rounding_decides(traffic: Traffic) -> 
         ("projector", 2, "all", False),  # an adapter has a slot of its own
     ],
 )
-def test_only_what_the_defect_can_do_is_foreseen(
-    tenant: str, slots: int, beside: str | None, foreseen: bool
+def test_only_what_the_defect_can_do_is_predicted(
+    tenant: str, slots: int, beside: str | None, predicted: bool
 ) -> None:
     server = Known()
     server.slots = slots
@@ -157,13 +157,13 @@ def test_only_what_the_defect_can_do_is_foreseen(
     traffic = Traffic(cast(Served, server), 1e-3)
     traffic.learn([request])
     seen = traffic.judged([request], [given], steps)
-    assert seen.unforeseen is not foreseen
+    assert seen.unexplained is not predicted
     verdict = seen.verdict(tolerance=1e-3, min_effect=0.0)
-    assert (LAST_SLOT in verdict.predicted_by) is foreseen
+    assert (LAST_SLOT in verdict.predicted_by) is predicted
 
 
-def test_one_answer_that_is_not_foreseen_is_enough() -> None:
-    one = Wrong(request=asked("base", "text"), error=1.0, like=None, foreseen=LAST_SLOT)
+def test_one_answer_that_is_not_predicted_is_enough() -> None:
+    one = Wrong(request=asked("base", "text"), error=1.0, like=None, signature=LAST_SLOT)
     other = Wrong(request=asked("all", "text"), error=1.0, like=None)
     assert Seen(wrong=(one,)).verdict(tolerance=1, min_effect=0).predicted_by == (LAST_SLOT,)
     assert Seen(wrong=(one, other)).verdict(tolerance=1, min_effect=0).predicted_by == ()

@@ -66,9 +66,9 @@ def run(tmp_path: Path, *words: str, **settings: Any) -> tuple[int, dict[str, An
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("/nonexistent/python", "is no program that can be run"),
-        ("./pyproject.toml", "is no program that can be run"),
-        ("newest", "is no version"),
+        ("/nonexistent/python", "is not a program that can be run"),
+        ("./pyproject.toml", "is not a program that can be run"),
+        ("newest", "is not a version"),
         ("0.99.0", "is not supported"),
     ],
 )

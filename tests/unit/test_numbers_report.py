@@ -98,7 +98,7 @@ def test_the_other_side_of_a_routing_tie_is_right_too() -> None:
         judge().agrees([1.0], [2.0], base=[0.0])
 
 
-def test_a_predictor_may_foresee_several_values() -> None:
+def test_a_predictor_may_have_several_values() -> None:
     with pytest.raises(NotPassed) as raised:
         judge().agrees([1.0], [2.0], base=[0.0], predictors={"p": [[3.0], [2.0]], "q": [[4.0]]})
     assert raised.value.verdict.predicted_by == ("p",)

@@ -93,7 +93,7 @@ def test_a_remote_server_has_the_truths_of_its_answers_only() -> None:
     require_place(url, remote.truths)
     with pytest.raises(UsageError, match="judges a server by its answers"):
         require_place(replace(url, profile="cpu"), load("cpu").truths)
-    with pytest.raises(UsageError, match="no server of its own"):
+    with pytest.raises(UsageError, match="profile remote starts no server"):
         require_place(replace(url, base_url=""), remote.truths)
     for wrong in ("host:8000", "ftp://h", "http://user:word@h"):
         with pytest.raises(UsageError, match="--base-url"):

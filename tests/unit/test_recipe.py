@@ -157,7 +157,7 @@ def test_serve_downloads_the_model(make: Any, monkeypatch: pytest.MonkeyPatch) -
         (Settings(shard=Shard(index=1, count=2)), "--set shard"),
         (Settings(soak=1.0), "--set soak"),
         (Settings(replay=Path("x")), "--set replay"),
-        (Settings(broken=("language-model", "alpha")), "not served"),
+        (Settings(broken=("language-model", "alpha")), "does not serve"),
     ],
 )
 def test_serve_refuses_what_has_no_meaning_for_a_server(settings: Settings, why: str) -> None:
@@ -166,9 +166,9 @@ def test_serve_refuses_what_has_no_meaning_for_a_server(settings: Settings, why:
 
 
 def test_serve_has_no_server_of_somebody_else_and_one_model() -> None:
-    with pytest.raises(UsageError, match="no server to start"):
+    with pytest.raises(UsageError, match="profile remote starts no server"):
         inputs_of(RunOptions(profile="remote"), [])
-    with pytest.raises(UsageError, match="one model"):
+    with pytest.raises(UsageError, match="serves one model"):
         inputs_of(RunOptions(model=("all",)), [])
     with pytest.raises(UsageError, match="no adapter 'typo'"):
         inputs_of(RunOptions(), ["typo"])

@@ -9,7 +9,7 @@ from mm_lora.checks.mismatch import Mismatch
 from mm_lora.checks.row_evidence import evidence, measured, not_once
 from mm_lora.core.asking import Picture
 from mm_lora.families import registry
-from mm_lora.families.llama4.foreseen import WITH_CLS
+from mm_lora.families.llama4.explain import WITH_CLS
 from mm_lora.families.llama4.geometry import Geometry
 from mm_lora.serving.probe_records import (
     Call,
@@ -157,4 +157,4 @@ RIGHT = [
 def test_the_predictor_explains_the_class_token_and_nothing_else(
     found: list[Mismatch], names: tuple[str, ...]
 ) -> None:
-    assert LLAMA4.foreseen_rows(SCOUT, found) == names
+    assert LLAMA4.predicted_rows(SCOUT, found) == names

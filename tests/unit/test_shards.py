@@ -113,17 +113,20 @@ def test_a_failure_in_one_shard_fails_the_whole() -> None:
     [
         ({"one": ONE}, r"shards \[2\] of 2 are missing"),
         ({"one": ONE, "again": ONE, "two": TWO}, "more than once"),
-        ({"one": ONE, "two": {**TWO, "seed": 1}}, "another seed"),
-        ({"one": ONE, "two": {**TWO, "tool": {"name": "mm-lora", "version": "2"}}}, "another tool"),
+        ({"one": ONE, "two": {**TWO, "seed": 1}}, "differ in seed"),
+        (
+            {"one": ONE, "two": {**TWO, "tool": {"name": "mm-lora", "version": "2"}}},
+            "differ in tool",
+        ),
         (
             {"one": {**ONE, "vllm": {"version": "1"}}, "two": {**TWO, "vllm": {"version": "2"}}},
-            "of vLLM",
+            "verified vLLM",
         ),
         ({"one": ONE, "two": {**TWO, "argv": ["mm-lora", "verify", "--full"]}}, "different runs"),
-        ({"one": ONE, "two": shard(2, "a/m/x")}, "1 checks are in no shard: b/m/y"),
+        ({"one": ONE, "two": shard(2, "a/m/x")}, "1 checks are missing from every shard: b/m/y"),
         ({"one": ONE, "two": shard(2, *PLANNED)}, "in several shards: c/m/z"),
         ({"one": ONE, "two": {**TWO, "finished": False}}, "did not end"),
-        ({"one": ONE, "two": {k: v for k, v in TWO.items() if k != "shard"}}, "is no shard"),
+        ({"one": ONE, "two": {k: v for k, v in TWO.items() if k != "shard"}}, "is not a shard"),
         ({"one": ONE, "two": shard(2, "a/m/x", "b/m/y", count=3)}, "different runs"),
     ],
 )

@@ -77,7 +77,7 @@ def test_the_class_defaults_are_called_unpublished(
 
 @pytest.mark.parametrize("image", ["", "700", "700x", "x400", "0x400", "700x-4", "7.5x4", "axb"])
 def test_wrong_sizes_are_refused(image: str) -> None:
-    with pytest.raises(UsageError, match="no picture size"):
+    with pytest.raises(UsageError, match="is not a picture size"):
         tokens.parse_size(image)
 
 

@@ -10,7 +10,7 @@ from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed
 from mm_lora.families.models import resolve
 from mm_lora.run import limits, tolerances, tuning
-from mm_lora.run.factors import Strengths, stream_of
+from mm_lora.run.factors import Factors, stream_of
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
 from mm_lora.run.settings import Settings
@@ -133,10 +133,10 @@ def test_relatives_change_together_and_the_cache_remembers(
     stream = stream_of(model.family, "relative-b-doubled")
     assert stream == stream_of(model.family, "relative-zero-b") == "relative"
 
-    def run(**settings: Any) -> Strengths:
-        return Strengths(RunOptions(profile="rehearsal", settings=Settings(**settings)), PLACE)
+    def run(**settings: Any) -> Factors:
+        return Factors(RunOptions(profile="rehearsal", settings=Settings(**settings)), PLACE)
 
-    def built(run: Strengths, name: str) -> float:
+    def built(run: Factors, name: str) -> float:
         return run.spec(builder, model, name).strength
 
     first = run()
@@ -147,7 +147,7 @@ def test_relatives_change_together_and_the_cache_remembers(
     assert built(run(), "relative-zero-b") == 0.0
     assert built(run(), "projector") == 0.5
     assert built(run(strength=2.0), "relative") == 1.0  # another adapter: not yet measured
-    assert Strengths(RunOptions(), load("cpu")).factor(builder, model, stream) == 1.0
+    assert Factors(RunOptions(), load("cpu")).factor(builder, model, stream) == 1.0
     # A seeded defect may ask for strength; nothing of it is kept.
     seeded = run(mutant=("mutant-scale-off",))
     seeded.change(model, "projector", 16)

@@ -32,18 +32,18 @@ class Workshop:
         self.progress = SimpleNamespace(say=lambda line: None)
         self.run = Run(profile="rehearsal", argv=[], seed=0, started="")
         self.cannot_see: list[str] = []
-        self.builds = self.strengths_of()
+        self.builds = self.factors_of()
         server = object.__new__(VllmServer)
         record = SimpleNamespace(label="1-scout")
         started = SimpleNamespace(refused={}, absent={}, record=record, server=server)
         self.pool = SimpleNamespace(get=lambda spec: started)
 
-    def strengths_of(self) -> Any:
-        strengths = SimpleNamespace(
+    def factors_of(self) -> Any:
+        factors = SimpleNamespace(
             factor=lambda builder, model, family: self.factor,
             keep=lambda builder, model, family: self.kept.append(family),
         )
-        return SimpleNamespace(strengths=strengths, builder=None, strengthen=self.strengthen)
+        return SimpleNamespace(factors=factors, builder=None, strengthen=self.strengthen)
 
     def strengthen(self, model: str, factors: dict[str, float]) -> None:
         self.factor = factors["projector"]

@@ -66,20 +66,22 @@ def test_only_the_predicted_wrong_value_is_excused() -> None:
     miss = Verdict(outcome=Outcome.FAIL)
     passed = Verdict(outcome=Outcome.PASS)
     check = "dice/scout/all/effect"
-    assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
-    assert defects.settle(miss, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
-    assert defects.settle(hit, check, "0.28.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
-    assert defects.settle(hit, check, "0.31.0", "cpu", entries)[0] is Outcome.FAIL
-    assert defects.settle(hit, IDS[0], "0.32.0", "cpu", entries)[0] is Outcome.FAIL
-    assert defects.settle(passed, check, "0.32.0", "cpu", entries)[0] is Outcome.FIXED_UPSTREAM
+    judged = defects.with_known_defects
+    assert judged(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
+    assert judged(miss, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert judged(hit, check, "0.28.0", "cpu", entries)[0] is Outcome.KNOWN_DEFECT
+    assert judged(hit, check, "0.31.0", "cpu", entries)[0] is Outcome.FAIL
+    assert judged(hit, IDS[0], "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    assert judged(passed, check, "0.32.0", "cpu", entries)[0] is Outcome.FIXED_UPSTREAM
 
 
 def test_a_defect_of_another_platform_excuses_nothing() -> None:
     hit = Verdict(outcome=Outcome.FAIL, predicted_by=("language-qk-rows-not-permuted",))
     entries = [replace(entry, platform="gpu") for entry in defects.load()]
     check = "dice/scout/all/effect"
-    assert defects.settle(hit, check, "0.32.0", "gpu", entries)[0] is Outcome.KNOWN_DEFECT
-    assert defects.settle(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+    judged = defects.with_known_defects
+    assert judged(hit, check, "0.32.0", "gpu", entries)[0] is Outcome.KNOWN_DEFECT
+    assert judged(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
 
 
 def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -> None:
@@ -89,13 +91,13 @@ def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -
     hit = Verdict(outcome=Outcome.FAIL, predicted_by=(entry.signature,))
     often, smallest = "isolation/scout/in-flight/4-one-slot", entry.smallest.format(model="scout")
 
-    def settled(verdict: Verdict, check: str) -> Outcome:
-        return defects.settle(verdict, check, "0.32.0", "cpu", [entry])[0]
+    def outcome(verdict: Verdict, check: str) -> Outcome:
+        return defects.with_known_defects(verdict, check, "0.32.0", "cpu", [entry])[0]
 
-    assert settled(passed, often) is Outcome.PASS
-    assert settled(passed, smallest) is Outcome.FIXED_UPSTREAM
-    assert settled(hit, often) is settled(hit, smallest) is Outcome.KNOWN_DEFECT
-    assert settled(hit, "isolation/scout/mixed-batch/free-slots") is Outcome.FAIL
+    assert outcome(passed, often) is Outcome.PASS
+    assert outcome(passed, smallest) is Outcome.FIXED_UPSTREAM
+    assert outcome(hit, often) is outcome(hit, smallest) is Outcome.KNOWN_DEFECT
+    assert outcome(hit, "isolation/scout/mixed-batch/free-slots") is Outcome.FAIL
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ def test_an_empty_diff_changes_nothing(installed: Path, tmp_path: Path) -> None:
             "vllm/models/gone.py, which this vLLM does",
         ),
         (DIFF.replace("tests/t.py", "csrc/k.cu"), "csrc/k.cu, which needs a build"),
-        (DIFF.replace("models/m.py", "models/m.json"), "vllm/models/m.json .* no Python file"),
+        (DIFF.replace("models/m.py", "models/m.json"), "vllm/models/m.json .* not a Python file"),
         (DIFF.replace("vllm/models", "vllm/../../models"), "cannot be applied"),
-        ("hello\n", "no unified diff"),
+        ("hello\n", "not a unified diff"),
     ],
 )
 def test_what_does_not_apply_is_named(

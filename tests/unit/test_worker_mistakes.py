@@ -25,14 +25,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_only_mistakes_that_the_adapter_can_meet_are_foreseen(folder: Path) -> None:
+def test_only_mistakes_that_the_adapter_can_meet_are_predicted(folder: Path) -> None:
     deltas = {SHARED: np.ones(2), O_PROJ: np.ones(2)}
     found = dict(wrong(SIDE, [*MISTAKES, "some other signature"], MODEL, folder, deltas))
     assert list(found) == [("shared-expert-without-adapter",)]
     assert list(found[("shared-expert-without-adapter",)]) == [O_PROJ]
 
 
-def test_several_at_once_are_foreseen_together(folder: Path) -> None:
+def test_several_at_once_are_predicted_together(folder: Path) -> None:
     found = dict(wrong(SIDE, MISTAKES, MODEL, folder, {SHARED: np.ones(2), FC1: np.ones(2)}))
     names = ("shared-expert-without-adapter", "rank-pattern-ignored")
     assert set(found) == {names[:1], names[1:], names}

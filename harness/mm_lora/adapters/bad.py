@@ -1,4 +1,4 @@
-"""Bad and unusual adapters, each made from a good one, with what a user should get for it.
+"""Bad and unusual adapters, each made from a good one, with the result that a user should get.
 
 The good one has a module that vLLM packs with others (`v_proj` in `qkv_proj`) and one that it does
 not (`o_proj`), fp32 tensors, and rank 8 with alpha 16: see `GoodAdapter`.

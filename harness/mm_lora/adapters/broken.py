@@ -53,9 +53,9 @@ def parse(setting: str) -> tuple[str, str]:
     name, _, kind = setting.partition(":")
     every = {one: None for family in registry.families().values() for one in known(family)}
     if name not in every:
-        raise UsageError(f"no adapter '{name}' to break", f"one of {', '.join(every)}")
+        raise UsageError(f"there is no adapter '{name}' to break", f"one of {', '.join(every)}")
     if kind not in KINDS:
-        raise UsageError(f"no way '{kind}' to break an adapter", f"one of {', '.join(KINDS)}")
+        raise UsageError(f"an adapter cannot be broken by '{kind}'", f"one of {', '.join(KINDS)}")
     return name, kind
 
 

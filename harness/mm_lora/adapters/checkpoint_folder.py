@@ -7,7 +7,7 @@ from mm_lora.adapters.tensors import shapes
 from mm_lora.core.errors import UsageError
 from mm_lora.core.weight_index import INDEX, indexed_files
 
-_CHECK = "that the download ended, or copy the folder again"
+_CHECK = "that the download finished, or copy the folder again"
 
 
 def check_folder(folder: Path) -> None:

@@ -115,7 +115,7 @@ def read(name: str, folder: Path) -> OwnAdapter:
         path, side = parted(key)
         if key != key_of(path, side) or len(shape) != 2:
             raise UsageError(
-                f"adapter '{name}' has the tensor {key}, which is no lora_A or lora_B of a module",
+                f"adapter '{name}' has the tensor {key}, not a lora_A or lora_B of a module",
                 f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
             )
         sides.setdefault(path, {})[side] = shape
@@ -124,7 +124,8 @@ def read(name: str, folder: Path) -> OwnAdapter:
     for path, pair in sides.items():
         if set(pair) != set(SIDES) or pair["lora_A"][0] != pair["lora_B"][1]:
             raise UsageError(
-                f"adapter '{name}': lora_A and lora_B of {path} are no pair: {pair}", _A_FOLDER
+                f"adapter '{name}': lora_A and lora_B of {path} do not fit together: {pair}",
+                _A_FOLDER,
             )
     modules = {path: (pair["lora_A"], pair["lora_B"]) for path, pair in sides.items()}
     return OwnAdapter(name=name, path=folder.resolve(), config=config, modules=modules)

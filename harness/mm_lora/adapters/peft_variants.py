@@ -1,4 +1,4 @@
-"""What PEFT can say in an adapter, each as an adapter of its own with a plain twin as its truth."""
+"""One adapter for each option of PEFT, with a plain twin that gives the truth."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Adapters that must do the same as another one, or nothing: relations that need no reference."""
+"""Adapters that must act like another adapter, or not at all: relations without a reference."""
 
 from collections.abc import Mapping
 from dataclasses import replace

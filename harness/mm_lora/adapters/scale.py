@@ -1,4 +1,4 @@
-"""What an adapter's B·A is multiplied with, from adapter_config.json."""
+"""The factor on an adapter's B·A, from adapter_config.json."""
 
 import math
 import re

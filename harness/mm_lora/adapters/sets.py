@@ -86,11 +86,11 @@ def named(family: Family, name: str) -> AdapterSpec:
     """The adapter of that name. Raises UsageError."""
     adapters = known(family)
     if name not in adapters:
-        raise UsageError(f"no adapter '{name}' of {family.title}", f"one of {', '.join(adapters)}")
+        raise UsageError(f"{family.title} has no adapter '{name}'", f"one of {', '.join(adapters)}")
     return adapters[name]
 
 
-def settled(spec: AdapterSpec, dtype: str, factor: float = 1.0) -> AdapterSpec:
+def for_server(spec: AdapterSpec, dtype: str, factor: float = 1.0) -> AdapterSpec:
     """The adapter for a server of that dtype, in 16 bits as its own unless it has another one.
 
     `factor`: so many times stronger. Adapters of one stream stay each other's relatives.

@@ -49,7 +49,7 @@ class AdapterSpec:
 
     def __post_init__(self) -> None:
         if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            raise UsageError(f"rank {self.rank!r} is no whole number above zero", "--rank")
+            raise UsageError(f"rank {self.rank!r} is not a whole number above zero", "--rank")
         if not self.alpha > 0:
             raise UsageError(f"alpha {self.alpha!r} is not above zero", "--alpha")
         if self.form not in FORMS:

@@ -87,6 +87,6 @@ def write(file: Path, tensors: Mapping[str, Tensor]) -> None:
 def _unreadable(file: Path, error: Exception) -> UsageError:
     size = f" ({file.stat().st_size} bytes)" if file.is_file() else ""
     return UsageError(
-        f"{file}{size} is no safetensors file, or not whole; its head says: {error}",
-        "that the download ended, or copy the folder again",
+        f"{file}{size} is not a complete safetensors file: {error}",
+        "that the download finished, or copy the folder again",
     )

@@ -39,16 +39,16 @@ def tensor_use(
                 layers.setdefault(part, []).append(layer)
     used: dict[str, tuple[str, ...]] = {}
     ignored = []
-    asked = set()
+    looked_up = set()
     for tensor in tensors:
         path, side = parted(tensor)
         path = to_vllm(path)
-        asked.add(path)
+        looked_up.add(path)
         if path in layers and side in use.kept.get(path, ()):
             used[tensor] = tuple(layers[path])
         else:
             ignored.append(tensor)
-    return TensorUse(used, tuple(ignored), tuple(sorted(set(layers) - asked)))
+    return TensorUse(used, tuple(ignored), tuple(sorted(set(layers) - looked_up)))
 
 
 def tensor_names(adapter: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Compares our token arithmetic with what transformers' processor and vLLM's class answered.
+"""Compares the token arithmetic with the counts of transformers' processor and vLLM's class.
 
 Pure: takes recorded answers, returns the mismatches, so that a stored run can be judged again.
 """

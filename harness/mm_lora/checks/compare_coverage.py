@@ -1,4 +1,4 @@
-"""Compares what vLLM wrapped, and what it used of an adapter, with what transformers offers.
+"""Compares the layers that vLLM wrapped and the tensors that it used with transformers' modules.
 
 Pure: takes module paths, the probe's lists and the adapter's tensor names; returns mismatches and
 table rows.

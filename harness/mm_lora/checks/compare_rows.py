@@ -1,4 +1,4 @@
-"""Compares the rows seen inside the running layers with what our arithmetic and requests demand.
+"""Compares the rows inside the running layers with those that the requests should cause.
 
 Pure: takes what the probe recorded, returns the mismatches; none means that every wrapped layer saw
 the right number of rows, was told the right number, and gave each row its own request's adapter.
@@ -82,12 +82,12 @@ class _Expected:
         self, family: Family, step: Step, sent: Mapping[str, Sent], encoder_pass: int
     ) -> None:
         self._family = family
-        asked = [(request, _find(request, sent)) for request in step.requests]
+        scheduled = [(request, _find(request, sent)) for request in step.requests]
         self._language = step.kind == LANGUAGE
-        self._prompt = joined((request.adapter, request.tokens) for request, _ in asked)
+        self._prompt = joined((request.adapter, request.tokens) for request, _ in scheduled)
         media = [
             (request.adapter, one.flows[index])
-            for request, one in asked
+            for request, one in scheduled
             for index in request.images
         ]
         self._adapters: list[str | None] = []
@@ -128,12 +128,12 @@ def _find(request: Request, sent: Mapping[str, Sent]) -> Sent:
     name = sent_as(request, sent)
     if name is None:
         raise LookupError(f"{request.id} is none of {', '.join(sent)}")
-    asked = sent[name]
-    if asked.adapter != request.adapter:
+    own = sent[name]
+    if own.adapter != request.adapter:
         raise LookupError(
-            f"{request.id} asked for {asked.adapter}, was scheduled with {request.adapter}"
+            f"{request.id} asked for {own.adapter}, was scheduled with {request.adapter}"
         )
-    return asked
+    return own
 
 
 def _call_mismatches(where: str, call: Call, role: str | None, runs: Runs) -> Iterator[Mismatch]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreseen:
+class Upcoming:
     """What a check will ask the reference: an adapter's name ("" for the base) and a request."""
 
     model: str

@@ -60,7 +60,7 @@ class Defect:
             version in SpecifierSet(one, prereleases=True) for one in ranges
         )
 
-    def foresees_failure(self, check_id: str) -> bool:
+    def expects_failure(self, check_id: str) -> bool:
         """Whether a check that the entry concerns cannot pass while the defect is there."""
         pattern = self.smallest.replace("{model}", "*")
         return not self.by_chance or matches(pattern, check_id)
@@ -85,24 +85,24 @@ def load(path: Path | None = None) -> list[Defect]:
 
 
 def signatures(defects: Sequence[Defect], version: str, platform: str) -> list[str]:
-    """What the defects of this vLLM are known by: those that predictors may foresee among them."""
+    """What the defects of this vLLM are known by: those that predictors may compute among them."""
     return [defect.signature for defect in defects if version and defect.seen_in(version, platform)]
 
 
-def settle(
+def with_known_defects(
     verdict: Verdict, check_id: str, version: str, platform: str, defects: Sequence[Defect]
 ) -> tuple[Outcome, str | None]:
     """The outcome with the known defects in mind, and the id of the entry that decided it.
 
     A failure that an entry explains is `known-defect`; any other stays a failure. A pass where an
-    entry foresees a failure is `fixed-upstream`: inside its versions the entry is stale.
+    entry expects a failure is `fixed-upstream`: inside its versions the entry is stale.
     """
     mine = [defect for defect in defects if defect.concerns(check_id, version, platform)]
     if verdict.outcome is Outcome.FAIL:
         for defect in mine:
             if defect.explains(verdict):
                 return Outcome.KNOWN_DEFECT, defect.id
-    stale = [defect for defect in mine if defect.foresees_failure(check_id)]
+    stale = [defect for defect in mine if defect.expects_failure(check_id)]
     if verdict.outcome is Outcome.PASS and stale:
         return Outcome.FIXED_UPSTREAM, stale[0].id
     return verdict.outcome, None

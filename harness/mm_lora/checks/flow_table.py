@@ -1,4 +1,4 @@
-"""The report's token-flow table: what each of the four ways says of each picture, side by side.
+"""The report's token-flow table: the counts of all four ways for each picture, side by side.
 
 Filled cell by cell as the checks run, since each way is asked by a check of its own.
 """
@@ -33,12 +33,12 @@ def table_flows(model: Model, most_tokens: int) -> tuple[Flow, ...]:
     """One unit, few, many, and the most that a prompt of so many tokens can hold."""
     family = model.family
     named = [family.flow(model.layout, family.sizes.picture(r)) for r in ("one", "few", "many")]
-    asked = {
+    shown = {
         picture.seen_size: family.flow(model.layout, picture.asked)
         for prompt in family.questions(model.layout)
         for picture in prompt
     }
-    fit = [flow for flow in asked.values() if flow.prompt_tokens <= most_tokens]
+    fit = [flow for flow in shown.values() if flow.prompt_tokens <= most_tokens]
     most = max(fit, key=lambda flow: (flow.prompt_tokens, -flow.size[0] * flow.size[1]))
     return (*named, most)
 

@@ -1,4 +1,4 @@
-"""Whether each layer holds an adapter's tensors in their right size: A as in the file, B · alpha/r.
+"""Whether each layer holds an adapter at full strength: A as in the file, B times alpha / rank.
 
 An absolute truth that needs no reference and no precision: a wrong scale moves every layer's sum
 of squares, whatever the model. What a kernel does with the tensors afterwards it does not see.

@@ -44,7 +44,7 @@ class Judge:
         `predicted_by`: named predictors of a wrong value that hit what was observed.
         """
         verdict = judge_equal(expected, observed, reason)
-        self._take(replace(verdict, predicted_by=tuple(predicted_by)))
+        self.take(replace(verdict, predicted_by=tuple(predicted_by)))
 
     def claim(
         self,
@@ -55,23 +55,19 @@ class Judge:
         reason: str,
         predicted_by: tuple[str, ...] = (),
     ) -> None:
-        """A claim that holds or is broken; `predicted_by`: names of what foresaw how."""
+        """A claim that holds or is broken; `predicted_by`: names of the predictors that hit."""
         verdict = judge_claim(holds, expected=expected, observed=observed, reason=reason)
-        self._take(replace(verdict, predicted_by=() if holds else predicted_by))
+        self.take(replace(verdict, predicted_by=() if holds else predicted_by))
 
     def proves(self, holds: bool, *, expected: Any, observed: Any, reason: str) -> None:
         """What must have happened for the claim to prove anything; `void` where it did not."""
-        self._take(judge_shown(holds, expected=expected, observed=observed, reason=reason))
-
-    def settle(self, verdict: Verdict) -> None:
-        """A verdict that was reached elsewhere."""
-        self._take(verdict)
+        self.take(judge_shown(holds, expected=expected, observed=observed, reason=reason))
 
     def unchanged(
         self, expected: Sequence[float], observed: Sequence[float], *, tolerance: float
     ) -> None:
         """Logprobs of one answer agree; a claim that nothing changes has no effect rule."""
-        self._take(judge_close(expected, observed, tolerance=tolerance))
+        self.take(judge_close(expected, observed, tolerance=tolerance))
 
     def same_answer(
         self,
@@ -86,7 +82,7 @@ class Judge:
         """
         error = told_apart(expected, observed)
         why = f"{reason or 'another answer'}: {error:.3g} is above {self.same:.3g}"
-        self._take(
+        self.take(
             Verdict(
                 outcome=Outcome.PASS if error <= self.same else Outcome.FAIL,
                 expected=[expected.text, list(expected.logprobs)],
@@ -114,7 +110,7 @@ class Judge:
 
         `ties`: what the reference may be as well (`worker.routing`); the nearest one is the truth.
         `elsewhere`: what it may be as well, since a known defect of the base is judged elsewhere.
-        `predictors`: wrong values by the name of what foresees them, several for the same reason.
+        `predictors`: wrong values by their predictor, which may have several.
         """
         allowed = self.tolerance if tolerance is None else tolerance
         rights = (reference, *ties, *elsewhere)
@@ -140,7 +136,7 @@ class Judge:
             )
         if hits and verdict.outcome is not Outcome.PASS:
             reason = f"{reason}, just as {hits[0]} predicts"
-        self._take(replace(verdict, predicted_by=hits, reason=reason))
+        self.take(replace(verdict, predicted_by=hits, reason=reason))
 
     def acts(self, effect: float, reason: str) -> None:
         """An adapter moves the answer by at least the profile's least effect, in logprob.
@@ -156,7 +152,7 @@ class Judge:
             observed=effect,
             reason=why,
         )
-        self._take(replace(verdict, effect=effect))
+        self.take(replace(verdict, effect=effect))
 
     def verdict(self) -> Verdict:
         """All verdicts as one. A case that judged nothing is an `error`: it proves nothing."""
@@ -164,7 +160,8 @@ class Judge:
             return Verdict(outcome=Outcome.ERROR, reason="the case judged nothing")
         return combine(self.verdicts)
 
-    def _take(self, verdict: Verdict) -> None:
+    def take(self, verdict: Verdict) -> None:
+        """Store a verdict; NotPassed ends the case unless it is a `pass`."""
         if self.note and verdict.outcome is Outcome.FAIL and verdict.error is not None:
             verdict = replace(verdict, reason=f"{verdict.reason}; {self.note}")
         self.verdicts.append(verdict)

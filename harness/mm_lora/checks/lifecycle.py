@@ -1,4 +1,4 @@
-"""What a name that changes its adapter must answer, and what a server's memory may do meanwhile."""
+"""What a name must answer after its adapter changes, and how a server's memory may grow."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from mm_lora.core.errors import ServerError
 from mm_lora.core.outcomes import largest_difference, told_apart
 
 
-def asked(
+def request_for(
     served: Served, name: str, *, picture: Picture | None = None, tokens: int = 16
 ) -> Request:
     """The same picture and question for whoever bears the name."""
@@ -63,7 +63,7 @@ def answers_as(
     one that comes right once the caches are emptied. `parts`: folders of what a load that broke off
     may leave behind, predicted too.
     """
-    request = asked(served, name)
+    request = request_for(served, name)
     answer = served.ask_cold(request) if cold else served.ask_again(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
     if not served.context.has_reference and truth in served.spec.adapters and name != truth:
@@ -112,16 +112,16 @@ def _as_itself(
     served: Served, check: Judge, request: Request, answer: Answer, truth: str, not_as: str
 ) -> None:
     """The server's own answer under the name `truth` is the right one; so from empty caches too."""
-    right, again = served.ask_cold(asked(served, truth)), served.ask_cold(request)
-    foreseen = []
+    right, again = served.ask_cold(request_for(served, truth)), served.ask_cold(request)
+    predicted = []
     if told_apart(right, answer) > check.same:
         if told_apart(right, again) <= check.same:
-            foreseen.append("right-from-empty-caches")
+            predicted.append("right-from-empty-caches")
         if not_as in served.spec.adapters:
-            other = served.ask_cold(asked(served, not_as))
+            other = served.ask_cold(request_for(served, not_as))
             if told_apart(other, answer) <= check.same:
-                foreseen.append("as-the-other-adapter")
-    check.same_answer(right, answer, predicted_by=foreseen)
+                predicted.append("as-the-other-adapter")
+    check.same_answer(right, answer, predicted_by=predicted)
     check.same_answer(right, again)
 
 

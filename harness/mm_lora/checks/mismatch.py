@@ -1,4 +1,4 @@
-"""One number or name that differs from what it must be."""
+"""One number or name that differs from the expected one."""
 
 from dataclasses import dataclass
 

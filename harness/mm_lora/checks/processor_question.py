@@ -1,4 +1,4 @@
-"""The one question to transformers' processors: all pictures of a family's models; its judge."""
+"""Asks transformers' processor about all pictures of a family's models, and judges its counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -49,11 +49,11 @@ def mismatches(answer: Mapping[str, Any], models: Mapping[str, Model]) -> dict[s
     }
     found: dict[str, list[Mismatch]] = {}
     for name, model in models.items():
-        asked, answered = model.family.questions(model.layout), by_name.get(name, ())
+        prompts, answered = model.family.questions(model.layout), by_name.get(name, ())
         found[name] = []
-        if len(asked) != len(answered):
-            found[name].append(Mismatch(name, "prompts", len(asked), len(answered)))
-        for prompt, counts in zip(asked, answered, strict=False):
+        if len(prompts) != len(answered):
+            found[name].append(Mismatch(name, "prompts", len(prompts), len(answered)))
+        for prompt, counts in zip(prompts, answered, strict=False):
             flows = [model.family.flow(model.layout, picture.asked) for picture in prompt]
             found[name] += processor_mismatches(flows, counts, where=name)
     return found

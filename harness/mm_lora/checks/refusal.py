@@ -1,4 +1,4 @@
-"""Offers an adapter to a server and says what came of it: refused how, or applied to what effect.
+"""Offers an adapter to a server and reports whether it was refused, how, or what it does.
 
 An adapter must be applied exactly or be refused as the client's fault (4xx) with words that name
 what is wrong; and whatever became of it, the others must answer as before.
@@ -51,7 +51,7 @@ class Offered:
         return f"HTTP {self.status}: {self.said[:600]}" + (self.effect and f"; {self.effect}")
 
 
-def asked(served: Served, name: str) -> Request:
+def request_for(served: Served, name: str) -> Request:
     """What every adapter is asked here: one unit, so that each module group sees rows."""
     return Request(model=name, pictures=(served.family.sizes.picture("one"),), top=20)
 
@@ -63,7 +63,7 @@ def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
     if status != 200:
         return Offered(status, said)
     try:
-        answer = served.ask_cold(asked(served, name))
+        answer = served.ask_cold(request_for(served, name))
         return Offered(status, said, effect_of(served, check, answer), answer)
     finally:
         served.unload(name)
@@ -74,7 +74,7 @@ def effect_of(served: Served, check: Judge, answer: Answer) -> str:
     if answer.status != 200:
         return f"asked, it answers HTTP {answer.status}: {str(answer.raw)[:300]}"
     base = witnesses(served)[served.base]
-    if problems := answer.problems(asked(served, answer.model), base.prompt_tokens):
+    if problems := answer.problems(request_for(served, answer.model), base.prompt_tokens):
         return f"asked, it answers with {'; '.join(problems)}"
     distance = moved(answer.first_logprobs(), base.first_logprobs())
     if distance <= check.same:
@@ -93,7 +93,7 @@ def witnesses(served: Served, *, afresh: bool = False) -> dict[str, Answer]:
     if known is None or afresh:
         good = next(name for name in witness_names(served.family) if name in served.spec.adapters)
         names = (served.base, good)
-        now = {name: served.ask_cold(asked(served, name)) for name in names}
+        now = {name: served.ask_cold(request_for(served, name)) for name in names}
         if known is None:
             _before[served] = now
         return now
@@ -109,9 +109,11 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
     try:
         for other, answer in before.items():
             check.equal(
-                [], answer.problems(asked(served, other), None), f"{other} did not answer before"
+                [],
+                answer.problems(request_for(served, other), None),
+                f"{other} did not answer before",
             )
-            truth = served.forced(asked(served, other), answer)
+            truth = served.forced(request_for(served, other), answer)
             check.agrees(truth.adapted, answer.logprobs, base=None, elsewhere=truth.mistaken)
             same = (answer.token_ids, answer.logprobs) == (
                 now[other].token_ids,
@@ -127,7 +129,7 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
         _before.pop(served)
         served.context.pool.release(served.spec)
         raise
-    left = (name in served.listed, served.ask_again(asked(served, name)).status)
+    left = (name in served.listed, served.ask_again(request_for(served, name)).status)
     served.unload(name)  # what a refusal leaves behind must not meet the next check
     if name != served.base:
         check.equal(False, left[0], "the adapter is still listed")
@@ -158,7 +160,7 @@ def judge_refused(
     table.set(place, "others", unharmed(served, check, name))
     if not says:
         return
-    expected = f"refused with HTTP 4xx and a word on {says}"
+    expected = f"refused with HTTP 4xx and a message that matches {says}"
     found = re.search(says, offered.said) is not None
     check.claim(
         not offered.accepted,
@@ -172,5 +174,5 @@ def judge_refused(
         400 <= offered.status < 500,
         expected=expected,
         observed=offered.seen,
-        reason="refused as the server's fault",
+        reason="refused with a server error instead of a client error",
     )

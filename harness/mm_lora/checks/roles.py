@@ -1,4 +1,4 @@
-"""The adapters of a family by their role: how cases say whom they ask without naming anybody."""
+"""A family's adapters by role, so that cases need no names."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Asks a probed server and judges the rows that its layers saw: the claims that row cases share."""
+"""Asks a probed server and judges the rows in its layers: the claims that row cases share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
     check.equal(
         [],
         lines[:SHOWN],
-        f"{len(lines)} numbers inside the layers are not ours",
-        served.family.foreseen_rows(served.model.layout, seen.mismatches),
+        f"{len(lines)} numbers inside the layers differ from the arithmetic",
+        served.family.predicted_rows(served.model.layout, seen.mismatches),
     )
     check.proves(
         not seen.lost,
@@ -99,5 +99,5 @@ def require_mixed(
 
 def passes(watched: Watched) -> set[str]:
     """The kinds of pass that the requests must cause."""
-    pictures = any(asked.flows for asked in watched.sent.values())
+    pictures = any(one.flows for one in watched.sent.values())
     return {"language", *(["encoder"] if pictures else [])}

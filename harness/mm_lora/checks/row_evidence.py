@@ -1,4 +1,4 @@
-"""What a stretch of recorded steps proves: mismatches, pictures encoded, batches, rows measured.
+"""What recorded steps prove: mismatches, encoded pictures, batches, measured rows.
 
 Pure: takes the probe's records and the requests that were sent, so that a stored run can be judged
 again.
@@ -91,8 +91,8 @@ def not_once(workers: Sequence[Worker], sent: Mapping[str, Sent], seen: Evidence
     return [
         f"{worker.name}: picture {index + 1} of {name} encoded {times} times"
         for worker in workers
-        for name, asked in sent.items()
-        for index in range(len(asked.flows))
+        for name, one in sent.items()
+        for index in range(len(one.flows))
         if (times := seen.encoded.get((worker.name, name, index), 0)) != 1
     ]
 

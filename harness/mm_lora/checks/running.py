@@ -148,15 +148,15 @@ class Served:
     @property
     def every_slot_was_used(self) -> bool:
         """Whether as many adapters were on the server as it has slots, so that none is empty."""
-        asked = {sent.adapter for sent in self.sent.values()} - {None}
-        return len(asked | set(self.spec.adapters)) >= self.spec.number("max-loras", 1)
+        named = {sent.adapter for sent in self.sent.values()} - {None}
+        return len(named | set(self.spec.adapters)) >= self.spec.number("max-loras", 1)
 
     def workers(self) -> tuple[Worker, ...]:
         """The workers that wrapped layers; TroubleError for none, which would prove nothing."""
         found = self.probe.workers()
         if not found:
             raise TroubleError(
-                f"the probe of {self.spec.label} wrote no list of layers",
+                f"the probe of {self.spec.label} did not write its list of layers",
                 "free disk space, and the server's log",
             )
         return found

@@ -1,4 +1,4 @@
-"""The server on which adapters have to make room for each other, as the cases ask for it."""
+"""A server with so few slots that adapters must make room for each other."""
 
 import pytest
 

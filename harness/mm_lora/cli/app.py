@@ -41,7 +41,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Proof that a vLLM applies LoRA adapters to tower, connector and language model."""
+    """Check that a vLLM applies LoRA adapters to tower, connector and language model."""
 
 
 @app.command()
@@ -51,34 +51,40 @@ def verify(
         str | None, typer.Option(help="Where to run: a name or a .toml file.  [default: cpu]")
     ] = None,
     base_url: Annotated[
-        str, typer.Option(help="A server that runs already (profile remote); keys by environment.")
+        str,
+        typer.Option(help="Judge a running server (profile remote). Key: MM_LORA_API_KEY."),
     ] = "",
     model: Annotated[
-        Repeated | None, typer.Option(help="A model, a family, a config, `all` or `all-families`.")
+        Repeated | None,
+        typer.Option(help="A model, a family, a config, `all` or `all-families` (repeatable)."),
     ] = None,
-    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
-    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs, * crosses /.")] = None,
-    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
+    full: Annotated[bool, typer.Option(help="Run all checks, not only the core.")] = False,
+    only: Annotated[
+        Repeated | None, typer.Option(help="Run the checks with these ids (globs; * crosses /).")
+    ] = None,
+    skip: Annotated[
+        Repeated | None, typer.Option(help="Leave out the checks with these ids (globs).")
+    ] = None,
     server_python: Annotated[
-        Path | None, typer.Option(help="The interpreter whose vLLM is verified.")
+        Path | None, typer.Option(help="The Python that has the vLLM to verify.")
     ] = None,
     reference_python: Annotated[
-        Path | None, typer.Option(help="The interpreter whose transformers is the reference.")
+        Path | None, typer.Option(help="The Python that has the reference's transformers.")
     ] = None,
     adapter: Annotated[
-        Repeated | None, typer.Option(help="Verify this adapter too: NAME=FOLDER (PEFT).")
+        Repeated | None, typer.Option(help="Also verify this PEFT adapter: NAME=FOLDER.")
     ] = None,
-    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
     with_fixes: Annotated[
-        bool, typer.Option(help="Mend the known defects inside the server.")
+        bool, typer.Option(help="Fix the known defects inside the server.")
     ] = False,
-    strict: Annotated[bool, typer.Option(help="Known defects count as failures.")] = False,
+    strict: Annotated[bool, typer.Option(help="Count known defects as failures.")] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Print servers, checks and time; run nothing.")
+        bool, typer.Option(help="Print the servers, the checks and the expected time; run nothing.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of weights and adapters.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights and adapters.")] = 0,
     setting: Annotated[
-        Repeated | None, typer.Option("--set", help="A rarer switch, key=value.")
+        Repeated | None, typer.Option("--set", help="A less common setting, key=value.")
     ] = None,
 ) -> None:
     """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
@@ -93,17 +99,23 @@ def verify(
 def matrix(
     context: typer.Context,
     versions: Annotated[
-        Repeated | None, typer.Argument(help="Versions as 0.17.0, or interpreters' paths.")
+        Repeated | None, typer.Argument(help="Versions such as 0.17.0, or paths of interpreters.")
     ] = None,
     profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
     model: Annotated[Repeated | None, typer.Option(help="As for verify.")] = None,
-    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
-    only: Annotated[Repeated | None, typer.Option(help="Ids to run: globs.")] = None,
-    skip: Annotated[Repeated | None, typer.Option(help="Ids to leave out.")] = None,
-    reports: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
-    clean: Annotated[bool, typer.Option(help="Remove environments, run nothing.")] = False,
+    full: Annotated[bool, typer.Option(help="Run all checks, not only the core.")] = False,
+    only: Annotated[
+        Repeated | None, typer.Option(help="Run the checks with these ids (globs).")
+    ] = None,
+    skip: Annotated[
+        Repeated | None, typer.Option(help="Leave out the checks with these ids (globs).")
+    ] = None,
+    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
+    clean: Annotated[
+        bool, typer.Option(help="Remove the cached environments; run nothing.")
+    ] = False,
     setting: Annotated[
-        Repeated | None, typer.Option("--set", help="patch=…, vllm-patch=FILE, as for verify.")
+        Repeated | None, typer.Option("--set", help="patch=… or vllm-patch=FILE, as for verify.")
     ] = None,
 ) -> None:
     """Verify over several vLLM versions, each in a cached environment of its own."""
@@ -121,11 +133,15 @@ def matrix(
 @app.command(name="list")
 def list_command(
     context: typer.Context,
-    only: Annotated[Repeated | None, typer.Option(help="Ids to show: globs.")] = None,
-    model: Annotated[Repeated | None, typer.Option(help="Models of the core.")] = None,
-    full: Annotated[bool, typer.Option(help="All checks, not only the core.")] = False,
+    only: Annotated[
+        Repeated | None, typer.Option(help="Show the checks with these ids (globs).")
+    ] = None,
+    model: Annotated[
+        Repeated | None, typer.Option(help="Show the checks of these models (repeatable).")
+    ] = None,
+    full: Annotated[bool, typer.Option(help="List all checks, not only the core.")] = False,
 ) -> None:
-    """Show the checks with their ids, and the servers that they need."""
+    """List the checks, their ids and the servers that they need."""
     from mm_lora.run.options import of_command
     from mm_lora.run.runner import list_checks
 
@@ -135,10 +151,12 @@ def list_command(
 @app.command()
 def tokens(
     model: Annotated[str, typer.Argument(help="A model, a family, a config or a folder.")],
-    image: Annotated[Repeated | None, typer.Option(help="A picture size, WxH.")] = None,
+    image: Annotated[
+        Repeated | None, typer.Option(help="A picture size, WxH (repeatable).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The token arithmetic of a model for picture sizes."""
+    """Compute the rows and tokens of a model for pictures of any size."""
     from mm_lora.cli.commands.tokens import run
 
     raise typer.Exit(run(model, image or [], as_json))
@@ -147,21 +165,22 @@ def tokens(
 @app.command()
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="A model, a family or a folder; else the profile's.")
+        str | None, typer.Argument(help="A model, a family or a folder.  [default: the profile's]")
     ] = None,
     adapter: Annotated[
         Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
     ] = None,
     profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
-    port: Annotated[int | None, typer.Option(help="A port; a free one otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port.  [default: a free one]")] = None,
     server_python: Annotated[
-        Path | None, typer.Option(help="The interpreter whose vLLM serves.")
+        Path | None, typer.Option(help="The Python that has the vLLM to serve with.")
     ] = None,
     setting: Annotated[
-        Repeated | None, typer.Option("--set", help="A rarer switch, key=value, as for verify.")
+        Repeated | None,
+        typer.Option("--set", help="A less common setting, key=value, as for verify."),
     ] = None,
 ) -> None:
-    """Leave the same server running, with a curl line to try; Ctrl-C ends it."""
+    """Start the server of a run and keep it running, with a curl line to try. Ctrl-C stops it."""
     from mm_lora.cli.commands.serve import run
     from mm_lora.run.options import RunOptions
     from mm_lora.run.settings import settings_of
@@ -179,11 +198,11 @@ def serve(
 @app.command()
 def families(
     server_python: Annotated[
-        Path | None, typer.Option(help="The interpreter whose vLLM is read.")
+        Path | None, typer.Option(help="The Python that has the vLLM to read.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Families of models that are verified here, and classes of the installed vLLM without one."""
+    """List the model families, and the vLLM classes that no family covers yet."""
     from mm_lora.cli.commands.families import run
 
     raise typer.Exit(run(server_python, as_json))
@@ -192,10 +211,10 @@ def families(
 @app.command()
 def doctor(
     server_python: Annotated[
-        Path | None, typer.Option(help="The interpreter whose vLLM is to be used.")
+        Path | None, typer.Option(help="The Python that has the vLLM to use.")
     ] = None,
 ) -> None:
-    """Say what is installed, what is missing, and what to do."""
+    """Show what is installed, what is missing and what to do about it."""
     from mm_lora.cli.commands.doctor import run
 
     raise typer.Exit(run(server_python))

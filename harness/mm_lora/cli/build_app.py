@@ -1,4 +1,4 @@
-"""The command line of `mm-lora build`: a checkpoint, an adapter or a picture, to look at."""
+"""The command line of `mm-lora build`: writes a checkpoint, an adapter or a picture."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Write a checkpoint, an adapter or a picture, to look at or to use elsewhere.",
+    help="Write a checkpoint, an adapter or a picture, to inspect or to use elsewhere.",
     no_args_is_help=True,
 )
 
@@ -19,7 +19,7 @@ def checkpoint(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
 ) -> None:
-    """The miniature of MODEL: its vision geometry and structure, small widths, random weights."""
+    """Write the miniature of MODEL: its vision geometry and structure, random weights."""
     from mm_lora.cli.commands.build import checkpoint as run
 
     raise typer.Exit(run(model, out, seed))
@@ -31,11 +31,11 @@ def adapter(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
     model: Annotated[str | None, typer.Option(help=MODEL + "  [default: the profile's]")] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="The model's own widths, not the miniature's.")
+        bool, typer.Option("--full", help="Use the real model's widths, not the miniature's.")
     ] = False,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="LoRA alpha; B·A is scaled alpha/rank.")
+        float | None, typer.Option(help="LoRA alpha; B·A is scaled by alpha / rank.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
@@ -43,7 +43,7 @@ def adapter(
         list[str] | None, typer.Option(help="PEFT module paths, * crosses dots (repeatable).")
     ] = None,
 ) -> None:
-    """A PEFT adapter from the model's config alone, and the table of what it covers.
+    """Write a PEFT adapter from the model's config alone, and print what it covers.
 
     Example: mm-lora build adapter all /tmp/a --full --dtype bfloat16
     """
@@ -57,10 +57,12 @@ def image(
     kind: Annotated[str, typer.Argument(help="dice, or another kind of picture.")],
     file: Annotated[Path, typer.Argument(help="The PNG to write.")],
     size: Annotated[str, typer.Option(help="Width and height in pixels, WxH.")] = "336x336",
-    colour: Annotated[list[str] | None, typer.Option(help="Of a die (repeatable).")] = None,
-    pips: Annotated[list[int] | None, typer.Option(help="Of a die, 1 to 6 (repeatable).")] = None,
+    colour: Annotated[list[str] | None, typer.Option(help="Colour of a die (repeatable).")] = None,
+    pips: Annotated[
+        list[int] | None, typer.Option(help="Pips of a die, 1 to 6 (repeatable).")
+    ] = None,
 ) -> None:
-    """A picture for a request: four dice whose colours and pips are known."""
+    """Write a picture for a request: four dice with known colours and pips."""
     from mm_lora.cli.commands.build import image as run
     from mm_lora.cli.commands.tokens import parse_size
 
@@ -69,11 +71,13 @@ def image(
 
 @app.command()
 def adapters(
-    profile: Annotated[str, typer.Option(help="Whose checks: a name or a .toml file.")] = "cpu",
+    profile: Annotated[str, typer.Option(help="The profile: a name or a .toml file.")] = "cpu",
     model: Annotated[list[str] | None, typer.Option(help=MODEL)] = None,
-    full: Annotated[bool, typer.Option(help="Those of all checks, not only the core.")] = False,
+    full: Annotated[
+        bool, typer.Option(help="Include the adapters of all checks, not only the core.")
+    ] = False,
 ) -> None:
-    """Every adapter that the profile's checks load, into the cache; needs no GPU and no weights."""
+    """Build every adapter of the profile's checks into the cache, without a GPU or weights."""
     from mm_lora.cli.commands.build_all import run
     from mm_lora.run.options import RunOptions
 

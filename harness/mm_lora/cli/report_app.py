@@ -1,19 +1,19 @@
-"""The command line of `mm-lora report`: what is done with stored runs."""
+"""The command line of `mm-lora report`: show, compare and merge stored runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Stored runs.", no_args_is_help=True)
+app = typer.Typer(help="Show, compare and merge stored runs.", no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Stored runs."""
+    """Show, compare and merge stored runs."""
 
 
-Reports = Annotated[Path, typer.Option(help="Where run folders are.")]
+Reports = Annotated[Path, typer.Option(help="The folder with the reports.")]
 
 
 @app.command()
@@ -21,7 +21,7 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `latest`.")],
     reports: Reports = Path("reports"),
 ) -> None:
-    """Print the summary of a stored run again."""
+    """Print the summary of a stored run."""
     from mm_lora.cli.commands import report_show
 
     raise typer.Exit(report_show.show(run, reports))
@@ -33,7 +33,7 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="RUN", help="The newer run, or `latest`.")],
     reports: Reports = Path("reports"),
 ) -> None:
-    """Compare two runs; exit code 1 when a check ended well only in the first."""
+    """Compare two runs. Exit code 1 if a check ended well in the first run only."""
     from mm_lora.cli.commands import report_show
 
     raise typer.Exit(report_show.diff(first, second, reports))
@@ -41,10 +41,12 @@ def diff(
 
 @app.command()
 def merge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="A folder of each shard.")],
-    reports: Annotated[Path, typer.Option(help="Where the run folder goes.")] = Path("reports"),
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="The folder of each shard.")],
+    reports: Annotated[Path, typer.Option(help="The folder for the merged report.")] = Path(
+        "reports"
+    ),
 ) -> None:
-    """Join the shards of one run (--set shard=I/N): all of them, of one seed and version."""
+    """Merge all shards of one run (--set shard=I/N) into one report."""
     from mm_lora.cli.commands.report_merge import run
 
     raise typer.Exit(run(runs, reports))

@@ -1,4 +1,4 @@
-"""What is asked of a server and what came back: requests and answers as plain, hashable values."""
+"""Requests to a server and its answers, as plain, hashable values."""
 
 import hashlib
 import json

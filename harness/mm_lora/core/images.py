@@ -47,7 +47,7 @@ def draw(kind: str, size: tuple[int, int], seed: int = 0) -> Image.Image:
     Raises UsageError for an unknown kind and for dice that are too small to be read.
     """
     if min(size) < 1:
-        raise UsageError(f"no picture has {size[0]}x{size[1]} pixels", "the size")
+        raise UsageError(f"a picture cannot have {size[0]}x{size[1]} pixels", "the size")
     match kind:
         case "dice":
             return dice(size, *_thrown(seed))
@@ -76,13 +76,15 @@ def dice(
             f"a size of at least {SMALLEST_DICE}x{SMALLEST_DICE}",
         )
     if len(colours) != 4 or len(pips) != 4:
-        raise UsageError(f"{len(colours)} colours and {len(pips)} pips", "four dice need four each")
+        raise UsageError(
+            f"{len(colours)} colours and {len(pips)} pips", "give four of each, one for every die"
+        )
     for colour in colours:
         if colour not in COLOURS:
-            raise UsageError(f"no die is '{colour}'", f"one of {', '.join(COLOURS)}")
+            raise UsageError(f"dice cannot be '{colour}'", f"one of {', '.join(COLOURS)}")
     for count in pips:
         if count not in _PLACES:
-            raise UsageError(f"no die shows {count} pips", "pips from 1 to 6")
+            raise UsageError(f"a die cannot show {count} pips", "pips from 1 to 6")
     image = Image.new("RGB", size, BACKGROUND)
     pen = ImageDraw.Draw(image)
     side = _side(size)

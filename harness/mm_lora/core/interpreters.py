@@ -119,12 +119,12 @@ def facts(python: Path, *, deep: bool = False) -> InterpreterFacts:
     Raises UsageError where there is no such program, InstallError when it is no Python.
     """
     if not python.is_file() or not os.access(python, os.X_OK):
-        raise UsageError(f"{python} is no program that can be run", "--server-python")
+        raise UsageError(f"{python} is not a program that can be run", "--server-python")
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [str(python), "-c", _SCRIPT], capture_output=True, text=True, timeout=60, check=True
         )
-        found = json.loads(asked.stdout)
+        found = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         code = getattr(error, "returncode", None)
         why = f"it ended with {code}" if code is not None else type(error).__name__
@@ -142,9 +142,9 @@ def facts(python: Path, *, deep: bool = False) -> InterpreterFacts:
 
 def _runs(python: Path, code: str, *arguments: str) -> bool:
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [str(python), "-c", code, *arguments], capture_output=True, timeout=120, check=False
         )
     except (OSError, subprocess.SubprocessError):
         return False
-    return asked.returncode == 0
+    return answer.returncode == 0

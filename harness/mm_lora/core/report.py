@@ -1,4 +1,4 @@
-"""report.json, typed: what every writer, `report merge`, `diff` and `matrix` are made of."""
+"""report.json as typed values, for all writers and for `report merge`, `diff` and `matrix`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

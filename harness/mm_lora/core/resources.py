@@ -1,4 +1,4 @@
-"""Where the project's own files lie: in a checkout, in a wheel, and in the user's cache."""
+"""Where the project's files are: in a checkout, in a wheel, and in the user's cache."""
 
 import os
 from pathlib import Path

@@ -24,16 +24,16 @@ class SkipReason(StrEnum):
 
 TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_REFERENCE: "the profile has no fp32 reference for a model of this size",
-    SkipReason.NO_ROWS: "the rows inside the layers of this server cannot be seen",
+    SkipReason.NO_ROWS: "the rows inside this server's layers cannot be seen",
     SkipReason.NOT_PUBLISHED: "the model is not one of the published geometries",
     SkipReason.OWN_SERVER: "the check needs a server with flags of its own",
     SkipReason.NO_LOG: "the log of a server that somebody else started cannot be read",
     SkipReason.NO_CACHE_RESET: "the server does not let its caches be emptied",
-    SkipReason.NO_MEANING: "the weights of a miniature are random, and so are its words",
+    SkipReason.NO_MEANING: "a miniature has random weights, so its words mean nothing",
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_FEATURE: "this vLLM has no tower/connector LoRA for the model's class",
-    SkipReason.NO_ADAPTER: "the server does not serve the adapter and does not load it",
+    SkipReason.NO_ADAPTER: "the server neither serves the adapter nor loads it",
 }
 
 OF_TRUTH: Mapping[str, SkipReason] = {

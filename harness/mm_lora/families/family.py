@@ -154,7 +154,7 @@ class Family(ABC):
     logits: ClassVar[str] = "language_model.lm_head"
     """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
     predictors: ClassVar[tuple[str, ...]] = ()
-    """Wrong values that the torch side foresees for every vLLM, by name."""
+    """Wrong values that the torch side computes for every vLLM, by name."""
     base_predictors: ClassVar[tuple[str, ...]] = ()
     """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -291,11 +291,11 @@ class Family(ABC):
         """The rows that vLLM maps for a medium under a role of the vision side."""
         return flow.rows.get(self.mapped[role], 0)
 
-    def foreseen_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
+    def predicted_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
         """Named predictors that explain every one of the row mismatches."""
         return ()
 
-    def foreseen_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+    def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
         """Named predictors that explain every one of the coverage mismatches."""
         return ()
 

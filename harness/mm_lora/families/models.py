@@ -142,5 +142,5 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read: {error}", "it must hold a JSON object") from None
     if not isinstance(data, dict):
-        raise UsageError(f"{file} holds no JSON object", "the file's content")
+        raise UsageError(f"{file} does not hold a JSON object", "the file's content")
     return data

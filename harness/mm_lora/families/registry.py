@@ -1,4 +1,4 @@
-"""Which families there are, and which of them a model or a config.json belongs to."""
+"""Lists the families, and finds the one that a model or a config.json belongs to."""
 
 import difflib
 import importlib
@@ -56,7 +56,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
     near = difflib.get_close_matches(kind, by_type, n=1, cutoff=0.5)
     hint = f"; the nearest is {by_type[near[0]].title} ({near[0]})" if near else ""
     raise UsageError(
-        f"the config's model_type is {kind!r}, which no family here has{hint}",
+        f"no family here supports the config's model_type {kind!r}{hint}",
         f"a config.json of one of: {', '.join(by_type)}",
     )
 

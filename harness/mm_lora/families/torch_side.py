@@ -1,4 +1,4 @@
-"""`TorchSide`: what of a family needs torch and transformers, with defaults over the Auto classes.
+"""`TorchSide`: the part of a family that needs torch, with defaults over the Auto classes.
 
 Imported by the worker alone; torch and transformers are imported inside the methods, so that a
 process that only names the class stays small.

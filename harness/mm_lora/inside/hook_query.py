@@ -1,4 +1,4 @@
-"""Asks a model's class in vLLM, without weights, for its tower and connector LoRA hooks.
+"""Asks vLLM's model class, without weights, for its tower and connector LoRA hooks.
 
 A process of its own in the server's interpreter: one JSON question on stdin, one JSON answer on
 stdout. vLLM's own chatter goes to stderr. Imports nothing of the harness.

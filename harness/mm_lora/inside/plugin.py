@@ -1,4 +1,4 @@
-"""vLLM's way in: entry points that every vLLM process loads; reads the config, applies, reports."""
+"""The plugin that every vLLM process loads: reads its config, applies the patches, reports."""
 
 import contextlib
 import json

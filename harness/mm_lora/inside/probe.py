@@ -1,4 +1,4 @@
-"""The probe: notes in the worker which rows every LoRA-wrapped layer sees and what was mapped.
+"""The probe: records in the worker the rows that every wrapped layer sees, and their adapters.
 
 Changes no answer: hooks that read shapes, and the size of what an activated adapter left in each
 layer. On disk, per worker process `<pid>`:

@@ -1,4 +1,4 @@
-"""Turns what the probe's hooks noted during one step into small JSON records. Pure."""
+"""Turns the notes of the probe's hooks during one step into small JSON records. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

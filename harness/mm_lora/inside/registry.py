@@ -1,4 +1,4 @@
-"""What a patch is, and which patches a server gets."""
+"""Defines a patch, and selects the patches that a server gets."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

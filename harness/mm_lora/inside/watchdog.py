@@ -1,4 +1,4 @@
-"""Ends a vLLM process whose parent, or whose harness, is gone: even `kill -9` leaves nothing."""
+"""Ends a vLLM process when its parent or the harness is gone, so that `kill -9` leaves nothing."""
 
 import contextlib
 import multiprocessing

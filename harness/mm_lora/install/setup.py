@@ -87,10 +87,10 @@ def make_bare(folder: Path) -> None:
         )
 
 
-def choose_route(environment: Environment, say: Say, asked: str) -> Recipe:
+def choose_route(environment: Environment, say: Say, wanted: str) -> Recipe:
     """One of the two CPU routes: as asked, else by whether torch's CPU build can be found."""
-    if asked != "auto":
-        recipe = next(recipe for recipe in CPU_ROUTES if recipe.name.startswith(asked))
+    if wanted != "auto":
+        recipe = next(recipe for recipe in CPU_ROUTES if recipe.name.startswith(wanted))
         say(f"torch route: {recipe.takes}, as asked")
         return recipe
     if environment.finds(TORCH_CPU):

@@ -120,15 +120,15 @@ def _fill(environment: Environment, folder: Path, version: str, say: Say) -> str
             f"the released versions of {DISTRIBUTION}; an interpreter's path works too",
         )
     environment.install(wanted, "--no-deps", wanted)  # to read what it asks for
-    asked = subprocess.run(
+    answer = subprocess.run(
         [str(environment.python), "-c", _REQUIRES.format(DISTRIBUTION)],
         capture_output=True,
         text=True,
         check=False,
     )
-    if asked.returncode != 0:
-        raise InstallError(f"{wanted} does not say what it needs", asked.stderr.strip()[-300:])
-    torch = torch_version(json.loads(asked.stdout))
+    if answer.returncode != 0:
+        raise InstallError(f"{wanted} does not say what it needs", answer.stderr.strip()[-300:])
+    torch = torch_version(json.loads(answer.stdout))
     cpu_build = environment.finds(f"torch=={torch}+cpu")
     recipe = recipes.CPU_TORCH if cpu_build else recipes.GENERAL_TORCH
     say(f"torch {torch}: {recipe.takes}")

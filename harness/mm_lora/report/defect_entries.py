@@ -1,4 +1,4 @@
-"""The known defects that a run met, each with its smallest case: one adapter, one request."""
+"""The known defects that a run found, each with its smallest case: one adapter, one request."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""What two stored runs say differently: which vLLM, which checks, which numbers."""
+"""The differences between two stored runs: vLLM, checks, numbers."""
 
 from dataclasses import dataclass
 

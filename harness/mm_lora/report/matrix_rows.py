@@ -1,4 +1,4 @@
-"""The rows of a matrix: what is run for each vLLM, what came of it, what changed. Pure."""
+"""The rows of a matrix: the runs of each vLLM, their results and what changed. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,12 +57,12 @@ class Changed:
     after: str
 
 
-def choices(lacks: bool, asked: str | None, *, diff: bool = False) -> list[str | None]:
+def choices(lacks: bool, wanted: str | None, *, diff: bool = False) -> list[str | None]:
     """The feature patch of each row of one vLLM: as asked or with a diff, else without it and,
     where a family's tower/connector LoRA is missing, with it too.
     """
-    if asked is not None or diff:
-        return [asked]
+    if wanted is not None or diff:
+        return [wanted]
     return ["none", "feature"] if lacks else ["none"]
 
 

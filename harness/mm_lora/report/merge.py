@@ -63,7 +63,9 @@ def _whole(shards: Mapping[str, Report]) -> list[tuple[str, Report, Shard]]:
     parts = []
     for name, report in shards.items():
         if report.shard is None:
-            raise UsageError(f"{name} is no shard", "runs made with --set shard=I/N")
+            raise UsageError(
+                f"{name} is not a shard", "that each run was made with --set shard=I/N"
+            )
         if not report.finished:
             raise UsageError(f"{name} did not end: {report.note}", "run that shard again")
         parts.append((name, report, report.shard))
@@ -73,13 +75,13 @@ def _whole(shards: Mapping[str, Report]) -> list[tuple[str, Report, Shard]]:
             mine, theirs = getattr(report, key), getattr(first, key)
             if mine != theirs:
                 raise UsageError(
-                    f"{name} has another {key} than {first_name}: {mine!r} and {theirs!r}",
-                    "shards of one run, made with the same options and versions",
+                    f"{name} and {first_name} differ in {key}: {mine!r} and {theirs!r}",
+                    "that all shards were made with the same options and versions",
                 )
         one, other = _version(report), _version(first)
         if one and other and one != other:
             raise UsageError(
-                f"{name} is of vLLM {one}, {first_name} of {other}", "one vLLM for all"
+                f"{name} verified vLLM {one}, {first_name} vLLM {other}", "use one vLLM for all"
             )
         if (shard.count, shard.planned, _words(report)) != (
             first_shard.count,
@@ -92,16 +94,19 @@ def _whole(shards: Mapping[str, Report]) -> list[tuple[str, Report, Shard]]:
     indices = Counter(shard.index for _, _, shard in parts)
     count = first_shard.count
     if missing := [index for index in range(1, count + 1) if index not in indices]:
-        raise UsageError(f"shards {missing} of {count} are missing", "the report of each shard")
+        raise UsageError(
+            f"shards {missing} of {count} are missing", "name the report of each shard"
+        )
     if twice := [index for index, times in indices.items() if times > 1]:
         raise UsageError(
-            f"shards {twice} of {count} are there more than once", "one report of each"
+            f"shards {twice} of {count} are given more than once", "name one report of each"
         )
     ids = Counter(check.id for _, report, _ in parts for check in report.checks)
     planned = first_shard.planned
     if gaps := [identity for identity in planned if ids[identity] == 0]:
         raise UsageError(
-            f"{len(gaps)} checks are in no shard: {', '.join(gaps[:3])}", "run it again"
+            f"{len(gaps)} checks are missing from every shard: {', '.join(gaps[:3])}",
+            "run it again",
         )
     if twice_judged := [identity for identity, times in ids.items() if times > 1]:
         raise UsageError(f"checks are in several shards: {', '.join(twice_judged[:3])}", "")

@@ -1,4 +1,4 @@
-"""What a report says of the vLLM that was served, where it was not served as it is."""
+"""The lines of a report about a vLLM that was served with patches or other flags."""
 
 from mm_lora.core.report import Vllm
 

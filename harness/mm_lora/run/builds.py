@@ -10,7 +10,7 @@ from mm_lora.adapters.checkpoint_folder import weight_shapes
 from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.timings import Timings
 from mm_lora.families.models import Model, resolve
-from mm_lora.run.factors import Strengths, stream_of
+from mm_lora.run.factors import Factors, stream_of
 from mm_lora.run.inputs import Inputs
 from mm_lora.serving import hub
 from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
@@ -28,7 +28,7 @@ class Builds:
         timings: Timings | None = None,
     ) -> None:
         self.inputs = inputs
-        self.strengths = Strengths(inputs.options, inputs.profile)
+        self.factors = Factors(inputs.options, inputs.profile)
         self._say = say
         self._timings = timings or Timings()
         self._models = dict(inputs.models)
@@ -119,14 +119,14 @@ class Builds:
 
     def spec(self, model: str, name: str) -> AdapterSpec:
         """A synthetic adapter as it is built for a server of this run."""
-        return self.strengths.spec(self.builder, self.model(model), name)
+        return self.factors.spec(self.builder, self.model(model), name)
 
     def strengthen(self, model: str, factors: Mapping[str, float]) -> None:
         """Build these streams of adapters so many times stronger; running servers have the old."""
         with self._building:
             of = self.model(model)
             for stream, factor in factors.items():
-                self.strengths.change(of, stream, factor)
+                self.factors.change(of, stream, factor)
             known, own = self._built.get(model, {}), self.inputs.own
             mine = [n for n in known if n not in own and stream_of(of.family, n) in factors]
             for name in mine:

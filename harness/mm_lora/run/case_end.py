@@ -1,4 +1,4 @@
-"""What a case that pytest has run came to, as a verdict, and how pytest is told."""
+"""Turns the end of a case into a verdict, and tells pytest."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a collected case says of itself by its marks: its check, its server, what it will ask.
+"""Reads a case's marks: its check, its server, and the questions that it will ask.
 
 A case names its check with `@pytest.mark.check("group/{model}/…", title="…")`; the braces are
 filled from its parameters.
@@ -15,7 +15,7 @@ import pytest
 from _pytest.compat import NOTSET
 from _pytest.mark import ParameterSet
 
-from mm_lora.checks.context import Foreseen
+from mm_lora.checks.context import Upcoming
 from mm_lora.core import skips
 from mm_lora.core.selection import MEASURED
 from mm_lora.families.family import Family
@@ -28,7 +28,7 @@ MARKS = (
     "server(adapters, flags, env, patches, probe): what the case needs of a server",
     "full: not part of the core",
     "each(names, of): a parameter whose values a function of the model's family gives",
-    "foresee(asks): what the reference may compute before the server is ready",
+    "upcoming(asks): what the reference may compute before the server is ready",
     "last: judged after all others of its server",
     "truth(name): a truth of the profile without which the check does not apply",
     "every_model: in the core for every published model",
@@ -154,9 +154,9 @@ def asks_for(options: RunOptions, check_id: str) -> bool:
     return check_id.startswith("soak/") and (settings.soak or settings.replay) is not None
 
 
-def foreseen(item: pytest.Item, families: Mapping[str, Family]) -> list[Foreseen]:
-    """What the case says it will ask: `@pytest.mark.foresee(asks=function of its parameters)`."""
-    mark = item.get_closest_marker("foresee")
+def upcoming(item: pytest.Item, families: Mapping[str, Family]) -> list[Upcoming]:
+    """What the case says it will ask: `@pytest.mark.upcoming(asks=function of its parameters)`."""
+    mark = item.get_closest_marker("upcoming")
     if mark is None or not isinstance(item, pytest.Function):
         return []
     parameters = dict(item.callspec.params)

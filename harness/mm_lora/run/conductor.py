@@ -1,4 +1,4 @@
-"""What a run does, in order: choose, start, prepare each server, judge, write down, end.
+"""Conducts a run in order: choose checks, start and prepare servers, judge, record, end.
 
 Whoever runs the cases calls it: `arrange`, `begin`, then for each check `before`, `prepare`,
 `judge`, `ended` and `after`, and in any case `end`.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from mm_lora.checks.context import Context, Foreseen
+from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.errors import ExitCode, MmLoraError
@@ -51,7 +51,7 @@ class Workshop(Context, Protocol):
         """Raise UsageError for files of the user's that do not fit."""
         ...
 
-    def foresee(self, expected: Sequence[Foreseen]) -> None:
+    def answer_ahead(self, expected: Sequence[Upcoming]) -> None:
         """Let the reference compute what will be asked."""
         ...
 
@@ -115,7 +115,7 @@ class Conductor:
         self._last_of = {spec: identity for identity, spec in on if spec is not None}
         return list(self._planned)
 
-    def begin(self, foreseen: Sequence[Foreseen] = ()) -> None:
+    def begin(self, upcoming: Sequence[Upcoming] = ()) -> None:
         """Make the run's folder, look around, and begin to start the first server."""
         self._signals.catch(self.interrupt)
         specs = self.plan.specs
@@ -140,7 +140,7 @@ class Conductor:
         if self.options.settings.port is not None:
             PortReservation(self.options.settings.port).release()
         context.pool.prefetch(specs[0])
-        context.foresee(foreseen)
+        context.answer_ahead(upcoming)
 
     def interrupt(self, signum: int) -> None:
         """End the run; a second signal must not leave a server behind, and changes nothing."""
@@ -190,7 +190,7 @@ class Conductor:
         if self.context is None:
             return None
         planned, spec = self._planned[check_id], self.plan.server_of(check_id)
-        outcome, defect = ending.settled(self.inputs, self.context.run, check_id, verdict)
+        outcome, defect = ending.outcome_of(self.inputs, self.context.run, check_id, verdict)
         check = Check(
             id=check_id,
             title=planned.title,
@@ -237,7 +237,7 @@ class Conductor:
             self.context.pool.prefetch(following[0])
 
     def end(self, *, interrupted: bool = False) -> ExitCode | None:
-        """Stop what runs, settle the exit code and write every report; None if nothing began."""
+        """Stop what runs, choose the exit code and write every report; None if nothing began."""
         context = self.context
         if context is None:
             return None

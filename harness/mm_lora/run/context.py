@@ -13,7 +13,7 @@ from pathlib import Path
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
-from mm_lora.checks.context import Foreseen
+from mm_lora.checks.context import Upcoming
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
 from mm_lora.core.errors import MmLoraError
@@ -205,7 +205,7 @@ class RunContext:
                 peft=peft,
             )
 
-    def foresee(self, expected: Sequence[Foreseen]) -> None:
+    def answer_ahead(self, expected: Sequence[Upcoming]) -> None:
         """Let the reference answer what will be asked, in the background, while a server starts.
 
         A server that then gives the same tokens needs no second computation. Trouble is left to
@@ -222,7 +222,7 @@ class RunContext:
                         time.sleep(0.05)
                     self.forced(one.model, one.adapter, one.request, predict=one.predict)
 
-        threading.Thread(target=work, name="foresee", daemon=True).start()
+        threading.Thread(target=work, name="answer-ahead", daemon=True).start()
 
     @property
     def picture_tokens(self) -> int:

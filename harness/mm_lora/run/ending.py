@@ -1,4 +1,4 @@
-"""How a check and a run end: the outcome with known defects in mind, the exit code, the note."""
+"""Decides how a check and a run end: outcome with known defects in mind, exit code, note."""
 
 import shlex
 
@@ -12,7 +12,7 @@ from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
 
 
-def settled(
+def outcome_of(
     inputs: Inputs, run: Run, check_id: str, verdict: Verdict
 ) -> tuple[Outcome, str | None]:
     """The outcome with the known defects in mind; with the fixes in, none is expected."""
@@ -20,7 +20,7 @@ def settled(
     if not version or inputs.options.with_fixes:
         return verdict.outcome, None
     platform = inputs.profile.platform
-    return defects.settle(verdict, check_id, version, platform, inputs.defects)
+    return defects.with_known_defects(verdict, check_id, version, platform, inputs.defects)
 
 
 def repeat_line(options: RunOptions, check_id: str) -> str:

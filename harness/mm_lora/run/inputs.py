@@ -1,4 +1,4 @@
-"""What a run reads before anything else, once: profile, models, the user's adapters, defects."""
+"""Reads a run's inputs once, first: profile, models, the user's adapters, defects."""
 
 import sys
 from collections.abc import Mapping

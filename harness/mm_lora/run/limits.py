@@ -1,4 +1,4 @@
-"""What a run cannot see, by its profile: said in every report, so that a pass is not over-read."""
+"""What a run with its profile cannot see; every report says it, so that a pass is not over-read."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a profile needs of this machine, looked at before anything starts: GPUs, memory, weights."""
+"""Checks before anything starts that this machine has a profile's GPUs, memory and weights."""
 
 import shutil
 from collections.abc import Callable, Iterable

@@ -131,8 +131,8 @@ def require_place(options: RunOptions, truths: Collection[str]) -> None:
         root_of(options.base_url)
         if {"rows", "reference"} & set(truths):
             raise UsageError(
-                f"--base-url judges a server by its answers; profile {options.profile} wants more",
-                "--profile remote, or a profile of your own with its truths",
+                f"--base-url judges a server by its answers; profile {options.profile} needs more",
+                "use --profile remote, or a profile of your own with the same truths",
             )
     elif options.profile == "remote":
-        raise UsageError("profile remote has no server of its own", "--base-url URL")
+        raise UsageError("profile remote starts no server", "add --base-url URL")

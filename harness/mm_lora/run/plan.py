@@ -85,7 +85,7 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
         servers |= {check.id: spec for check in group}
     if options.settings.port is not None and len(set(servers.values())) > 1:
         raise UsageError(
-            f"--set port is for one server, and these checks need {len(set(servers.values()))}",
+            f"--set port works with one server; these checks need {len(set(servers.values()))}",
             "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
         )
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}

@@ -1,4 +1,4 @@
-"""What turns pytest into the runner of cases/: its events become calls of the conductor."""
+"""Makes pytest the runner of cases/: its events become calls of the conductor."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.core.errors import MmLoraError
 from mm_lora.run.case_end import tell, verdict_of
-from mm_lora.run.case_marks import MARKS, foreseen, is_stand_in, joined_parameters, planned_of
+from mm_lora.run.case_marks import MARKS, is_stand_in, joined_parameters, planned_of, upcoming
 from mm_lora.run.conductor import Conductor
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import of_words
@@ -106,9 +106,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     conductor = session.config.stash[CONDUCTOR]
     families = conductor.inputs.families
-    asked = [item for item in session.items if not item.stash[PLANNED].skip]
+    items = [item for item in session.items if not item.stash[PLANNED].skip]
     with _fatal(conductor):
-        conductor.begin([one for item in asked for one in foreseen(item, families)])
+        conductor.begin([one for item in items for one in upcoming(item, families)])
 
 
 @pytest.hookimpl(wrapper=True)

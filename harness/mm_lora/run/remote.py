@@ -1,4 +1,4 @@
-"""A server that runs already, in place of those that a run would start: `--base-url`."""
+"""Judges a server that is already running instead of starting one: `--base-url`."""
 
 import contextlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The rarer switches of a run, `--set key=value`: each declared once, read and checked once."""
+"""The less common settings of a run, `--set key=value`, each declared and checked once."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -49,7 +49,7 @@ def _number(key: str, below: float, what: str, check: str) -> Callable[[str], fl
         except ValueError:
             number = 0.0
         if not 0 < number < below:
-            raise UsageError(f"--set {key}={text} is no {what}", check)
+            raise UsageError(f"--set {key}={text} is not {what}", check)
         return number
 
     return read
@@ -71,7 +71,7 @@ def _plain(number: float) -> str:
 
 def _port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
-        raise UsageError(f"--set port={text} is no port", "a whole number from 1 to 65535")
+        raise UsageError(f"--set port={text} is not a port", "a whole number from 1 to 65535")
     return int(text)
 
 
@@ -145,7 +145,7 @@ class Settings:
         default=1.0,
         metadata=_told(
             "FACTOR: synthetic adapters so many times stronger, where a check is void",
-            _number("strength", 1e4, "factor", "a number above 0, for example 4"),
+            _number("strength", 1e4, "a factor", "a number above 0, for example 4"),
             spell=_plain,
         ),
     )
@@ -153,7 +153,7 @@ class Settings:
         default=None,
         metadata=_told(
             "MINUTES of random traffic over all soak checks (1 with --full)",
-            _number("soak", 1e6, "time", "minutes, a number above 0"),
+            _number("soak", 1e6, "a time", "minutes, a number above 0"),
             spell=_plain,
         ),
     )

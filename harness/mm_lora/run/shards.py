@@ -36,6 +36,6 @@ def parse(text: str) -> Shard:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise UsageError(
-            f"--set shard={text} is no part", "I/N with I from 1 to N, for example 2/8"
+            f"--set shard={text} is not a shard", "I/N with I from 1 to N, for example 2/8"
         )
     return Shard(index=int(index), count=int(count))

@@ -1,4 +1,4 @@
-"""What a server's own noise allows: tolerance, least effect, and what they cannot see.
+"""Derives tolerance and least effect from a server's noise, and says what they cannot see.
 
 In 16 bits two right answers to one question differ in their last bits: another cache state or
 another batch adds up in another order. How much is measured on each server (`tuning`).

@@ -1,4 +1,4 @@
-"""Before the first check of a 16-bit server: how noisy it is, and whether its adapters are seen.
+"""Measures a 16-bit server before its first check: its noise, and its adapters' effects.
 
 Noise is the largest difference between clean runs: first answers from empty caches, the same from
 full ones, and beside other questions to the same model. Never beside another adapter: what a
@@ -160,7 +160,7 @@ class Tuning:
 
     def _factor(self, stream: str) -> float:
         builds, model = self._context.builds, self._context.model(self._served.spec.model)
-        return builds.strengths.factor(builds.builder, model, stream)
+        return builds.factors.factor(builds.builder, model, stream)
 
     def _keep(self, effects: dict[str, float], allowed: Allowed) -> None:
         """What was reached saves the next run the restart."""
@@ -168,7 +168,7 @@ class Tuning:
         for stream in {self._stream(name) for name in effects}:
             mine = [effect for name, effect in effects.items() if self._stream(name) == stream]
             if self._factor(stream) > 1 and min(mine) >= allowed.min_effect:
-                builds.strengths.keep(builds.builder, model, stream)
+                builds.factors.keep(builds.builder, model, stream)
 
     def _strength(self, name: str) -> str:
         """How strong an adapter was built, for the report."""

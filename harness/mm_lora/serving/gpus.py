@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs that a server would see, as nvidia-smi tells them; nothing is imported for it."""
+"""The NVIDIA GPUs that a server would see, from nvidia-smi, without importing torch."""
 
 import os
 import re
@@ -80,17 +80,17 @@ def cuda_of_driver(run: Run | None = None) -> str | None:
 
 def _run(command: Sequence[str]) -> str:
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TroubleError(
             f"nvidia-smi does not answer: {type(error).__name__}", "the NVIDIA driver"
         ) from error
-    if asked.returncode:
-        said = " ".join((asked.stdout + asked.stderr).split())[:300]
+    if answer.returncode:
+        said = " ".join((answer.stdout + answer.stderr).split())[:300]
         raise TroubleError(
             f"nvidia-smi fails: {said}",
             "the driver of the kernel that runs; in a container, that it was given its GPUs",
         )
-    return asked.stdout
+    return answer.stdout

@@ -1,4 +1,4 @@
-"""Asks a model's class in vLLM, in the server's interpreter, and returns typed answers.
+"""Asks vLLM's model class, in the server's interpreter, and returns typed answers.
 
 No weights and no server: a short process of its own, in its own group, ended after a time limit.
 """
@@ -88,7 +88,7 @@ def ask_hooks(
     `patches`: what to put into its class first: the feature, or a seeded mistake that the
     comparison must find. `search`: folders in front of PYTHONPATH.
     """
-    asked = {
+    document = {
         "models": [
             {
                 "name": question.name,
@@ -107,7 +107,7 @@ def ask_hooks(
     say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {MODULE}")
     with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
         copy_package(Path(folder))
-        out = _run(python, json.dumps(asked), [folder, *map(str, search)], timeout_s)
+        out = _run(python, json.dumps(document), [folder, *map(str, search)], timeout_s)
     return parse(json.loads(out))
 
 
@@ -118,7 +118,7 @@ def parse(answer: Mapping[str, Any]) -> HookAnswers:
         by_name = {model["name"]: model for model in answer["models"]}
         return msgspec.convert({**absent, **answer, "models": by_name}, HookAnswers)
     except (KeyError, msgspec.ValidationError) as error:
-        raise TroubleError(f"the model's class in vLLM was asked, and answers: {error}") from error
+        raise TroubleError(f"vLLM's model class answered with an error: {error}") from error
 
 
 def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) -> str:
@@ -144,14 +144,14 @@ def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) 
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             raise TroubleError(
-                f"the model's class in vLLM did not answer in {timeout_s:.0f} s",
+                f"vLLM's model class did not answer within {timeout_s:.0f} s",
                 f"that `{python} -c 'import vllm'` works",
             ) from error
         raise
     if process.returncode != 0:
         tail = "\n".join(err.strip().splitlines()[-15:])
         raise TroubleError(
-            f"asking the model's class in vLLM ended with code {process.returncode}:\n{tail}",
+            f"asking vLLM's model class ended with code {process.returncode}:\n{tail}",
             f"that `{python} -c 'import vllm'` works",
         )
     return out

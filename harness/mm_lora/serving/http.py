@@ -1,4 +1,4 @@
-"""The one way to speak HTTP with a server: around any proxy to this machine, through it elsewhere.
+"""The one HTTP client for servers: it uses the environment's proxy, but not for this machine.
 
 A proxy of the environment (`http_proxy` and the like) cannot reach our loopback: with it, a server
 that lives would look dead.

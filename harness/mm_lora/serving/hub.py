@@ -50,10 +50,10 @@ def _fetch(
     environment.pop("HF_HUB_OFFLINE", None)
     command = [str(python or sys.executable), "-c", _FETCH, repository, revision, what]
     try:
-        asked = subprocess.run(
+        ran = subprocess.run(
             command, stdout=subprocess.PIPE, text=True, timeout=timeout_s, env=environment
         )
-        answer = json.loads(asked.stdout.splitlines()[-1])
+        answer = json.loads(ran.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
         answer = {"error": "other", "said": type(error).__name__}
     if "path" in answer:

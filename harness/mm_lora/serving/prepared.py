@@ -1,4 +1,4 @@
-"""All that a server is started with but the folder it runs in; equal for whoever starts it."""
+"""Everything that a server starts with, except its folder: the same for every command."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -38,8 +38,8 @@ class Probe:
         for worker in by_rank.values():
             if worker.missing:
                 raise PatchError(
-                    f"the probe's hook points are gone: {', '.join(worker.missing)}",
-                    "whether this vLLM version is supported",
+                    f"this vLLM lacks the probe's hook points: {', '.join(worker.missing)}",
+                    "that this vLLM version is supported",
                 )
         return tuple(by_rank[rank] for rank in sorted(by_rank))
 
@@ -130,6 +130,6 @@ def _typed(data: Mapping[str, Any], kind: type[T], source: str) -> T:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise TroubleError(
-            f"the probe's record is of another format: {source}: {error}",
-            "that server and tool have the same mm-lora",
+            f"the probe's record has an unknown format: {source}: {error}",
+            "that the server was started by this version of mm-lora",
         ) from error

@@ -1,4 +1,4 @@
-"""The vLLM that a run serves: whose it is, what it lacks, and how a server spec is made to fit."""
+"""The vLLM that a run serves: where it is, what it lacks, and how server specs adapt to it."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +100,7 @@ def look_at(
     diff_file: Path | None = None,
     choice: str = "auto",
 ) -> ServedVllm:
-    """The vLLM of an interpreter with the diff and the feature patches settled.
+    """The vLLM of an interpreter with its diff and feature patches chosen.
 
     `families`: those to be served. `diff_file`: applied to a copy of it. `choice`: auto, none or
     feature. Raises InstallError without a usable vLLM, NoFeature where every family lacks tower and

@@ -55,7 +55,7 @@ def parse(text: str) -> list[Change]:
     except UnidiffParseError as error:
         raise DoesNotApply(f"{lines.place}: {error}") from None
     if not files and text.strip():
-        raise DoesNotApply("there is no `--- ` / `+++ ` pair in it: this is no unified diff")
+        raise DoesNotApply("this is not a unified diff: it has no `--- ` / `+++ ` pair")
     return [change for change in map(_change, files) if change is not None]
 
 

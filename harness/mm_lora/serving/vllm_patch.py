@@ -1,4 +1,4 @@
-"""Serves a pull request's own lines: its diff applied to a linked copy of an installed vLLM."""
+"""Serves a pull request's lines: applies its diff to a linked copy of an installed vLLM."""
 
 import hashlib
 import os
@@ -97,7 +97,7 @@ def sorted_out(changes: Sequence[Change]) -> tuple[list[Change], tuple[str, ...]
         elif change.unreadable or not path.endswith(".py") or ".." in Path(path).parts:
             raise UsageError(
                 f"{path} in the diff cannot be applied: "
-                f"{change.unreadable or 'it is no Python file'}",
+                f"{change.unreadable or 'it is not a Python file'}",
                 "leave it out of the diff, or build that vLLM and use --server-python",
             )
         else:

@@ -30,7 +30,7 @@ class Forced:
 
     `adapted`: with the adapter merged (the base itself, where none was asked); `base`: without.
     `token_ids`: the answer. `predicted`: by the name of a predictor of a wrong value, what it
-    foresees. `mistaken`, `mistaken_bases`: what `adapted` and `base` become where the base itself
+    computes. `mistaken`, `mistaken_bases`: what `adapted` and `base` become where the base itself
     has a known defect. `ties`: what `adapted` may be as well, where rounding alone decides which
     expert a token gets (`worker.routing`). `peft`: by PEFT's own forward, where it was asked for.
     """

@@ -1,1 +1,1 @@
-"""Many adapters on one server: whose requests met in a step, and whose answer each of them got."""
+"""Many adapters on one server: which requests shared a step, and whose answer each one got."""

@@ -51,15 +51,17 @@ def batches(steps: Sequence[Step]) -> Batches:
     # One step may have several passes of the encoder; all of them name all its requests.
     encoder = {step.number: step for step in mine if step.kind == "encoder"}
     met = [step for step in language if _tenants(step.requests) > 1]
-    read = Counter(asked.id for step in language for asked in step.requests if asked.tokens > 1)
-    in_company = {asked.id for step in met for asked in step.requests if asked.tokens > 1}
+    read = Counter(
+        request.id for step in language for request in step.requests if request.tokens > 1
+    )
+    in_company = {request.id for step in met for request in step.requests if request.tokens > 1}
     return Batches(
         encoder=sum(_tenants(step.requests) > 1 for step in encoder.values()),
         language=len(met),
         decoding=sum(_decodes_beside(step.requests) for step in met),
         pieces=sum(count > 1 and name in in_company for name, count in read.items()),
         adapters=max(
-            (len({asked.adapter for asked in step.requests} - {None}) for step in language),
+            (len({request.adapter for request in step.requests} - {None}) for step in language),
             default=0,
         ),
     )
@@ -68,10 +70,10 @@ def batches(steps: Sequence[Step]) -> Batches:
 def beside_adapters(steps: Sequence[Step]) -> list[Request]:
     """The base's requests that shared a step with an adapter's, as often as they did."""
     return [
-        asked
+        request
         for step in steps
-        for asked in step.requests
-        if asked.adapter is None and _tenants(step.requests) > 1
+        for request in step.requests
+        if request.adapter is None and _tenants(step.requests) > 1
     ]
 
 
@@ -89,25 +91,25 @@ def reuse(steps: Sequence[Step], answered: Sequence[tuple[Asked, Answer]]) -> Re
     rows: Counter[str] = Counter()
     encoded = set()
     for step in steps:
-        for asked in step.requests if step.worker == steps[0].worker else ():
+        for request in step.requests if step.worker == steps[0].worker else ():
             if step.kind == "language":
-                rows[asked.id] += asked.tokens
+                rows[request.id] += request.tokens
             else:
-                encoded |= {(asked.id, image) for image in asked.images}
+                encoded |= {(request.id, image) for image in request.images}
     names = {name: Request(name, None, 0, ()) for name in rows}
     prompts = 0
     for _, answer in answered:
         due = answer.prompt_tokens + answer.completion_tokens - 1
         done = sum(rows[name] for name, one in names.items() if one.is_for(answer.id))
         prompts += done < due
-    return Reuse(prompts, sum(len(asked.media) for asked, _ in answered) - len(encoded))
+    return Reuse(prompts, sum(len(request.media) for request, _ in answered) - len(encoded))
 
 
 def _tenants(requests: Iterable[Request]) -> int:
-    return len({asked.adapter for asked in requests})
+    return len({request.adapter for request in requests})
 
 
 def _decodes_beside(requests: Sequence[Request]) -> bool:
-    decoding = {asked.adapter for asked in requests if asked.tokens == 1}
-    reading = {asked.adapter for asked in requests if asked.tokens > 1}
+    decoding = {request.adapter for request in requests if request.tokens == 1}
+    reading = {request.adapter for request in requests if request.tokens > 1}
     return any(one != other for one in decoding for other in reading)

@@ -1,4 +1,4 @@
-"""How a scenario becomes a verdict: right answers, and a batch that really was one."""
+"""Turns a scenario into a verdict: every answer is right, and the requests really shared a step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,12 +24,12 @@ def until_met(traffic: Traffic, bursts: Iterable[Burst], least: Mapping[str, int
     seen = Seen()
     for requests, delays in bursts:
         seen += traffic.burst(requests, delays=delays)
-        if seen.unforeseen or not seen.batches.lacks(least):
+        if seen.unexplained or not seen.batches.lacks(least):
             break
     return seen
 
 
-def settle(
+def judge_scenario(
     check: Judge,
     context: Context,
     scenario: str,
@@ -45,12 +45,12 @@ def settle(
     verdict = seen.verdict(tolerance=check.tolerance, min_effect=check.min_effect)
     if hint:
         verdict = replace(verdict, reason=f"{verdict.reason}; {hint}")
-    check.settle(verdict)
+    check.take(verdict)
     if least:
         lacks = seen.batches.lacks(least)
         check.proves(
             not lacks,
             expected=dict(least),
             observed=lacks,
-            reason="the requests did not meet as the claim needs it",
+            reason="the requests did not share a step as the claim requires",
         )

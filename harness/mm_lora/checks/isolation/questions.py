@@ -34,7 +34,7 @@ _LENGTHS = (16, 6, 24, 11, 32)
 """Answers end in different steps, so that the rows of a batch move."""
 
 
-def asked(family: Family, tenant: str, question: str, max_tokens: int = 16) -> Request:
+def request_for(family: Family, tenant: str, question: str, max_tokens: int = 16) -> Request:
     """One tenant's request; several tokens a place tell tenants apart without a reference."""
     text, pictures = questions(family)[question]
     return Request(model=tenant, text=text, pictures=pictures, max_tokens=max_tokens, top=5)
@@ -49,7 +49,9 @@ def everyone(family: Family, tenants: Sequence[str], *, text: Sequence[str]) -> 
         wanted.append((tenant, pictured[at % len(pictured)]))
         if tenant in text:
             wanted.append((tenant, TEXT))
-    return [asked(family, *one, _LENGTHS[at % len(_LENGTHS)]) for at, one in enumerate(wanted)]
+    return [
+        request_for(family, *one, _LENGTHS[at % len(_LENGTHS)]) for at, one in enumerate(wanted)
+    ]
 
 
 def anyone(
@@ -60,6 +62,6 @@ def anyone(
 ) -> list[Request]:
     """`count` requests of random tenants, questions and lengths."""
     return [
-        asked(family, chance.choice(tenants), chance.choice(EVERY), chance.choice(_LENGTHS))
+        request_for(family, chance.choice(tenants), chance.choice(EVERY), chance.choice(_LENGTHS))
         for _ in range(count)
     ]

@@ -73,7 +73,7 @@ def run(traffic: Traffic, planned: Iterable[Wave], seconds: float) -> tuple[Seen
         end += time.monotonic() - began  # what answers are compared with is no traffic
         seen += traffic.burst(wave.requests, delays=wave.delays, resets=wave.resets)
         over = time.monotonic() >= end and seen.batches.language > 0
-        if seen.unforeseen or over:
+        if seen.unexplained or over:
             break
     return seen, list(last)
 

@@ -16,18 +16,18 @@ LONGEST = 32
 
 LAST_SLOT = "base-rows-take-last-slot"
 """The signature of a known defect: an answer of the base, which met an adapter in a step of a
-server whose last slot holds one. On any other server, and of any adapter, it foresees nothing."""
+server whose last slot holds one. On any other server, and of any adapter, it predicts nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
     """An answer that is not its own: `error` in logprob, `like` the tenant whose answer it is,
-    `foreseen` the signature of a known defect that can do this."""
+    `signature` that of a known defect that can do this."""
 
     request: Request
     error: float
     like: str | None
-    foreseen: str = ""
+    signature: str = ""
 
     def __str__(self) -> str:
         whose = f", as {self.like} answers" if self.like else ""
@@ -56,14 +56,14 @@ class Seen:
         )
 
     @property
-    def unforeseen(self) -> bool:
+    def unexplained(self) -> bool:
         """Whether a wrong answer is no work of a known defect."""
-        return any(not wrong.foreseen for wrong in self.wrong)
+        return any(not wrong.signature for wrong in self.wrong)
 
     def verdict(self, *, tolerance: float, min_effect: float) -> Verdict:
         """`fail` for any wrong answer; `void` where an answer by the base would not be seen."""
         outcome, reason = Outcome.PASS, ""
-        signatures = {wrong.foreseen for wrong in self.wrong}
+        signatures = {wrong.signature for wrong in self.wrong}
         if self.wrong:
             outcome = Outcome.FAIL
             reason = f"{len(self.wrong)} of {self.requests} answers are not those given alone"
@@ -126,7 +126,7 @@ class Traffic:
                 like = self._like(request, answer)
                 signature = LAST_SLOT if met else ""
                 wrong.append(
-                    Wrong(request=request, error=errors[-1], like=like, foreseen=signature)
+                    Wrong(request=request, error=errors[-1], like=like, signature=signature)
                 )
         effects = [
             self._distance(request, self.served.ask_alone(_whole(request)))
@@ -164,8 +164,8 @@ class Traffic:
         whether that defect is there is judged elsewhere."""
         predict = acts_on_text(self.served.family, request.model)
         truth = self.served.forced(request, answer, predict=predict)
-        foreseen = (values for several in truth.predicted.values() for values in several)
-        rights = (truth.adapted, *truth.ties, *foreseen)
+        predicted = (values for several in truth.predicted.values() for values in several)
+        rights = (truth.adapted, *truth.ties, *predicted)
         return min(largest_difference(right, answer.logprobs) for right in rights)
 
     def _acts(self, request: Request) -> bool:

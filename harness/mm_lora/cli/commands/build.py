@@ -97,7 +97,9 @@ def image(
     if kind == "dice":
         picture = images.dice(size, colours or images.DEFAULT_COLOURS, pips or images.DEFAULT_PIPS)
     elif colours or pips:
-        raise UsageError(f"a {kind} picture has no colours and pips to choose", "the kind: dice")
+        raise UsageError(
+            f"--colour and --pips do not apply to a {kind} picture", "the kind: only dice have them"
+        )
     else:
         picture = images.draw(kind, size)
     try:
@@ -128,7 +130,9 @@ def coverage_table(title: str, coverage: Sequence[Mapping[str, Any]]) -> "Table"
 
 def _must_be_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not an empty folder", "another place to write to")
+        raise UsageError(
+            f"{out} exists and is not an empty folder", "name another place to write to"
+        )
 
 
 def _say(line: str) -> None:

@@ -94,7 +94,7 @@ def _require_version(word: str) -> None:
     if _is_path(word):
         if not Path(word).is_file() or not os.access(word, os.X_OK):
             raise UsageError(
-                f"{word} is no program that can be run",
+                f"{word} is not a program that can be run",
                 "the path of a Python interpreter that has vLLM, or a version such as 0.17.0",
             )
         return
@@ -102,7 +102,7 @@ def _require_version(word: str) -> None:
         Version(word)
     except InvalidVersion:
         raise UsageError(
-            f"'{word}' is no version", "a version such as 0.17.0, or an interpreter's path"
+            f"'{word}' is not a version", "a version such as 0.17.0, or an interpreter's path"
         ) from None
     if not supported(word):
         raise UsageError(f"vLLM {word} is not supported", "`mm-lora doctor` shows the range")

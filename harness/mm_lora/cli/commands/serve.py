@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mm_lora.serving.server.process import VllmServer
 
 _TURN_S = 0.5
-_VERIFY = "`mm-lora verify`"
+_VERIFY = "use `mm-lora verify` for that"
 
 
 def run(options: "RunOptions", adapters: Sequence[str] = ()) -> int:
@@ -72,18 +72,22 @@ def inputs_of(options: "RunOptions", adapters: Sequence[str]) -> "Inputs":
     settings = options.settings
     for key, told in (("shard", settings.shard), ("soak", settings.soak)):
         if told is not None:
-            raise UsageError(f"serve judges no checks, and --set {key} is of those", _VERIFY)
+            raise UsageError(
+                f"--set {key} does not apply to serve, which judges no checks", _VERIFY
+            )
     if settings.replay is not None:
-        raise UsageError("serve sends no requests, and --set replay is of those", _VERIFY)
+        raise UsageError("--set replay does not apply to serve, which sends no requests", _VERIFY)
     if options.profile == "remote":
-        raise UsageError("profile remote has no server to start", "another --profile")
+        raise UsageError("profile remote starts no server", "name another --profile")
     own = tuple(word for word in adapters if "=" in word)
     inputs = Inputs.read(replace(options, adapter=own))
     if len(inputs.models) != 1:
-        raise UsageError("a server has one model", "one of " + ", ".join(inputs.models))
+        raise UsageError("a server serves one model", "name one of " + ", ".join(inputs.models))
     names = _served(inputs, adapters)
     if settings.broken is not None and (name := settings.broken[0]) not in names:
-        raise UsageError(f"--set break is of {name}, which is not served", f"--adapter {name}")
+        raise UsageError(
+            f"--set break names {name}, which this server does not serve", f"add --adapter {name}"
+        )
     return inputs
 
 

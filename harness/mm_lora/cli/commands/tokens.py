@@ -48,7 +48,8 @@ def parse_size(image: str) -> tuple[int, int]:
     width, cross, height = image.lower().replace("×", "x").partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UsageError(
-            f"{image!r} is no picture size", "--image takes WIDTHxHEIGHT in pixels, such as 700x400"
+            f"{image!r} is not a picture size",
+            "--image takes WIDTHxHEIGHT in pixels, such as 700x400",
         )
     return int(width), int(height)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mm_lora.core.asking import Medium
 from mm_lora.families.family import Bundle, Family, GoodAdapter, PeftForms, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase
-from mm_lora.families.llama4 import foreseen, known_flows, miniature, modules, pictures
+from mm_lora.families.llama4 import explain, known_flows, miniature, modules, pictures
 from mm_lora.families.llama4.geometry import Geometry, token_flow
 from mm_lora.families.llama4.layout import drawing, layout_of
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
@@ -162,13 +162,13 @@ class Llama4(Family):
         """The vision adapter is no tower, though it lies under the tower's prefix."""
         return next((role for prefix, role in modules.ROLES if path.startswith(prefix)), None)
 
-    def foreseen_rows(self, layout: Geometry, found: Sequence[Any]) -> tuple[str, ...]:
-        """See `foreseen`."""
-        return foreseen.rows(layout, found)
+    def predicted_rows(self, layout: Geometry, found: Sequence[Any]) -> tuple[str, ...]:
+        """See `explain`."""
+        return explain.rows(layout, found)
 
-    def foreseen_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
-        """See `foreseen`."""
-        return foreseen.coverage(found)
+    def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+        """See `explain`."""
+        return explain.coverage(found)
 
 
 FAMILY = Llama4()

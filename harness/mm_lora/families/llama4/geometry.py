@@ -53,7 +53,7 @@ class Geometry:
             )
         if self.image_size % self.patch_size:
             raise UsageError(
-                f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}",
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}",
                 "vision_config.image_size and vision_config.patch_size of the config",
             )
         if abs(self.shuffle * ratio - 1) > 1e-9:
@@ -166,7 +166,7 @@ def vision_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
         vision = config.get("vision_config")
     if kind not in (None, "llama4", "llama4_vision_model"):
         raise UsageError(
-            f"the config's model_type is {kind!r}: this arithmetic is Llama 4's",
+            f"the config's model_type is {kind!r}; this arithmetic is for Llama 4",
             'a config.json with "model_type": "llama4"',
         )
     if not isinstance(vision, Mapping):

@@ -1,4 +1,4 @@
-"""Token flows that others stated or that a real server showed, and what the count hook is asked."""
+"""Token flows that others stated or a real server showed, and the questions to the count hook."""
 
 from collections.abc import Iterator
 

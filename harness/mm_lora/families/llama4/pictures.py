@@ -1,4 +1,4 @@
-"""The pictures on which every way of counting is asked: sizes, modes and several per prompt.
+"""The pictures that every way of counting gets: sizes, modes and several per prompt.
 
 Data only, as factors of the tile's side, so that every geometry meets its own borders.
 """

@@ -1,4 +1,4 @@
-"""Fix: the caches know each load of an adapter as one of its own, whatever its name and path."""
+"""Fix: the caches tell each load of an adapter apart, even under the same name and path."""
 
 from typing import Any
 

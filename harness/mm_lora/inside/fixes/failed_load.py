@@ -1,4 +1,4 @@
-"""Fix: a load that fails leaves what was there before, the same adapter's old weights too."""
+"""Fix: a failed load leaves everything as it was, the adapter's old weights included."""
 
 from typing import Any
 

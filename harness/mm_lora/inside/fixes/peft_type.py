@@ -1,4 +1,4 @@
-"""Fix: an adapter whose config says that it is no LoRA is refused, as PEFT does."""
+"""Fix: refuses an adapter with a config that is not LoRA's, as PEFT does."""
 
 from typing import Any
 

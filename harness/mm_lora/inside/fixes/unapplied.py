@@ -1,4 +1,4 @@
-"""Fix: an adapter with tensors for modules that vLLM did not wrap is refused, not half applied."""
+"""Fix: refuses an adapter with tensors for unwrapped modules instead of half applying it."""
 
 from typing import Any
 

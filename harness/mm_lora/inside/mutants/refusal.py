@@ -1,4 +1,4 @@
-"""Mutants: seeded mistakes in taking and refusing adapters: accepted in name, or applied wrong."""
+"""Mutants: seeded mistakes in accepting and refusing adapters: only in name, or applied wrong."""
 
 import importlib
 from functools import partial

@@ -1,4 +1,4 @@
-"""The causes of a server's death that its log gives away: what to look for, and what to say."""
+"""The causes of a server's death that its log shows: patterns and messages."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ CAUSES: tuple[Cause, ...] = (
         kind="no-vllm",
         pattern=r"No module named '?(vllm)\b",
         cause="this interpreter has no vLLM",
-        check="--server-python, and `mm-lora doctor`",
+        check="--server-python; `mm-lora doctor` shows what is installed",
     ),
     Cause(
         kind="no-fast-start",
@@ -93,14 +93,14 @@ CAUSES: tuple[Cause, ...] = (
         r"file named|Invalid repository ID or local directory|The following "
         r"weights were not initialized|There is no module or parameter "
         r"named)[^\n]{0,200})",
-        cause="the checkpoint is incomplete or of another model: {0}",
+        cause="the checkpoint is incomplete, or was made for another model: {0}",
         check="config.json, tokenizer and weights in the model folder",
     ),
     Cause(
         kind="row-count",
         pattern=r"(einsum\(\)[^\n]{0,300}|The size of tensor a \(\d+\) must "
         r"match[^\n]{0,200})",
-        cause="a LoRA layer saw another number of rows than vLLM had counted for it: {0}",
+        cause="a LoRA layer saw a different number of rows than vLLM counted for it: {0}",
         check="the model's token-count hook, and which modules --lora-target-modules wraps",
     ),
     Cause(

@@ -1,4 +1,4 @@
-"""The processes of one server: started as a group that ends with us, ended without a trace."""
+"""The processes of one server: a group that ends with the harness and leaves nothing behind."""
 
 import contextlib
 import getpass

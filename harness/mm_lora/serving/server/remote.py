@@ -23,7 +23,9 @@ def root_of(url: str) -> str:
     """The URL without a closing `/v1` or slash, a path prefix kept. Raises UsageError."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--base-url '{url}' is no URL", "http://HOST:PORT or https://HOST/PREFIX")
+        raise UsageError(
+            f"--base-url '{url}' is not a URL", "http://HOST:PORT or https://HOST/PREFIX"
+        )
     if "@" in parts.netloc:
         raise UsageError(
             "--base-url must not hold a user or password: it is printed and stored",

@@ -1,4 +1,4 @@
-"""Worker job: what an adapter could target in transformers' model, without weights."""
+"""Worker job: the modules of transformers' model that an adapter could target, without weights."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Predictors of wrong values: what a server computes that makes a known mistake with an adapter."""
+"""Predictors: the wrong values of a server that makes a known mistake with an adapter."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Worker job: what transformers' own processors make of pictures: an independent truth."""
+"""Worker job: the counts of transformers' processors for pictures: an independent truth."""
 
 import tempfile
 from collections.abc import Mapping, Sequence

@@ -38,7 +38,7 @@ def run(
     too.
     Returns {"adapted", "ties", "base", "predicted", "mistaken", "mistaken_bases", "peft",
     "prompt_tokens", "token_ids"}: one logprob a token; "ties" are what else is right
-    (`TorchSide.with_ties`), each predictor's name has a list of the values that it foresees, and
+    (`TorchSide.with_ties`), each predictor's name has a list of the values that it computes, and
     "mistaken" and "mistaken_bases" are adapted and base with each of the base's mistakes. Raises
     RuntimeError if the base is not the same after the adapter was taken out again.
     """
