@@ -72,7 +72,7 @@ def test_any_picture(layout: Layout, width: int, height: int) -> None:
     needed = layout.longest_edge * shorter / longer
     few = min(rows, columns)
     assert (few - 1) * layout.image_size < needed + 2
-    assert needed <= few * layout.image_size
+    assert int(needed) <= few * layout.image_size  # transformers cuts the fraction off
 
 
 def test_a_picture_that_is_not_cut() -> None:

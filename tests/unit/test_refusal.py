@@ -78,7 +78,7 @@ def test_a_clear_refusal_passes() -> None:
         (Offered(200, "Success", "it answers as the base"), "accepted", ("as-the-base",)),
         (Offered(200, "lora_B", "it answers 1 away from the base"), "accepted", ()),
         (Offered(400, "NoneType"), "not why", ()),
-        (Offered(500, "o_proj has no lora_B"), "server's fault", ()),
+        (Offered(500, "o_proj has no lora_B"), "server error", ()),
     ],
 )
 def test_all_else_fails(offered: Offered, reason: str, predicted: tuple[str, ...]) -> None:
