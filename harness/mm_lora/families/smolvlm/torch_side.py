@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mm_lora.families.smolvlm.family import FAMILY, ROUNDED
 from mm_lora.families.torch_side import TorchSide, as_loaded
 
+SHARPER = 2.5
 _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 
@@ -44,6 +45,13 @@ class SmolVlmSide(TorchSide):
 
     family = FAMILY
     base_mistakes: ClassVar[Mapping[str, Any]] = {ROUNDED: patch_positions_rounded}
+
+    def random_tensor(self, name: str, shape: tuple[int, ...], seed: int) -> Any:
+        """Queries and keys of the tower are longer: hundreds of patches that look alike would have
+        nearly equal weights, and an adapter there would move nothing."""
+        values = super().random_tensor(name, shape, seed)
+        sharp = ".vision_model." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
+        return values * SHARPER if sharp else values
 
     def prompt_counts(
         self, processor: Any, prompt: Sequence[Mapping[str, Any]]
