@@ -109,6 +109,8 @@ def forms(
 class QwenVision(Family):
     """Pictures of any shape, each as large as it is; merge × merge patches become one row."""
 
+    state = "partly"
+    state_reason = "a video's rows are computed, but no server is asked about one yet"
     processor_class: ClassVar[str]
     vision_widths: ClassVar[Mapping[str, Any]]
     """What the miniature's vision_config has instead of the published widths."""
