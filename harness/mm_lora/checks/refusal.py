@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.roles import first_connector
+from mm_lora.checks.roles import acts_on_text, first_connector
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Answer, Request
+from mm_lora.core.asking import TEXT_QUESTION, Answer, Request
 from mm_lora.core.outcomes import NotPassed, moved
 from mm_lora.core.table import Column, Kind
 from mm_lora.families.family import Family
@@ -56,6 +56,16 @@ def request_for(served: Served, name: str) -> Request:
     return Request(model=name, pictures=(served.family.sizes.picture("one"),), top=20)
 
 
+def about_text(name: str) -> Request:
+    """Text alone: so short that it leaves one block of the KV cache half full."""
+    return Request(model=name, text=TEXT_QUESTION, top=20)
+
+
+def moves_text(family: Family) -> bool:
+    """Whether what is offered can harm an answer about text alone."""
+    return acts_on_text(family, family.good.adapter)
+
+
 def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
     """Load, ask, unload. The name must be new to the server: caches know adapters by name."""
     status, said = served.load(name, path)
@@ -64,6 +74,8 @@ def offer(served: Served, check: Judge, name: str, path: Path) -> Offered:
         return Offered(status, said)
     try:
         answer = served.ask_cold(request_for(served, name))
+        if moves_text(served.family):
+            served.ask_cold(about_text(name))  # the next request gets the cache block of this one
         return Offered(status, said, effect_of(served, check, answer), answer)
     finally:
         served.unload(name)
@@ -87,13 +99,20 @@ def witness_names(family: Family) -> tuple[str, ...]:
     return (*first_connector(family), "language-v_proj")
 
 
+def others(served: Served) -> dict[str, Request]:
+    """What is asked of others than the one offered, by whom; text first, after its own text."""
+    good = next(name for name in witness_names(served.family) if name in served.spec.adapters)
+    text = {}
+    if moves_text(served.family):
+        text[f"{served.base} about text"] = about_text(served.base)
+    return {**text, **{name: request_for(served, name) for name in (served.base, good)}}
+
+
 def witnesses(served: Served, *, afresh: bool = False) -> dict[str, Answer]:
     """The base and one good adapter, each asked from empty caches; the first answers are kept."""
     known = _before.get(served)
     if known is None or afresh:
-        good = next(name for name in witness_names(served.family) if name in served.spec.adapters)
-        names = (served.base, good)
-        now = {name: served.ask_cold(request_for(served, name)) for name in names}
+        now = {name: served.ask_cold(request) for name, request in others(served).items()}
         if known is None:
             _before[served] = now
         return now
@@ -105,15 +124,12 @@ def unharmed(served: Served, check: Judge, name: str) -> str:
 
     A server that was harmed is given up: the next check gets a fresh one.
     """
-    before, now = witnesses(served), witnesses(served, afresh=True)
+    before, now, requests = witnesses(served), witnesses(served, afresh=True), others(served)
     try:
         for other, answer in before.items():
-            check.equal(
-                [],
-                answer.problems(request_for(served, other), None),
-                f"{other} did not answer before",
-            )
-            truth = served.forced(request_for(served, other), answer)
+            request = requests[other]
+            check.equal([], answer.problems(request, None), f"{other} did not answer before")
+            truth = served.forced(request, answer)
             check.agrees(truth.adapted, answer.logprobs, base=None, elsewhere=truth.mistaken)
             same = (answer.token_ids, answer.logprobs) == (
                 now[other].token_ids,
