@@ -31,7 +31,6 @@ class Qwen3VL(QwenVision):
     forms = forms(GROUPS, MLP, ("tower-mlp", "merger", "deepstack-mergers"))
     vllm = VllmClass(module="qwen3_vl", name="Qwen3VLForConditionalGeneration")
     processor_class = "Qwen3VLProcessor"
-    later = ""  # its q, k and v are one layer, which a data-parallel encoder wraps as any other
     vision_widths: ClassVar[Mapping[str, Any]] = {
         "depth": DEPTH,
         "hidden_size": 64,
