@@ -135,9 +135,8 @@ def test_nothing_outlives_a_killed_process(files: Files, tmp_path: Path, role: s
 
 def serve(tmp_path: Path) -> "subprocess.Popen[str]":
     """`mm-lora serve` in a process of its own, ready."""
-    code = "import sys; from mm_lora.cli.commands.serve import run; sys.exit(run('scout', ['all']))"
     serving = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "mm_lora", "serve", "scout", "--adapter", "all"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
