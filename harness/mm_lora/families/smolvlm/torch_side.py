@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from mm_lora.families.smolvlm.family import FAMILY, ROUNDED
-from mm_lora.families.torch_side import TorchSide, as_loaded
+from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded
 
 SHARPER = 2.5
 _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
@@ -46,10 +46,12 @@ class SmolVlmSide(TorchSide):
     family = FAMILY
     base_mistakes: ClassVar[Mapping[str, Any]] = {ROUNDED: patch_positions_rounded}
 
-    def random_tensor(self, name: str, shape: tuple[int, ...], seed: int) -> Any:
+    def random_tensor(
+        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
+    ) -> Any:
         """Queries and keys of the tower are longer: hundreds of patches that look alike would have
         nearly equal weights, and an adapter there would move nothing."""
-        values = super().random_tensor(name, shape, seed)
+        values = super().random_tensor(name, shape, seed, tied)
         sharp = ".vision_model." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
         return values * SHARPER if sharp else values
 
