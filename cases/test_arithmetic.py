@@ -80,7 +80,6 @@ def test_processor(
     answer = ask_processor(found.family)
     flows = flow_table.table_flows(found, context.picture_tokens)
     counts = alone(answer, found)
-    flows = tuple(flow for flow in flows if flow.size in counts)
     cells = flow_table.transformers_cells(flows, [counts[flow.size] for flow in flows])
     flow_table.note(context.run.tables, found, flow_table.TRANSFORMERS, cells)
     bad = mismatches(answer, published(found.family))[model]

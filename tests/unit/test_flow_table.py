@@ -2,7 +2,7 @@
 
 import pytest
 
-from mm_lora.checks import flow_table
+from mm_lora.checks import flow_table, processor_question
 from mm_lora.core.table import Tables
 from mm_lora.families import registry
 from mm_lora.families.flow import HookCase
@@ -57,3 +57,13 @@ def test_the_pull_requests_row_carries_its_label() -> None:
     labels = {row[0]: row[2] for row in tables[flow_table.NAME].rows}
     assert labels["pr35147"] == "the pull request's; not seen in a published config"
     assert labels["scout"].startswith("published checkpoint: ")
+
+
+PUBLISHED = [name for family in registry.families().values() for name in family.published]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_processor_is_asked_about_every_picture_of_the_table(name: str) -> None:
+    model = resolve(name)
+    alone = {one[0].seen_size for one in processor_question.prompts(model) if len(one) == 1}
+    assert {flow.size for flow in flow_table.table_flows(model, 3000)} <= alone

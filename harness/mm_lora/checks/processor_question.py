@@ -7,9 +7,25 @@ from typing import Any
 from mm_lora.checks.compare_counts import processor_mismatches
 from mm_lora.checks.mismatch import Mismatch
 from mm_lora.families.models import Model
+from mm_lora.families.pictures import Picture
 from mm_lora.truth.build import processor_files
 
 JOB = "processor-counts"
+
+
+def prompts(model: Model) -> tuple[Sequence[Picture], ...]:
+    """The family's questions, and each picture of the token-flow table that none asks alone."""
+    questions = tuple(model.family.questions(model.layout))
+    asked_alone = {prompt[0].seen_size for prompt in questions if len(prompt) == 1}
+    named = {role: model.family.sizes.picture(role) for role in ("one", "few", "many")}
+    missing = {
+        (one.width, one.height): Picture(
+            f"{one.width}x{one.height}", one.width, one.height, shows=role
+        )
+        for role, one in named.items()
+        if (one.width, one.height) not in asked_alone
+    }
+    return (*questions, *((picture,) for picture in missing.values()))
 
 
 def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
@@ -22,10 +38,7 @@ def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
                 "name": name,
                 "layout": asdict(model.layout),
                 **processor_files(model),
-                "prompts": [
-                    [asdict(picture) for picture in prompt]
-                    for prompt in family.questions(model.layout)
-                ],
+                "prompts": [[asdict(picture) for picture in prompt] for prompt in prompts(model)],
             }
             for name, model in models.items()
         ],
@@ -34,10 +47,10 @@ def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
 
 def alone(answer: Mapping[str, Any], model: Model) -> dict[tuple[int, int], Mapping[str, Any]]:
     """The processor's counts of each picture of a model that was asked alone, by its size."""
-    (prompts,) = (one["prompts"] for one in answer["models"] if one["name"] == model.name)
+    (answered,) = (one["prompts"] for one in answer["models"] if one["name"] == model.name)
     return {
         prompt[0].seen_size: counts[0]
-        for prompt, counts in zip(model.family.questions(model.layout), prompts, strict=True)
+        for prompt, counts in zip(prompts(model), answered, strict=True)
         if len(prompt) == 1
     }
 
@@ -49,11 +62,11 @@ def mismatches(answer: Mapping[str, Any], models: Mapping[str, Model]) -> dict[s
     }
     found: dict[str, list[Mismatch]] = {}
     for name, model in models.items():
-        prompts, answered = model.family.questions(model.layout), by_name.get(name, ())
+        asked, answered = prompts(model), by_name.get(name, ())
         found[name] = []
-        if len(prompts) != len(answered):
-            found[name].append(Mismatch(name, "prompts", len(prompts), len(answered)))
-        for prompt, counts in zip(prompts, answered, strict=False):
+        if len(asked) != len(answered):
+            found[name].append(Mismatch(name, "prompts", len(asked), len(answered)))
+        for prompt, counts in zip(asked, answered, strict=False):
             flows = [model.family.flow(model.layout, picture.asked) for picture in prompt]
             found[name] += processor_mismatches(flows, counts, where=name)
     return found
