@@ -134,6 +134,7 @@ class QwenVision(Family):
         ("model.visual.", "visual."),
         ("lm_head", "language_model.lm_head"),
     )
+    later = "tower-qkv"
 
     def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
         """Patches, merging and windows of config.json, pixel limits of the image processor."""
