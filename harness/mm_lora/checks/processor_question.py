@@ -16,16 +16,10 @@ JOB = "processor-counts"
 def prompts(model: Model) -> tuple[Sequence[Picture], ...]:
     """The family's questions, and each picture of the token-flow table that none asks alone."""
     questions = tuple(model.family.questions(model.layout))
-    asked_alone = {prompt[0].seen_size for prompt in questions if len(prompt) == 1}
-    named = {role: model.family.sizes.picture(role) for role in ("one", "few", "many")}
-    missing = {
-        (one.width, one.height): Picture(
-            f"{one.width}x{one.height}", one.width, one.height, shows=role
-        )
-        for role, one in named.items()
-        if (one.width, one.height) not in asked_alone
-    }
-    return (*questions, *((picture,) for picture in missing.values()))
+    sizes = model.family.sizes
+    asked = {prompt[0].seen_size for prompt in questions if len(prompt) == 1}
+    missing = dict.fromkeys(s for s in (sizes.one, sizes.few, sizes.many) if s not in asked)
+    return (*questions, *((Picture(f"{w}x{h}", w, h),) for w, h in missing))
 
 
 def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
