@@ -1,12 +1,11 @@
 """Reads a model's geometry from its files, and draws how a picture is cut."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mm_lora.core.errors import UsageError
 from mm_lora.families import tiles
+from mm_lora.families.image_processor import stored_settings
 from mm_lora.families.llama4.geometry import MAX_CHUNKS, Geometry, TokenFlow
 
 
@@ -17,17 +16,9 @@ def layout_of(config: Mapping[str, Any], folder: Path | None) -> Geometry:
 
 def _max_chunks(folder: Path) -> int:
     """`max_patches` of the folder's image processor; the published 16 where it has none."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
-        nested = data.get("image_processor") if isinstance(data, Mapping) else None
+    for data, nested in stored_settings(folder):
         for settings in (data, nested):
-            if isinstance(settings, Mapping) and "max_patches" in settings:
+            if "max_patches" in settings:
                 found: int = settings["max_patches"]  # Geometry checks it
                 return found
     return MAX_CHUNKS

@@ -1,6 +1,5 @@
 """`QwenVision`: what Qwen2-VL and Qwen2.5-VL have in common as families."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from mm_lora.core.asking import Medium, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.image_processor import stored_settings
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
@@ -241,16 +241,8 @@ def _flow(
 
 def _processor(folder: Path) -> Mapping[str, Any]:
     """The image processor's settings in a model folder; empty where it has none."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
-        nested = data.get("image_processor") if isinstance(data, Mapping) else None
+    for data, nested in stored_settings(folder):
         for settings in (nested, data):
-            if isinstance(settings, Mapping) and ("size" in settings or "max_pixels" in settings):
+            if "size" in settings or "max_pixels" in settings:
                 return settings
     return {}

@@ -3,13 +3,13 @@
 Written from the processor's description, sharing no line with transformers or vLLM.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families.image_processor import stored_settings
 
 LARGEST_SIDE = 4096
 """No side of a picture is resized to more."""
@@ -113,15 +113,8 @@ def layout_of(config: Mapping[str, Any], folder: Path | None, longest_edge: int 
 
 
 def _image_processor(folder: Path | None) -> Mapping[str, Any]:
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        file = folder / name if folder else None
-        if file is None or not file.is_file():
-            continue
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
-        found: Mapping[str, Any] = data.get("image_processor", data)
+    for data, nested in stored_settings(folder) if folder else ():
+        found = nested or data
         if "size" in found:
             return found
     return {}

@@ -1,0 +1,28 @@
+"""Reads the image processor's settings in a model folder, where any of two files may hold them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mm_lora.core.errors import UsageError
+
+NAMES = ("preprocessor_config.json", "processor_config.json")
+
+
+def stored_settings(folder: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Of each file that the folder has: its content, and the `image_processor` in it, or {}.
+
+    Raises UsageError for one that is not JSON; what is not an object is passed over.
+    """
+    for name in NAMES:
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {error}", "a JSON object") from None
+        if isinstance(data, Mapping):
+            nested = data.get("image_processor")
+            yield data, nested if isinstance(nested, Mapping) else {}
