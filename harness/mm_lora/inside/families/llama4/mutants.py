@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...hooks import HookGone
+from ...mutants.mapping import under_tower
 from ...registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.mllama4"
 CLASS = "Llama4ForConditionalGeneration"
+MAPPING = f"{MODULE}:{CLASS}.get_mm_mapping"
 VISION_ADAPTER = "vision_model.vision_adapter."
 
 
@@ -99,25 +100,12 @@ def _geometry(model: Any) -> tuple[int, int]:
     return patches, round(patches * vision.pixel_shuffle_ratio**2)
 
 
-def adapter_under_tower(original: Any) -> Any:
-    """Leaves the vision adapter out of the connector's prefixes: the tower's prefix takes it."""
-
-    def get_mm_mapping(self: Any) -> Any:
-        mapping = original(self)
-        if VISION_ADAPTER not in mapping.connector:
-            raise HookGone(f"{MODULE}:{CLASS}.get_mm_mapping: no '{VISION_ADAPTER}'")
-        mapping.connector = [p for p in mapping.connector if p != VISION_ADAPTER]
-        return mapping
-
-    return get_mm_mapping
-
-
 PATCHES = (
     _miscount("forget-cls", forget_cls, "tower rows without the class token"),
     _miscount("ratio-not-squared", ratio_not_squared, "connector rows by ratio, not ratio²"),
     mutant(
         "adapter-under-tower",
-        {f"{MODULE}:{CLASS}.get_mm_mapping": adapter_under_tower},
+        {MAPPING: under_tower(MAPPING, VISION_ADAPTER)},
         "vision adapter held by the tower",
     ),
     _miscount("chunk-lost", chunk_lost, "the global tile is not counted"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ...hooks import HookGone
+from ...mutants.mapping import under_tower
 from ...registry import Make, mutant
 
 CLASSES = (
@@ -11,28 +11,28 @@ CLASSES = (
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VLForConditionalGeneration",
 )
 COUNTS = "get_mm_lora_token_counts"
-MAPPING = "get_mm_mapping"
 MERGER = "visual.merger."
 
 Rows = tuple[int, int]
 """(tower rows, connector rows)."""
-Mistake = Callable[[int, int], Rows]
-"""(merge, placeholders) → what the mistaken hook answers."""
+Mistake = Callable[[Any, int], Rows]
+"""(vision_config, placeholders) → what the mistaken hook answers."""
 
 
-def merge_forgotten(merge: int, tokens: int) -> Rows:
+def merge_forgotten(vision: Any, tokens: int) -> Rows:
     """The tower is counted the language model's rows."""
     return tokens, tokens
 
 
-def merge_not_squared(merge: int, tokens: int) -> Rows:
+def merge_not_squared(vision: Any, tokens: int) -> Rows:
     """Two rows of the tower for a token instead of four."""
-    return tokens * merge, tokens
+    return tokens * vision.spatial_merge_size, tokens
 
 
-def merger_unmerged(merge: int, tokens: int) -> Rows:
-    """The merger is counted the tower's rows."""
-    return tokens * merge**2, tokens * merge**2
+def merger_unmerged(vision: Any, tokens: int) -> Rows:
+    """Every merger is counted the tower's rows."""
+    rows = tokens * vision.spatial_merge_size**2
+    return rows, rows
 
 
 def miscount(mistake: Mistake) -> Make:
@@ -40,42 +40,33 @@ def miscount(mistake: Mistake) -> Make:
 
     def make(original: Any) -> Any:
         def get_mm_lora_token_counts(self: Any, *, num_mm_embeds: int, **given: Any) -> Rows:
-            return mistake(self.config.vision_config.spatial_merge_size, num_mm_embeds)
+            return mistake(self.config.vision_config, num_mm_embeds)
 
         return get_mm_lora_token_counts
 
     return make
 
 
-def merger_under_tower(original: Any) -> Any:
-    """Leaves the merger out of the connector's prefixes: the tower's prefix takes it."""
+MISCOUNTS = (
+    ("merge-forgotten", merge_forgotten, "tower rows as many as tokens"),
+    ("merge-not-squared", merge_not_squared, "tower rows by merge, not merge²"),
+    ("merger-unmerged", merger_unmerged, "merger counted the tower's rows"),
+)
 
-    def get_mm_mapping(self: Any) -> Any:
-        mapping = original(self)
-        if MERGER not in mapping.connector:
-            raise HookGone(f"{type(self).__name__}.get_mm_mapping: no '{MERGER}'")
-        mapping.connector = [p for p in mapping.connector if p != MERGER]
-        return mapping
-
-    return get_mm_mapping
-
-
-PATCHES = tuple(
+PATCHES = (
+    *(
+        mutant(
+            f"qwen-{name}",
+            {f"{owner}.{COUNTS}": miscount(mistake) for owner in CLASSES},
+            reason,
+            versions=">=0.32",
+        )
+        for name, mistake, reason in MISCOUNTS
+    ),
     mutant(
-        f"qwen-{name}",
-        {f"{owner}.{hook}": make for owner in CLASSES},
-        reason,
+        "qwen-merger-under-tower",
+        {point: under_tower(point, MERGER) for point in (f"{c}.get_mm_mapping" for c in CLASSES)},
+        "merger held by the tower",
         versions=">=0.32",
-    )
-    for name, hook, make, reason in (
-        ("merge-forgotten", COUNTS, miscount(merge_forgotten), "tower rows as many as tokens"),
-        (
-            "merge-not-squared",
-            COUNTS,
-            miscount(merge_not_squared),
-            "tower rows by merge, not merge²",
-        ),
-        ("merger-unmerged", COUNTS, miscount(merger_unmerged), "merger counted the tower's rows"),
-        ("merger-under-tower", MAPPING, merger_under_tower, "merger held by the tower"),
-    )
+    ),
 )
