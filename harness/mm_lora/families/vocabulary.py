@@ -90,3 +90,18 @@ def tokenizer_json(tokens: Sequence[str]) -> dict[str, Any]:
             "merges": [list(pair) for pair in _merges()],
         },
     }
+
+
+def tokenizer_config(
+    tokens: Sequence[str], processor: str, most: int, **named: str
+) -> dict[str, Any]:
+    """The content of `tokenizer_config.json`; `most`: positions, `named`: `eos_token` and such."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "processor_class": processor,
+        **named,
+        "additional_special_tokens": list(tokens),
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": most,
+    }

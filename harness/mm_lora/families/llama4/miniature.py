@@ -109,17 +109,14 @@ def side_files(geometry: Geometry) -> dict[str, Any]:
             "patch_size": geometry.patch_size,
             "pixel_shuffle_ratio": geometry.pixel_shuffle_ratio,
         },
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "processor_class": "Llama4Processor",
-            "bos_token": "<|begin_of_text|>",
-            "eos_token": "<|eot|>",
-            "pad_token": "<|finetune_right_pad|>",
-            "additional_special_tokens": list(SPECIAL_TOKENS),
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-            "model_max_length": MAX_POSITIONS,
-        },
+        "tokenizer_config.json": vocabulary.tokenizer_config(
+            SPECIAL_TOKENS,
+            "Llama4Processor",
+            MAX_POSITIONS,
+            bos_token="<|begin_of_text|>",
+            eos_token="<|eot|>",
+            pad_token="<|finetune_right_pad|>",
+        ),
     }
 
 

@@ -93,16 +93,13 @@ def side_files(layout: Layout, processor: str) -> dict[str, Any]:
             "merge_size": layout.merge,
             "temporal_patch_size": layout.temporal,
         },
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "processor_class": processor,
-            "eos_token": "<|im_end|>",
-            "pad_token": "<|endoftext|>",
-            "additional_special_tokens": list(SPECIAL_TOKENS),
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-            "model_max_length": MAX_POSITIONS,
-        },
+        "tokenizer_config.json": vocabulary.tokenizer_config(
+            SPECIAL_TOKENS,
+            processor,
+            MAX_POSITIONS,
+            eos_token="<|im_end|>",
+            pad_token="<|endoftext|>",
+        ),
     }
 
 

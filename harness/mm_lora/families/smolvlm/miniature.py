@@ -104,15 +104,12 @@ def side_files(layout: Layout) -> dict[str, Any]:
             "processor_class": "Idefics3Processor",
             "image_seq_len": layout.connector_rows,
         },
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "processor_class": "Idefics3Processor",
-            "bos_token": "<|im_start|>",
-            "eos_token": "<end_of_utterance>",
-            "pad_token": "<|im_end|>",
-            "additional_special_tokens": list(SPECIAL_TOKENS),
-            "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "attention_mask"],
-            "model_max_length": MAX_POSITIONS,
-        },
+        "tokenizer_config.json": vocabulary.tokenizer_config(
+            SPECIAL_TOKENS,
+            "Idefics3Processor",
+            MAX_POSITIONS,
+            bos_token="<|im_start|>",
+            eos_token="<end_of_utterance>",
+            pad_token="<|im_end|>",
+        ),
     }
