@@ -9,13 +9,14 @@ from packaging.specifiers import SpecifierSet
 
 from mm_lora.core import typed
 from mm_lora.core.outcomes import Outcome, Verdict
+from mm_lora.core.record import DefectEntry
 from mm_lora.core.resources import fixtures_dir
 from mm_lora.core.selection import matches
 from mm_lora.families import registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Defect:
+class Defect(DefectEntry):
     """One entry of known_defects.toml. `versions`: PEP 440 ranges with `||` between.
 
     `signature`: a predictor's name, or a failure's pattern.
@@ -24,21 +25,8 @@ class Defect:
     since who meets whom in a step is up to the machine.
     """
 
-    id: str
-    versions: str
-    platform: str
     checks: tuple[str, ...]
-    symptom: str
-    signature: str
-    expected: str
-    observed: str
-    cause: str
-    upstream: tuple[str, ...]
-    searched: str
-    fix: str
     smallest: str = ""
-    by_chance: bool = False
-    families: tuple[str, ...] = ()
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""

@@ -59,8 +59,8 @@ class Smallest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetDefect:
-    """One of report.json's `defects`: an entry of known_defects.toml, and how many met it."""
+class DefectEntry:
+    """What an entry of known_defects.toml says in the report too; see `checks.defects.Defect`."""
 
     id: str
     versions: str
@@ -73,9 +73,15 @@ class MetDefect:
     upstream: tuple[str, ...]
     searched: str
     fix: str
-    smallest: Smallest
     by_chance: bool = False
     families: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetDefect(DefectEntry):
+    """One of report.json's `defects`: an entry, its least case in this run, and how many met it."""
+
+    smallest: Smallest
     met_by: int
 
 

@@ -1,12 +1,12 @@
 """The known defects that a run found, each with its smallest case: one adapter, one request."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from mm_lora.checks.defects import Defect
 from mm_lora.core.outcomes import Outcome
-from mm_lora.core.record import Check, MetDefect, Smallest
+from mm_lora.core.record import Check, DefectEntry, MetDefect, Smallest
 
 HIT = (Outcome.KNOWN_DEFECT, Outcome.FIXED_UPSTREAM)
 
@@ -19,10 +19,15 @@ def entries(checks: Sequence[Check], defects: Sequence[Defect]) -> list[MetDefec
         if not mine:
             continue
         smallest = min(mine, key=lambda check: _size(check, defect))
-        entry = {key: value for key, value in asdict(defect).items() if key != "checks"}
-        case = Smallest(**{key.name: getattr(smallest, key.name) for key in fields(Smallest)})
-        found.append(MetDefect(**{**entry, "met_by": len(mine), "smallest": case}))
+        case = Smallest(**_part(smallest, Smallest))
+        entry = _part(defect, DefectEntry)
+        found.append(MetDefect(**entry, smallest=case, met_by=len(mine)))
     return found
+
+
+def _part(whole: Any, kind: type[Smallest] | type[DefectEntry]) -> dict[str, Any]:
+    """Those fields of `whole` that a `kind` has."""
+    return {field.name: getattr(whole, field.name) for field in fields(kind)}
 
 
 def _size(check: Check, defect: Defect) -> int:
