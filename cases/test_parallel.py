@@ -27,7 +27,7 @@ from mm_lora.checks.roles import (
     towers,
 )
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import BASE, DICE_QUESTION, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, Answer, Request
 from mm_lora.families.family import Family
 from mm_lora.families.modules import TOWER
 
@@ -78,14 +78,19 @@ def later(family: Family) -> Names:
 @pytest.mark.full
 @pytest.mark.each(("mode", "adapter"), every_layer)
 def test_layer(model: str, mode: str, adapter: str, served: Served, check: Judge) -> None:
-    require_reference(served, check, adapter)
+    request = on_both_ranks(served, adapter)
+    require_reference(served, check, request, served.ask(request))
 
 
-def require_reference(served: Served, check: Judge, adapter: str) -> None:
+def on_both_ranks(served: Served, adapter: str) -> Request:
+    """Two pictures, so that each of two ranks that share them out has one."""
     draw = served.family.sizes.picture
     pictures = (draw("one"), draw("few", seed=1))
-    request = Request(model=adapter, text=DICE_QUESTION, pictures=pictures)
-    answer = served.ask(request)
+    return Request(model=adapter, text=DICE_QUESTION, pictures=pictures)
+
+
+def require_reference(served: Served, check: Judge, request: Request, answer: Answer) -> None:
+    adapter = request.model
     check.equal([], answer.problems(request, None), "the answer is not valid")
     truth = served.forced(request, answer, predict=acts_on_text(served.family, adapter))
     check.agrees(
@@ -122,11 +127,19 @@ def test_mixed_batch(model: str, mode: str, served: Served, check: Judge, contex
 @MARKS["data-encoder"]
 @pytest.mark.each("adapter", later)
 def test_loaded_later(model: str, adapter: str, served: Served, check: Judge) -> None:
-    status, said = served.load(adapter)
-    check.claim(
-        status == 200, expected=200, observed=f"{status}: {said}", reason="the adapter is refused"
-    )
-    require_reference(served, check, adapter)
+    def prepare() -> None:
+        status, said = served.load(adapter)
+        check.claim(
+            status == 200,
+            expected=200,
+            observed=f"{status}: {said}",
+            reason="the adapter is refused",
+        )
+
+    prepare()
+    request = on_both_ranks(served, adapter)
+    # A fresh server in the place of one that died has to load the adapter too.
+    require_reference(served, check, request, served.ask_after(request, prepare))
 
 
 @pytest.mark.check(
