@@ -10,7 +10,8 @@ from mm_lora.checks import flow_table
 from mm_lora.checks.compare_counts import capability_mismatches, hook_mismatches, odd_counts
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.processor_question import JOB, alone, arguments, mismatches
+from mm_lora.checks.processor_question import JOB, alone, arguments, clip_mismatches, mismatches
+from mm_lora.checks.roles import Names
 from mm_lora.checks.running import Served
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families import registry
@@ -83,6 +84,26 @@ def test_processor(
     cells = flow_table.transformers_cells(flows, [counts[flow.size] for flow in flows])
     flow_table.note(context.run.tables, found, flow_table.TRANSFORMERS, cells)
     bad = mismatches(answer, published(found.family))[model]
+    check.equal([], [str(one) for one in bad], "transformers counts other tokens")
+
+
+def videos(family: Family) -> Names:
+    """One check for each model that takes videos."""
+    return ("videos",) if "video" in family.media else ()
+
+
+@pytest.mark.every_model
+@pytest.mark.check(
+    "arithmetic/{model}/{media}/transformers",
+    title="transformers' processor counts the same rows and prompt tokens for every video",
+)
+@pytest.mark.each("media", videos)
+def test_videos(
+    model: str, media: str, check: Judge, ask_processor: Callable[[Family], Any]
+) -> None:
+    found = require_published(model)
+    models = published(found.family)
+    bad = clip_mismatches(ask_processor(found.family), models)[model]
     check.equal([], [str(one) for one in bad], "transformers counts other tokens")
 
 

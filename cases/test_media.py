@@ -38,7 +38,7 @@ def video_subjects(family: Family) -> Names:
 
 
 def video_watched(family: Family) -> Names:
-    return with_video((BASE, *one_each(family)), family)
+    return with_video((BASE, *dict.fromkeys(one_each(family))), family)
 
 
 def once(family: Family) -> Names:

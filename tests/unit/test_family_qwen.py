@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_lora.core.asking import Picture
+from mm_lora.core.asking import Picture, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
 from mm_lora.families.models import resolve
@@ -98,6 +98,16 @@ def test_video_is_its_frames_in_pairs(frames: int, width: int, height: int) -> N
         )
 
 
+@given(st.integers(1, 40), sides, sides)
+def test_frames_have_limits_of_their_own(frames: int, width: int, height: int) -> None:
+    if max(width, height) <= NARROWEST * min(width, height):
+        limits = {"video_min_pixels": 40_000, "video_max_pixels": 90_000}
+        as_pictures = {"min_pixels": 40_000, "max_pixels": 90_000}
+        video = video_grid(Layout(patch=14, merge=2, **limits), frames, width, height)
+        picture = picture_grid(Layout(patch=14, merge=2, **as_pictures), width, height)
+        assert (video.height, video.width) == (picture.height, picture.width)
+
+
 def test_windows_at_the_border_count() -> None:
     assert windows(PUBLISHED, picture_grid(PUBLISHED, 336, 336)) == 9
     assert windows(PUBLISHED, picture_grid(PUBLISHED, 364, 336)) == 12
@@ -105,7 +115,14 @@ def test_windows_at_the_border_count() -> None:
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"patch": 0}, {"merge": True}, {"window": 100}, {"min_pixels": 9, "max_pixels": 8}],
+    [
+        {"patch": 0},
+        {"merge": True},
+        {"window": 100},
+        {"min_pixels": 9, "max_pixels": 8},
+        {"video_min_pixels": 9000, "video_max_pixels": 8000},
+        {"video_max_pixels": 27 * 28},
+    ],
     ids=str,
 )
 def test_impossible_layouts(numbers: dict[str, Any]) -> None:
@@ -122,6 +139,26 @@ def test_flow_and_known_flows(one: Family) -> None:
         picture = Picture(width=known.width, height=known.height)
         flow = one.flow(resolve(known.model).layout, picture)
         assert flow.as_json()[known.quantity] == known.value
+
+
+@by_family
+def test_a_video_is_framed_once(one: Family) -> None:
+    layout = resolve(one.name).layout
+    flow = one.flow(layout, Video(width=112, height=112, frames=5))
+    assert flow.rows == {"patch": 3 * 64, "merged": 3 * 16}
+    assert (flow.tokens, flow.prompt_tokens) == (48, 50)
+    with pytest.raises(UsageError, match="0 frames"):
+        one.flow(layout, Video(width=112, height=112, frames=0))
+
+
+@by_family
+def test_every_way_of_counting_is_asked_about_videos(one: Family) -> None:
+    layout = resolve(one.name).layout
+    clips = one.clips(layout)
+    assert len({(clip.width, clip.height, clip.frames) for clip in clips}) >= 14
+    assert {clip.frames % 2 for clip in clips} == {0, 1}
+    hooked = [case for case in one.hook_cases(layout) if case.medium == "video"]
+    assert len(hooked) == len(clips)
 
 
 @by_family

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_lora.core.asking import Picture
+from mm_lora.core.asking import Picture, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, TOWER
+from mm_lora.families.qwen.geometry import video_grid
 from mm_lora.families.qwen3_vl.family import FAMILY
 from mm_lora.inside.families.qwen3_vl import mutants
 from mm_lora.inside.fixes.data_encoder_rows import rows_of
@@ -41,6 +42,44 @@ def test_a_turned_picture_has_as_many_rows(width: int, height: int) -> None:
         one = FAMILY.flow(PUBLISHED, Picture(width=width, height=height))
         other = FAMILY.flow(PUBLISHED, Picture(width=height, height=width))
         assert one.rows == other.rows
+
+
+@given(frames=st.integers(2, 64), width=SIDE, height=SIDE)
+def test_the_limits_hold_for_all_frames_together(frames: int, width: int, height: int) -> None:
+    if max(width, height) > 100 * min(width, height):
+        return
+    grid = video_grid(PUBLISHED, frames, width, height)
+    assert grid.frames == (frames + 1) // 2
+    area = grid.height * grid.width * PUBLISHED.patch**2
+    # Rounding to whole groups is to the nearest, so that an odd number may be off by a frame.
+    assert PUBLISHED.video_min_pixels <= (frames + 1) * area
+    thin = 2 in (grid.height, grid.width)
+    assert (frames - 1) * area <= PUBLISHED.video_max_pixels or thin
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "patches"),
+    [
+        (2, (112, 112), 64),
+        (5, (320, 240), 3 * 320),  # 7.5 tokens high: the even number
+        (4, (2508, 2508), 2 * 156 * 156),  # 4 frames reach the limit
+        (8, (2508, 2508), 4 * 110 * 110),  # and twice as many share it
+        (2, (16, 192), 48),  # narrower than a token: 32×384 first
+    ],
+)
+def test_known_videos(frames: int, size: tuple[int, int], patches: int) -> None:
+    assert video_grid(PUBLISHED, frames, *size).patches == patches
+
+
+def test_each_group_of_frames_has_its_own_markers() -> None:
+    flow = FAMILY.flow(PUBLISHED, Video(width=112, height=112, frames=5))
+    assert (flow.tokens, flow.prompt_tokens) == (3 * 16, 3 * 16 + 2 * 3 + 2)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_a_video_without_a_pair_of_frames_is_refused(frames: int) -> None:
+    with pytest.raises(UsageError, match=f"a video of {frames} frames"):
+        FAMILY.flow(PUBLISHED, Video(width=112, height=112, frames=frames))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Asks transformers' processor about all pictures of a family's models, and judges its counts."""
+"""Asks transformers' processor about the media of a family's models, and judges its counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from typing import Any
 
 from mm_lora.checks.compare_counts import processor_mismatches
 from mm_lora.checks.mismatch import Mismatch
+from mm_lora.core.asking import Video
 from mm_lora.families.models import Model
 from mm_lora.families.pictures import Picture
 from mm_lora.truth.build import processor_files
@@ -22,6 +23,13 @@ def prompts(model: Model) -> tuple[Sequence[Picture], ...]:
     return (*questions, *((Picture(f"{w}x{h}", w, h),) for w, h in missing))
 
 
+def clips(model: Model) -> Sequence[Video]:
+    """The family's videos, the one that the checks on a server send among them."""
+    family = model.family
+    own = (family.sizes.video(),) if "video" in family.media else ()
+    return tuple(dict.fromkeys((*family.clips(model.layout), *own)))
+
+
 def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
     """The worker job's arguments; `models` are of one family."""
     family = next(iter(models.values())).family
@@ -33,6 +41,7 @@ def arguments(models: Mapping[str, Model]) -> dict[str, Any]:
                 "layout": asdict(model.layout),
                 **processor_files(model),
                 "prompts": [[asdict(picture) for picture in prompt] for prompt in prompts(model)],
+                "clips": [{"name": clip.label, **asdict(clip)} for clip in clips(model)],
             }
             for name, model in models.items()
         ],
@@ -64,3 +73,18 @@ def mismatches(answer: Mapping[str, Any], models: Mapping[str, Model]) -> dict[s
             flows = [model.family.flow(model.layout, picture.asked) for picture in prompt]
             found[name] += processor_mismatches(flows, counts, where=name)
     return found
+
+
+def clip_mismatches(
+    answer: Mapping[str, Any], models: Mapping[str, Model]
+) -> dict[str, list[Mismatch]]:
+    """The same of the videos."""
+    by_name = {model["name"]: model["clips"] for model in answer["models"]}
+    return {
+        name: processor_mismatches(
+            [model.family.flow(model.layout, clip) for clip in clips(model)],
+            by_name.get(name, ()),
+            where=name,
+        )
+        for name, model in models.items()
+    }

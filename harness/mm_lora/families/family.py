@@ -202,6 +202,10 @@ class Family(ABC):
 
     # What has a default.
 
+    def clips(self, layout: Any) -> Sequence[Video]:
+        """Videos for the real processor, each asked alone."""
+        return ()
+
     @property
     def folder(self) -> Path:
         """Where the family's data lies."""

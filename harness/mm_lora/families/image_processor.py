@@ -1,7 +1,7 @@
-"""Reads the image processor's settings in a model folder, where any of two files may hold them."""
+"""Reads a processor's settings in a model folder, where any of several files may hold them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,18 @@ from mm_lora.core.errors import UsageError
 
 NAMES = ("preprocessor_config.json", "processor_config.json")
 
+VIDEO_NAME = "video_preprocessor_config.json"
+"""Where a folder has none, transformers reads the picture's settings for videos too."""
 
-def stored_settings(folder: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+
+def stored_settings(
+    folder: Path, names: Sequence[str] = NAMES
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Of each file that the folder has: its content, and the `image_processor` in it, or {}.
 
     Raises UsageError for one that is not JSON; what is not an object is passed over.
     """
-    for name in NAMES:
+    for name in names:
         file = folder / name
         if not file.is_file():
             continue

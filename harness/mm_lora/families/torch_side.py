@@ -240,24 +240,19 @@ class TorchSide:
 
     # Counting.
 
-    def counts(
-        self,
-        folder: Path,
-        layout: Mapping[str, Any],
-        prompts: Sequence[Sequence[Mapping[str, Any]]],
-    ) -> list[list[dict[str, Any]]]:
-        """What the real processor makes of each picture of each prompt.
-
-        `folder` has tokenizer and processor files. Answers {"name", quantity: number}, the
-        quantities named as in `Flow.as_json`.
-        """
-        processor = self.processor(str(folder))
-        return [self.prompt_counts(processor, prompt) for prompt in prompts]
+    def counting(self, folder: Path, layout: Mapping[str, Any]) -> Any:
+        """The real processor to count with; `folder` has tokenizer and processor files."""
+        return self.processor(str(folder))
 
     def prompt_counts(
         self, processor: Any, prompt: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Counts of each picture of one prompt, from the token ids and the pixels' shapes."""
+        """What the processor makes of each picture of one prompt, from the token ids and the
+        pixels' shapes: {"name", quantity: number}, the quantities named as in `Flow.as_json`."""
+        raise NotImplementedError
+
+    def video_counts(self, processor: Any, video: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of a video alone: {"name", "width", "height", "frames"}, all frames kept."""
         raise NotImplementedError
 
 

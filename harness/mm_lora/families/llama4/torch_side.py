@@ -56,12 +56,7 @@ class Llama4Side(TorchSide):
         """Top-1 routing is not continuous: see `routing`."""
         return routing.with_ties(model, compute)
 
-    def counts(
-        self,
-        folder: Path,
-        layout: Mapping[str, Any],
-        prompts: Sequence[Sequence[Mapping[str, Any]]],
-    ) -> list[list[dict[str, Any]]]:
+    def counting(self, folder: Path, layout: Mapping[str, Any]) -> Any:
         """With an image processor that keeps the tiling which the processor throws away."""
         import transformers
         from transformers.models.llama4.processing_llama4 import Llama4Processor
@@ -69,13 +64,12 @@ class Llama4Side(TorchSide):
         size = {"height": layout["image_size"], "width": layout["image_size"]}
         image_processor = _recording()(size=size, max_patches=layout["max_chunks"])
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = Llama4Processor(
+        return Llama4Processor(
             image_processor=image_processor,
             tokenizer=tokenizer,
             patch_size=layout["patch_size"],
             pixel_shuffle_ratio=layout["pixel_shuffle_ratio"],
         )
-        return [self.prompt_counts(processor, prompt) for prompt in prompts]
 
     def prompt_counts(
         self, processor: Any, prompt: Sequence[Mapping[str, Any]]

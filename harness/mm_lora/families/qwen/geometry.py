@@ -15,6 +15,8 @@ from mm_lora.core.errors import UsageError
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 3584 * 3584
 """Of the published image processors, in pixels of the resized picture."""
 
+_LIMITS = ("min_pixels", "max_pixels", "video_min_pixels", "video_max_pixels")
+
 NARROWEST = 200
 """The longer side is at most so many times the shorter one."""
 
@@ -25,8 +27,9 @@ class Layout:
 
     `patch`: side of a patch in pixels. `merge`: merge × merge patches become one row. `temporal`:
     frames that become one (a picture counts as so many equal ones). `min_pixels`, `max_pixels`: of
-    the resized picture or frame. `window`: side of an attention window in pixels, 0 where all
-    layers see the whole picture. Raises UsageError where no model can have these numbers.
+    the resized picture; `video_min_pixels`, `video_max_pixels`: of a resized frame, or, if
+    `together`, of all frames. `window`: side of an attention window in pixels, 0 where all layers
+    see the whole picture. Raises UsageError where no model can have these numbers.
     """
 
     patch: int
@@ -34,19 +37,23 @@ class Layout:
     temporal: int = 2
     min_pixels: int = MIN_PIXELS
     max_pixels: int = MAX_PIXELS
+    video_min_pixels: int = MIN_PIXELS
+    video_max_pixels: int = MAX_PIXELS
+    together: bool = False
     window: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("patch", "merge", "temporal", "min_pixels", "max_pixels"):
+        for name in ("patch", "merge", "temporal", *_LIMITS):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
                 raise UsageError(f"{name} is {value!r}; it must be a whole number above zero")
-        if not self.square**2 <= self.max_pixels or self.min_pixels > self.max_pixels:
-            raise UsageError(
-                f"min_pixels {self.min_pixels}, max_pixels {self.max_pixels}, and one row of the "
-                f"language model is {self.square}×{self.square} pixels",
-                "preprocessor_config.json of the model",
-            )
+        for least, most in (_LIMITS[:2], _LIMITS[2:]):
+            if getattr(self, most) < max(self.square**2, getattr(self, least)):
+                raise UsageError(
+                    f"{least} is {getattr(self, least)}, {most} {getattr(self, most)}, and one row "
+                    f"of the language model is {self.square}×{self.square} pixels",
+                    "the processor's files of the model",
+                )
         if self.window % self.square:
             raise UsageError(
                 f"window_size {self.window} is no multiple of {self.square} pixels",
@@ -59,15 +66,26 @@ class Layout:
         return self.patch * self.merge
 
     @classmethod
-    def of(cls, vision: Mapping[str, Any], processor: Mapping[str, Any]) -> "Layout":
-        """From config.json's vision part and the image processor's settings."""
-        size = processor.get("size") or {}
+    def of(
+        cls,
+        vision: Mapping[str, Any],
+        pictures: Mapping[str, Any],
+        videos: Mapping[str, Any],
+        *,
+        together: bool = False,
+    ) -> "Layout":
+        """From config.json's vision part and the settings of both processors."""
+        least, most = _limits(pictures)
+        video_least, video_most = _limits(videos)
         return cls(
             patch=vision.get("patch_size", 14),
             merge=vision.get("spatial_merge_size", 2),
             temporal=vision.get("temporal_patch_size", 2),
-            min_pixels=processor.get("min_pixels") or size.get("shortest_edge", MIN_PIXELS),
-            max_pixels=processor.get("max_pixels") or size.get("longest_edge", MAX_PIXELS),
+            min_pixels=least,
+            max_pixels=most,
+            video_min_pixels=video_least,
+            video_max_pixels=video_most,
+            together=together,
             window=vision.get("window_size", 0),
         )
 
@@ -95,14 +113,31 @@ class Grid:
 def picture_grid(layout: Layout, width: int, height: int) -> Grid:
     """The grid of one picture of `width` × `height` pixels. Raises UsageError for one that the
     processor refuses."""
-    return _grid(layout, 1, *_squares(layout, width, height))
+    limits = (layout.min_pixels, layout.max_pixels)
+    return _grid(layout, 1, *_squares(layout.square, width, height, limits))
 
 
 def video_grid(layout: Layout, frames: int, width: int, height: int) -> Grid:
-    """The grid of a video of `frames` sampled frames: the last one is repeated to fill a group."""
-    if frames <= 0:
-        raise UsageError(f"a video of {frames} frames", "at least one frame")
-    return _grid(layout, -(-frames // layout.temporal), *_squares(layout, width, height))
+    """The grid of a video of `frames` sampled frames: the last one is repeated to fill a group.
+
+    Where the limits hold for all frames `together`, a frame that is narrower than a square is
+    enlarged first, and the area before resizing counts whole groups, to the nearest, the even one
+    of two equally near.
+    """
+    least = layout.temporal if layout.together else 1
+    if frames < least:
+        raise UsageError(f"a video of {frames} frames", f"at least {least}")
+    groups = -(-frames // layout.temporal)
+    limits = (layout.video_min_pixels, layout.video_max_pixels)
+    if not layout.together:
+        return _grid(layout, groups, *_squares(layout.square, width, height, limits))
+    if 0 < min(width, height) < layout.square:
+        larger = max(layout.square / height, layout.square / width)
+        width, height = int(width * larger), int(height * larger)
+    whole = round(frames / layout.temporal) * layout.temporal
+    return _grid(
+        layout, groups, *_squares(layout.square, width, height, limits, frames=frames, whole=whole)
+    )
 
 
 def windows(layout: Layout, grid: Grid) -> int:
@@ -117,8 +152,21 @@ def _grid(layout: Layout, groups: int, rows: int, columns: int) -> Grid:
     return Grid(groups, rows * layout.merge, columns * layout.merge, layout.merge)
 
 
-def _squares(layout: Layout, width: int, height: int) -> tuple[int, int]:
-    """(rows, columns) of squares of the resized picture.
+def _limits(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """The least and the greatest area, under the older names or the newer ones."""
+    size = settings.get("size") or {}
+    return (
+        settings.get("min_pixels") or size.get("shortest_edge", MIN_PIXELS),
+        settings.get("max_pixels") or size.get("longest_edge", MAX_PIXELS),
+    )
+
+
+def _squares(
+    side: int, width: int, height: int, limits: tuple[int, int], *, frames: int = 1, whole: int = 1
+) -> tuple[int, int]:
+    """(rows, columns) of squares, each `side` pixels wide, of a resized picture.
+
+    `limits`: of the area of all `frames`, which are `whole` ones after grouping.
 
     Each side becomes the nearest whole number of squares, the even one of two equally near. Where
     the area is then beyond a limit, both sides are scaled by one factor to meet it, and rounded
@@ -132,14 +180,14 @@ def _squares(layout: Layout, width: int, height: int) -> tuple[int, int]:
             f"a picture of {width}×{height} pixels is narrower than 1:{NARROWEST}",
             "the image processor refuses it",
         )
-    side = layout.square
     sides = (height, width)
+    least, most = limits
     rows, columns = (round(pixels / side) for pixels in sides)
-    area = rows * columns * side**2
-    if area > layout.max_pixels:
-        shrink = math.sqrt(height * width / layout.max_pixels)
+    area = whole * rows * columns * side**2
+    if area > most:
+        shrink = math.sqrt(frames * height * width / most)
         rows, columns = (max(1, math.floor(pixels / shrink / side)) for pixels in sides)
-    elif area < layout.min_pixels:
-        grow = math.sqrt(layout.min_pixels / (height * width))
+    elif area < least:
+        grow = math.sqrt(least / (frames * height * width))
         rows, columns = (math.ceil(pixels * grow / side) for pixels in sides)
     return rows, columns

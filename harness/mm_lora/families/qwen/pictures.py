@@ -1,8 +1,9 @@
-"""The pictures on which every way of counting is asked, as multiples of what becomes one row."""
+"""The media on which every way of counting is asked, as multiples of what becomes one row."""
 
 import math
 from collections.abc import Iterator
 
+from mm_lora.core.asking import Video
 from mm_lora.families.flow import HookCase
 from mm_lora.families.pictures import TURNED, Picture
 from mm_lora.families.qwen.geometry import NARROWEST, Layout, picture_grid, video_grid
@@ -12,7 +13,6 @@ _SEVERAL = (
     ("700x400", "twelve", "700x400"),
     ("1x1", "narrowest", "gray", "palette"),
 )
-_VIDEOS = ((1, 112, 112), (8, 112, 112), (9, 320, 240))
 
 
 def alone(layout: Layout) -> tuple[Picture, ...]:
@@ -53,6 +53,23 @@ def questions(layout: Layout) -> tuple[tuple[Picture, ...], ...]:
     return (*((picture,) for picture in single), *several)
 
 
+def clips(layout: Layout) -> tuple[Video, ...]:
+    """Even and odd numbers of frames; frames at both limits and narrower than a square."""
+    one, twelve = layout.square, 12 * layout.square
+    most = math.isqrt(layout.video_max_pixels // (4 if layout.together else 1))
+    few = (one // 2, twelve)
+    sizes = [
+        *((frames, 112, 112) for frames in (2, 3, 4, 5, 8)),
+        *((frames, 320, 240) for frames in (6, 7, 9)),
+        *((2, twelve, twelve), (3, twelve - 1, twelve + 1)),
+        # A side of 1 or 3 pixels would be read as colours.
+        *((2, 2, 2), (4, *few), (5, *reversed(few)), (2, NARROWEST * 8, 8)),
+        *((4, most, most), (5, most + 37, most // 2), (2, 700, 400)),
+    ]
+    alone = () if layout.together else ((1, 112, 112), (1, 320, 240))
+    return tuple(Video(frames=n, width=w, height=h) for n, w, h in (*alone, *sizes))
+
+
 def hook_cases(layout: Layout, sizes: tuple[tuple[int, int], ...]) -> Iterator[HookCase]:
     """The rows of real pictures and videos; then numbers that none has."""
     asked = [picture.seen_size for picture in alone(layout)]
@@ -60,8 +77,12 @@ def hook_cases(layout: Layout, sizes: tuple[tuple[int, int], ...]) -> Iterator[H
     grids |= {size: picture_grid(layout, *size) for size in sizes}
     named = [("image", f"{w}×{h}", grid) for (w, h), grid in grids.items()]
     named += [
-        ("video", f"{frames} frames of {w}×{h}", video_grid(layout, frames, w, h))
-        for frames, w, h in _VIDEOS
+        (
+            "video",
+            f"{clip.frames} frames of {clip.width}×{clip.height}",
+            video_grid(layout, clip.frames, clip.width, clip.height),
+        )
+        for clip in clips(layout)
     ]
     for medium, label, grid in named:
         yield HookCase(

@@ -6,6 +6,8 @@ from typing import Any
 from mm_lora.families.torch_side import TorchSide, as_loaded, framed
 
 PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
+VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
+_MARKERS = ["<|vision_start|>", "<|vision_end|>", "<|video_pad|>"]
 
 
 class QwenSide(TorchSide):
@@ -56,3 +58,26 @@ class QwenSide(TorchSide):
                 prompt, grids, patches, spans, strict=True
             )
         ]
+
+    def video_counts(self, processor: Any, video: Mapping[str, Any]) -> dict[str, Any]:
+        """From the grid, the number of patches in the pixels, and the token ids: placeholders and
+        markers, whatever text stands between them."""
+        from PIL import Image
+
+        frames = [Image.new("RGB", (video["width"], video["height"]))] * video["frames"]
+        outcome = self.processed(processor, VIDEO, self.video_arguments([frames]))
+        ((groups, height, width),) = outcome["video_grid_thw"].tolist()
+        patches = outcome["pixel_values_videos"].shape[0]
+        if patches != groups * height * width:
+            raise RuntimeError(f"grid {groups}, {height}, {width} and {patches} patches of pixels")
+        ids = outcome["input_ids"][0].tolist()
+        markers = processor.tokenizer.convert_tokens_to_ids(_MARKERS)
+        return {
+            "name": video["name"],
+            "grid_frames": groups,
+            "grid_height": height,
+            "grid_width": width,
+            "patch_rows": patches,
+            "image_tokens": ids.count(markers[-1]),
+            "prompt_tokens": sum(ids.count(marker) for marker in markers),
+        }

@@ -1,4 +1,4 @@
-"""`QwenVision`: what Qwen2-VL and Qwen2.5-VL have in common as families."""
+"""`QwenVision`: what Qwen's vision families have in common."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from mm_lora.core.asking import Medium, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
-from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.image_processor import NAMES, VIDEO_NAME, stored_settings
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
@@ -109,8 +109,7 @@ def forms(
 class QwenVision(Family):
     """Pictures of any shape, each as large as it is; merge × merge patches become one row."""
 
-    state = "partly"
-    state_reason = "a video's rows are computed, but no server is asked about one yet"
+    media = ("image", "video")
     processor_class: ClassVar[str]
     vision_widths: ClassVar[Mapping[str, Any]]
     """What the miniature's vision_config has instead of the published widths."""
@@ -119,6 +118,12 @@ class QwenVision(Family):
         "longest_edge": MAX_PIXELS,
     }
     """The least and the greatest area where a model's folder states none; named as there."""
+    video_areas: ClassVar[Mapping[str, int] | None] = None
+    """The same of all frames of a video together; None where each frame is resized as a picture
+    is."""
+    marked_frames: ClassVar[bool] = False
+    """Whether each group of frames has markers of its own, within those of the video. The time
+    that is written before each is text."""
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "patch", CONNECTOR: "merged"}
     special_tokens = miniature.SPECIAL_TOKENS
     good = GoodAdapter(
@@ -128,7 +133,7 @@ class QwenVision(Family):
         plain="o_proj",
         outputs=miniature.TEXT_HIDDEN,
     )
-    limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 0}
+    limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 1}
     prefixes = (
         ("model.language_model.", "language_model.model."),
         ("model.visual.", "visual."),
@@ -141,18 +146,31 @@ class QwenVision(Family):
         vision = config.get("vision_config")
         if not isinstance(vision, Mapping):
             raise UsageError("the config has no vision_config", "a config.json of a whole model")
-        return Layout.of(vision, {"size": self.areas, **(_processor(folder) if folder else {})})
+        stored = _settings(folder, NAMES) if folder else {}
+        videos = (_settings(folder, (VIDEO_NAME,)) if folder else {}) or (
+            {"size": self.video_areas} if self.video_areas else stored
+        )
+        return self._layout(vision, {"size": self.areas, **stored}, videos)
 
     def published_layout(self, data: Mapping[str, Any]) -> Layout:
         """The pixel limits are stored beside the config."""
-        return Layout.of(data["config"]["vision_config"], data["processor"])
+        pictures = data["processor"]
+        videos = {"size": self.video_areas} if self.video_areas else pictures
+        return self._layout(data["config"]["vision_config"], pictures, videos)
+
+    def _layout(
+        self, vision: Mapping[str, Any], pictures: Mapping[str, Any], videos: Mapping[str, Any]
+    ) -> Layout:
+        return Layout.of(vision, pictures, videos, together=self.video_areas is not None)
 
     def flow(self, layout: Layout, medium: Medium) -> Flow:
         """A picture's, or a video's of `frames` sampled frames."""
         width, height = size = medium.width, medium.height
         if isinstance(medium, Video):
             grid = video_grid(layout, medium.frames, width, height)
-            return _flow(layout, f"{medium.frames}×{width}×{height}", size, grid, "video")
+            markers = _FRAME * (1 + grid.frames) if self.marked_frames else _FRAME
+            name = f"{medium.frames}×{width}×{height}"
+            return _flow(layout, name, size, grid, medium="video", markers=markers)
         return _flow(layout, f"{width}×{height}", size, picture_grid(layout, width, height))
 
     def describe(self, layout: Layout) -> Sequence[str]:
@@ -176,6 +194,10 @@ class QwenVision(Family):
     def questions(self, layout: Layout) -> Sequence[Sequence[Picture]]:
         """See `pictures`."""
         return pictures.questions(layout)
+
+    def clips(self, layout: Layout) -> Sequence[Video]:
+        """See `pictures`."""
+        return pictures.clips(layout)
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """See `pictures`."""
@@ -224,7 +246,13 @@ def prefix_cases(*mlp: str) -> Mapping[str, str]:
 
 
 def _flow(
-    layout: Layout, name: str, size: tuple[int, int], grid: Grid, medium: str = "image"
+    layout: Layout,
+    name: str,
+    size: tuple[int, int],
+    grid: Grid,
+    *,
+    medium: str = "image",
+    markers: int = _FRAME,
 ) -> Flow:
     frames = {"grid_frames": grid.frames} if medium == "video" else {}
     cut = {"windows": windows(layout, grid)} if layout.window else {}
@@ -233,15 +261,15 @@ def _flow(
         size=size,
         rows={"patch": grid.patches, "merged": grid.merged},
         tokens=grid.merged,
-        prompt_tokens=grid.merged + _FRAME,
+        prompt_tokens=grid.merged + markers,
         medium=medium,
         details={**frames, "grid_height": grid.height, "grid_width": grid.width, **cut},
     )
 
 
-def _processor(folder: Path) -> Mapping[str, Any]:
-    """The image processor's settings in a model folder; empty where it has none."""
-    for data, nested in stored_settings(folder):
+def _settings(folder: Path, names: Sequence[str]) -> Mapping[str, Any]:
+    """A processor's settings in files of a model folder; empty where it has none."""
+    for data, nested in stored_settings(folder, names):
         for settings in (nested, data):
             if "size" in settings or "max_pixels" in settings:
                 return settings

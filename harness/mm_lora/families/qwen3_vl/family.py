@@ -1,10 +1,11 @@
 """Qwen3-VL (dense) as a family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
-from mm_lora.families.flow import HookCase, KnownFlow
+from mm_lora.families.flow import KnownFlow
+from mm_lora.families.image_processor import VIDEO_NAME
 from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.families.qwen.geometry import Layout
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
@@ -39,6 +40,11 @@ class Qwen3VL(QwenVision):
         "out_hidden_size": TEXT_HIDDEN,
     }
     areas: ClassVar[Mapping[str, int]] = {"shortest_edge": 65536, "longest_edge": 16777216}
+    video_areas: ClassVar[Mapping[str, int] | None] = {
+        "shortest_edge": 4096,
+        "longest_edge": 25165824,
+    }
+    marked_frames = True
     prefix_cases: ClassVar[Mapping[str, str]] = {
         **{path: role for path, role in prefix_cases(*MLP).items() if role != CONNECTOR},
         "visual.blocks.26.attn.qkv": TOWER,
@@ -86,16 +92,15 @@ class Qwen3VL(QwenVision):
         }
         pictures |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": size}
         shared = {key: pictures[key] for key in pictures if key != "image_processor_type"}
-        files["video_preprocessor_config.json"] = {
+        files[VIDEO_NAME] = {
             **shared,
             "video_processor_type": "Qwen3VLVideoProcessor",
-            "size": {"shortest_edge": 4096, "longest_edge": 25165824},
+            "size": {
+                "shortest_edge": layout.video_min_pixels,
+                "longest_edge": layout.video_max_pixels,
+            },
         }
         return files
-
-    def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
-        """Pictures alone: a video's frames are resized by another rule here."""
-        return [case for case in super().hook_cases(layout) if case.medium == "image"]
 
 
 FAMILY = Qwen3VL()

@@ -1,4 +1,4 @@
-"""Worker job: the counts of transformers' processors for pictures: an independent truth."""
+"""Worker job: what transformers' processors count in pictures and videos: an independent truth."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,11 @@ def run(*, side: str, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts for every prompt of every model of one family.
 
     `models`: [{"name", "layout": {…}, "config", "files", "chat_template",
-    "prompts": [[{"name", "width", "height", "mode", "orientation"}]]}].
-    Answers {"transformers": version, "models": [{"name", "prompts": [[{"name", quantity: n}]]}]},
-    in the order of the question; quantities as in `Flow.as_json`.
+    "prompts": [[{"name", "width", "height", "mode", "orientation"}]],
+    "clips": [{"name", "width", "height", "frames"}]}].
+    Answers {"transformers": version, "models": [{"name", "prompts": [[{"name", quantity: n}]],
+    "clips": [{"name", quantity: n}]}]}, in the order of the question; quantities as in
+    `Flow.as_json`.
     """
     from mm_lora.inside import torchvision_schemas
 
@@ -33,6 +35,8 @@ def run(*, side: str, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 family.family.special_tokens,
                 model["chat_template"],
             )
-            prompts = family.counts(Path(folder), model["layout"], model["prompts"])
-        answered.append({"name": model["name"], "prompts": prompts})
+            processor = family.counting(Path(folder), model["layout"])
+        prompts = [family.prompt_counts(processor, prompt) for prompt in model["prompts"]]
+        clips = [family.video_counts(processor, clip) for clip in model["clips"]]
+        answered.append({"name": model["name"], "prompts": prompts, "clips": clips})
     return {"transformers": transformers.__version__, "models": answered}
