@@ -88,11 +88,43 @@ def test_sizes() -> None:
 
 def test_drawing() -> None:
     scout = resolve("scout")
-    assert tokens.flow_of(scout, (700, 400)).drawing.splitlines() == [
+    assert scout.family.flow(scout.layout, tokens.picture("700x400")).drawing.splitlines() == [
         "┌──┬──┬──┐  ┌──┐",
         "│1 │2 │3 │  │G │",
         "├──┼──┼──┤  └──┘",
         "│4 │5 │6 │",
         "└──┴──┴──┘",
     ]
-    assert "G" not in tokens.flow_of(scout, (336, 336)).drawing
+    assert "G" not in scout.family.flow(scout.layout, tokens.picture("336x336")).drawing
+
+
+def test_videos_beside_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tokens.run("qwen3-vl", ["400x300"], True, ["5x112x112"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert len(model["pictures"]) == 1
+    (video,) = model["videos"]
+    assert (video["grid_frames"], video["patch_rows"], video["prompt_tokens"]) == (3, 192, 56)
+
+
+def test_a_video_alone_asks_about_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tokens.run("qwen2.5-vl", [], True, ["4×112×112"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["pictures"] == []
+    assert tokens.run("qwen2.5-vl", ["400x300"], False, ["4x112x112"]) == 0
+    assert "4×112×112" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("video", ["", "112x112", "4x112", "4x0x112", "ax112x112"])
+def test_wrong_videos_are_refused(video: str) -> None:
+    with pytest.raises(UsageError, match="is not a video's size"):
+        tokens.run("qwen2.5-vl", [], True, [video])
+
+
+def test_a_video_without_frames_is_refused() -> None:
+    with pytest.raises(UsageError, match="a video of 0 frames"):
+        tokens.run("qwen2.5-vl", [], True, ["0x112x112"])
+
+
+def test_a_family_without_videos_says_so() -> None:
+    with pytest.raises(UsageError, match="scout takes no videos"):
+        tokens.run("scout", [], True, ["4x112x112"])

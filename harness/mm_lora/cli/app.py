@@ -154,12 +154,16 @@ def tokens(
     image: Annotated[
         Repeated | None, typer.Option(help="A picture size, WxH (repeatable).")
     ] = None,
+    video: Annotated[
+        Repeated | None,
+        typer.Option(help="A video's size, FRAMESxWxH, of frames that are kept (repeatable)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute the rows and tokens of a model for pictures of any size."""
+    """Compute the rows and tokens of a model for pictures and videos of any size."""
     from mm_lora.cli.commands.tokens import run
 
-    raise typer.Exit(run(model, image or [], as_json))
+    raise typer.Exit(run(model, image or [], as_json, video or []))
 
 
 @app.command()

@@ -1,11 +1,11 @@
-"""`mm-lora tokens`: the token arithmetic of a model for pictures of any size, with their tiling."""
+"""`mm-lora tokens`: the token arithmetic of a model for pictures and videos of any size."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mm_lora.core.asking import Picture
+from mm_lora.core.asking import Medium, Picture, Video
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.families.flow import Flow
 
@@ -18,17 +18,22 @@ DEFAULT_PICTURES = ("336x336", "700x400", "1344x1344", "5376x336")
 SCHEMA = 1
 
 
-def run(model: str, images: Sequence[str], as_json: bool) -> int:
-    """Print the token flow of each picture; returns the exit code.
+def run(model: str, images: Sequence[str], as_json: bool, videos: Sequence[str] = ()) -> int:
+    """Print the token flow of each picture and video; returns the exit code.
 
     `model`: a published model, a family, or a path to a config.json or model folder. `images`:
-    sizes in pixels, `WIDTHxHEIGHT`; some telling ones if empty. Raises UsageError on a wrong one.
+    sizes in pixels, `WIDTHxHEIGHT`; `videos`: `FRAMESxWIDTHxHEIGHT`; some telling pictures if both
+    are empty. Raises UsageError on a wrong one, or for videos of a model that takes none.
     """
     from mm_lora.families import models
 
     resolved = models.resolve(model)
-    sizes = [parse_size(image) for image in images or DEFAULT_PICTURES]
-    flows = [flow_of(resolved, size) for size in sizes]
+    family = resolved.family
+    if videos and "video" not in family.media:
+        raise UsageError(f"{resolved.name} takes no videos", f"media: {', '.join(family.media)}")
+    asked = images or (() if videos else DEFAULT_PICTURES)
+    media: list[Medium] = [*map(picture, asked), *map(parse_video, videos)]
+    flows = [family.flow(resolved.layout, medium) for medium in media]
     if as_json:
         print(json.dumps(document([(resolved, flows)]), ensure_ascii=False, indent=1))
         return ExitCode.PASS
@@ -38,36 +43,56 @@ def run(model: str, images: Sequence[str], as_json: bool) -> int:
     return ExitCode.PASS
 
 
-def flow_of(model: "Model", size: tuple[int, int]) -> Flow:
-    """The flow of a picture of (width, height) pixels."""
-    return model.family.flow(model.layout, Picture(width=size[0], height=size[1]))
+def picture(image: str) -> Picture:
+    """A picture of the size of `--image`."""
+    width, height = parse_size(image)
+    return Picture(width=width, height=height)
 
 
 def parse_size(image: str) -> tuple[int, int]:
     """(width, height) of a size like `700x400`; `×` is understood too. UsageError otherwise."""
-    width, cross, height = image.lower().replace("×", "x").partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    numbers = _numbers(image)
+    if len(numbers) != 2 or 0 in numbers:
         raise UsageError(
             f"{image!r} is not a picture size",
             "--image takes WIDTHxHEIGHT in pixels, such as 700x400",
         )
-    return int(width), int(height)
+    return numbers[0], numbers[1]
+
+
+def parse_video(video: str) -> Video:
+    """The video of `8x320x240`: frames, width, height. UsageError otherwise."""
+    numbers = _numbers(video)
+    if len(numbers) != 3 or 0 in numbers[1:]:
+        raise UsageError(
+            f"{video!r} is not a video's size",
+            "--video takes FRAMESxWIDTHxHEIGHT, the frames that the model sees, such as 8x320x240",
+        )
+    return Video(frames=numbers[0], width=numbers[1], height=numbers[2])
+
+
+def _numbers(size: str) -> list[int]:
+    """The whole numbers between crosses; empty if one is none."""
+    parts = size.lower().replace("×", "x").split("x")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []
 
 
 def document(rows: Sequence[tuple["Model", Sequence[Flow]]]) -> dict[str, Any]:
-    """The JSON document of `--json`: one entry per model, each with its pictures' flows."""
-    return {
-        "schema": SCHEMA,
-        "models": [
+    """The JSON document of `--json`: one entry per model, each with its pictures' flows, and with
+    its videos' where some were asked about."""
+    models = []
+    for model, flows in rows:
+        videos = [flow.as_json() for flow in flows if flow.medium == "video"]
+        models.append(
             {
                 "model": model.name,
                 "source": source(model),
                 "geometry": asdict(model.layout),
-                "pictures": [flow.as_json() for flow in flows],
+                "pictures": [flow.as_json() for flow in flows if flow.medium == "image"],
+                **({"videos": videos} if videos else {}),
             }
-            for model, flows in rows
-        ],
-    }
+        )
+    return {"schema": SCHEMA, "models": models}
 
 
 def source(model: "Model") -> str:
@@ -89,10 +114,13 @@ def rendered(model: "Model", flows: Sequence[Flow]) -> "RenderableType":
     head = Text.assemble((model.name, "bold"), f"  {first}\n", (source(model), "dim"), lines)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     numbers = [{k: v for k, v in flow.as_json().items() if k not in _SIZE} for flow in flows]
-    for heading in ("picture", *(key.replace("_", " ") for key in numbers[0])):
-        table.add_column(heading, justify="right")
+    keys = dict.fromkeys(key for row in reversed(numbers) for key in row)
+    widest = max(len(flow.name) for flow in flows)
+    table.add_column("medium", justify="right", no_wrap=True, min_width=widest)
+    for key in keys:
+        table.add_column(key.replace("_", " "), justify="right")
     for flow, row in zip(flows, numbers, strict=True):
-        table.add_row(flow.name, *map(str, row.values()))
+        table.add_row(flow.name, *(str(row.get(key, "")) for key in keys))
     panels = [
         Panel.fit(flow.drawing, title=flow.name, border_style="dim")
         for flow in flows
