@@ -54,6 +54,11 @@ class Verify:
             start_new_session=True,
         )
 
+    @property
+    def words(self) -> str:
+        """What it said, on one line: a message is broken where a path makes it too long."""
+        return " ".join(self.text.split())
+
     def end(self) -> Self:
         """Wait for its end; asserts that no process of it is left."""
         self.text, _ = self._process.communicate(timeout=_PATIENCE_S)

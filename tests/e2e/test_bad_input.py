@@ -86,8 +86,8 @@ def cut(file: Path) -> None:
 def test_wrong_usage(start: Start, arguments: list[str], words: str) -> None:
     only = () if "--only" in arguments else ONE
     run = start(*only, *arguments).end()
-    assert words in run.text
-    assert "check: " in run.text
+    assert words in run.words
+    assert "check: " in run.words
     assert "Traceback" not in run.text
     assert run.code == 2
 
@@ -105,7 +105,7 @@ def test_wrong_usage(start: Start, arguments: list[str], words: str) -> None:
 )
 def test_unfit_adapter(start: Start, built: dict[str, Path], name: str, words: str) -> None:
     run = start("--only", "dice/scout/x/*", "--adapter", f"x={built[name]}").end()
-    assert words in run.text
+    assert words in run.words
     assert run.code == 2
     assert not run.vllm_processes()
 
@@ -130,7 +130,7 @@ def test_damaged_model_folder(
     shutil.copytree(built["mine"], tmp_path / "mine")
     change(tmp_path / "mine")
     run = start("--model", str(tmp_path / "mine"), "--only", "dice/mine/base/picture").end()
-    assert words in run.text
+    assert words in run.words
     assert run.code == 2
     assert not run.vllm_processes()
 
@@ -139,7 +139,7 @@ def test_no_vllm_and_an_unsupported_one(start: Start, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", symlinks=True)
     python = tmp_path / "bare" / "bin" / "python"
     run = start(*ONE, "--server-python", str(python)).end()
-    assert f"there is no vLLM in {python}" in run.text
+    assert f"there is no vLLM in {python}" in run.words
     assert (run.code, run.report["exit_code"], run.report["outcome"]) == (3, 3, "error")
     (packages,) = tmp_path.glob("bare/lib/python*/site-packages")
     (packages / "vllm").mkdir()
@@ -148,7 +148,7 @@ def test_no_vllm_and_an_unsupported_one(start: Start, tmp_path: Path) -> None:
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.15.1\n")
     run = start(*ONE, "--server-python", str(python)).end()
-    assert "vLLM 0.15.1 is not supported" in run.text
+    assert "vLLM 0.15.1 is not supported" in run.words
     assert "supported versions" in run.report["note"]
     assert run.code == 3
 
@@ -157,14 +157,14 @@ def test_port_taken(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         run = start(*ONE, "--set", f"port={port}").end()
-    assert f"port {port} on 127.0.0.1 is in use" in run.text
+    assert f"port {port} on 127.0.0.1 is in use" in run.words
     assert (run.code, run.report["exit_code"]) == (2, 2)
 
 
 def test_reports_folder_not_writable(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = start(*ONE, reports=tmp_path / "file").end()
-    assert f"the reports folder {tmp_path / 'file'} cannot be written" in run.text
+    assert f"the reports folder {tmp_path / 'file'} cannot be written" in run.words
     assert run.code == 3
 
 
@@ -187,8 +187,8 @@ def test_own_adapter_beside_a_refused_one_from_a_damaged_cache(
         *("--adapter", f"mine={built['mlp']}", "--set", "break=projector:empty"),
         environment={"MM_LORA_CACHE": str(cache)},
     ).end()
-    assert "is damaged (model.safetensors has" in run.text
-    assert "vLLM does not start with projector; starting without it" in run.text
+    assert "is damaged (model.safetensors has" in run.words
+    assert "vLLM does not start with projector; starting without it" in run.words
     assert run.outcomes() == {**dict.fromkeys((*mine, PICTURE), "pass"), refused: "fail"}
     assert "vLLM refuses the adapter 'projector'" in run.reason(refused)
     assert list(run.report["servers"][1]["refused_adapters"]) == ["projector"]
@@ -261,8 +261,8 @@ def test_disk_full_in_the_middle(start: Start, tmp_path: Path) -> None:
     run = start(*DICE, reports=small / "reports", before=[*namespace, "sh", "-c", script, "sh"])
     run.end()
     run.reports = kept
-    assert "No space left on device" in run.text
-    assert "check: free space" in run.text
+    assert "No space left on device" in run.words
+    assert "check: free space" in run.words
     assert "INTERNALERROR" not in run.text
     assert run.outcomes()[PICTURE] == "pass"
     assert run.code == 3
