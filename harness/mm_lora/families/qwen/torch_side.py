@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mm_lora.families.qwen.positions import after_the_greatest
 from mm_lora.families.torch_side import TorchSide, as_loaded, framed
 
 PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -19,6 +20,10 @@ class QwenSide(TorchSide):
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """`ln_q` too."""
         return name.endswith("ln_q.weight") or super().is_norm(name, shape)
+
+    def prepare(self, model: Any) -> None:
+        """See `positions`."""
+        model.model.get_rope_index = after_the_greatest(model.model.get_rope_index)
 
     def greedy(self, model: Any, inputs: Any, count: int) -> list[int]:
         """The model keeps the shift of positions that the last picture caused: forget it."""
