@@ -166,6 +166,16 @@ def test_a_steps_passes_and_calls_leave_no_row_out(name: str) -> None:
         assert seen == [flow.rows[group.rows] for flow in flows], group.name
 
 
+def test_each_kind_of_medium_is_one_pass_of_a_step() -> None:
+    model = resolve("qwen3-vl")
+    picture, video = (
+        model.family.flow(model.layout, medium)
+        for medium in (Picture(width=112, height=112), model.family.sizes.video())
+    )
+    step = [video, picture, video, picture]
+    assert model.family.passes(step) == [[1, 3], [0, 2]]
+
+
 @each_model
 def test_more_units_are_more_rows(name: str) -> None:
     model = resolve(name)

@@ -278,10 +278,15 @@ class Family(ABC):
     def passes(self, flows: Sequence[Flow]) -> list[list[int]]:
         """The passes of the encoder in a step that encodes these media: their places in each.
 
-        vLLM encodes neighbours of one medium in one forward.
+        vLLM sorts a step's media by kind, whosever they are, and encodes each kind in one forward
+        (0.32.0, gpu_model_runner.py::_batch_mm_inputs_from_scheduler).
         """
-        places = range(len(flows))
-        return [list(stretch) for _, stretch in groupby(places, key=lambda at: flows[at].medium)]
+
+        def medium(at: int) -> str:
+            return flows[at].medium
+
+        places = sorted(range(len(flows)), key=medium)
+        return [list(stretch) for _, stretch in groupby(places, key=medium)]
 
     def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:
         """The calls, in one pass over these media, of a layer of the vision side that sees `rows`.
