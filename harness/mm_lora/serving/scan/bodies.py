@@ -1,6 +1,7 @@
 """Follows the bodies of constructors and functions: what `self` gets, and what is returned."""
 
 import ast
+import re
 
 from mm_lora.serving.scan.expressions import Expressions, Frame
 from mm_lora.serving.scan.sources import (
@@ -32,6 +33,8 @@ _DEEP = 12
 """Calls within calls; a constructor that goes deeper is not followed further."""
 _LISTS = frozenset({"torch.nn.ModuleList", "torch.nn.Sequential", "list", "tuple"})
 _LAYER_LISTS = frozenset({"make_layers", "make_layers_with_offload"})
+_MAKERS = frozenset({"transformers", "timm", "open_clip", "terratorch"})
+_NO_MODEL = re.compile(r"Config|Processor|Extractor|Tokenizer|ACT2FN|Norm|Rotary|activation|Cache")
 _REGISTERED = "init_vllm_registered_model"
 
 
@@ -187,7 +190,7 @@ class Bodies(Expressions):
         for one in order[start:]:
             if isinstance(one, Class) and (node := one.method(name)) is not None:
                 return self._run(Call(one.module, node, {}, thing, one), node, given, branches)
-            if name == "__init__" and isinstance(one, External) and _makes_modules(one):
+            if name == "__init__" and isinstance(one, External) and makes_modules(one.name):
                 made = Opaque(f"what {one.name} makes", thing.module, thing.node)
                 self.attributes(thing).setdefault("*", []).append(made)
                 return None
@@ -314,10 +317,9 @@ class Bodies(Expressions):
                     self._set(value, key, given.args[1], frame, add=True)
 
 
-def _makes_modules(base: External) -> bool:
-    """Whether a base outside vLLM may make modules in its constructor."""
-    return base.name.partition(".")[0] not in ("torch", "typing", "abc", "typing_extensions",
-                                               "collections", "enum", "dataclasses", "Generic")
+def makes_modules(name: str) -> bool:
+    """Whether a class of another package, by its full name, makes modules that nobody here reads."""
+    return name.partition(".")[0] in _MAKERS and not _NO_MODEL.search(name)
 
 
 def _named(node: ast.expr, *names: str) -> bool:

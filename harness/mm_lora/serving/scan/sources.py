@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from mm_lora.serving.syntax import parsed
+
 ROOT = "vllm"
 MODELS = f"{ROOT}.model_executor.models"
+_READ = (f"{ROOT}.model_executor.", f"{ROOT}.lora.layers.")
+"""Where modules, layers and what wraps them are; what else vLLM has, makes neither."""
 INTERFACES = f"{MODELS}.interfaces"
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -74,7 +78,7 @@ class Module:
     symbols: dict[str, Symbol] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for node in ast.walk(self.tree):
+        for node in _statements(self.tree.body):
             if isinstance(node, ast.Import):
                 for one in node.names:
                     whole = one.name if one.asname else one.name.partition(".")[0]
@@ -123,8 +127,6 @@ class Sources:
         if name not in module.imports or (module.name, name) in seen:
             return None
         source, theirs = module.imports[name]
-        if not source.split(".")[0] == ROOT:
-            return External(f"{source}.{theirs}" if theirs else source)
         if (whole := self.module(source)) is None or not theirs:
             return External(f"{source}.{theirs}" if theirs else source)
         found = self._find(whole, theirs, seen | {(module.name, name)})
@@ -139,7 +141,7 @@ class Sources:
         if isinstance(node, ast.Attribute):
             base = self.dotted(module, node.value)
             if isinstance(base, External):
-                inner = self.module(base.name) if base.name.startswith(f"{ROOT}.") else None
+                inner = self.module(base.name)
                 found = self.find(inner, node.attr) if inner else None
                 return found or External(f"{base.name}.{node.attr}")
         return None
@@ -173,16 +175,12 @@ class Sources:
         ]
 
     def _read(self, name: str) -> Module | None:
-        parts = name.split(".")
-        if parts[0] != ROOT:
+        if not f"{name}.".startswith(_READ):
             return None
+        parts = name.split(".")
         place = self.folder.joinpath(*parts[1:])
         for file in (place.with_suffix(".py"), place / "__init__.py"):
-            if len(parts) == 1 and file.parent != place:
-                continue
-            try:
-                tree = ast.parse(file.read_text(encoding="utf-8"))
-            except (OSError, SyntaxError, ValueError):
+            if (tree := parsed(file)) is None:
                 continue
             below = file.relative_to(self.folder).as_posix()
             return Module(name, below, tree, is_package=file.name == "__init__.py")
@@ -202,6 +200,15 @@ def _top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             if isinstance(stmt, ast.If | ast.Try):
                 inner = getattr(stmt, part, [])
                 yield from _top([one for one in inner if isinstance(one, ast.stmt)])
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements, those inside functions and classes too, but no expressions."""
+    for stmt in body:
+        yield stmt
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            for inner in getattr(stmt, part, ()):
+                yield from _statements([inner])
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
