@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mm_lora.serving.hooked_classes import MODELS as FOLDER
 from mm_lora.serving.hooked_classes import MAPPING, registered
+from mm_lora.serving.hooked_classes import MODELS as FOLDER
 from mm_lora.serving.scan.bodies import Bodies
-from mm_lora.serving.scan.claims import claims
+from mm_lora.serving.scan.claims import claims, generation
 from mm_lora.serving.scan.findings import Finding, Kind, Scan
 from mm_lora.serving.scan.judge import Judge, of_class
 from mm_lora.serving.scan.sources import MODELS, Class, Sources
@@ -35,10 +35,9 @@ def scan(package: Path) -> Scan:
 
 def _scan(package: Path) -> Scan:
     sources = Sources(package)
-    manager = _text(package / "lora" / "model_manager.py")
-    if COUNTS not in manager and PAIR[0] not in manager:
+    how = generation(_text(package / "lora" / "model_manager.py"))
+    if how is None:
         return Scan(without="its LoRA manager asks no model for rows of tower or connector")
-    flagged = COUNTS in manager
     places = registered(package / FOLDER / "registry.py")
     registry = {name: place for place, names in places.items() for name in names}
     bodies, known = Bodies(sources, registry), wrappers(sources)
@@ -50,11 +49,11 @@ def _scan(package: Path) -> Scan:
         cls = sources.find(source, name) if source else None
         if not isinstance(cls, Class):
             continue
-        said = claims(bodies, cls, flagged=flagged)
+        said = claims(bodies, cls, how)
         if not said.counts and not said.prefixes:
             continue
         classes.append(name)
-        whole = list(of_class(said, flagged))
+        whole = list(of_class(said, how))
         findings += whole
         if whole or not said.counts:
             continue
@@ -71,13 +70,14 @@ def _candidates(folder: Path, places: Iterable[tuple[str, str]]) -> list[tuple[s
     bases = {name: said for text in texts.values() for name, said in _CLASS.findall(text)}
     speaks = {module for module, text in texts.items() if _SPEAKS.search(text)}
     names = {name for module in speaks for name, _ in _CLASS.findall(texts[module])}
-    while more := {n for n, said in bases.items() if n not in names and names & {*_WORD.findall(said)}}:
+    while more := {
+        n for n, said in bases.items() if n not in names and names & {*_WORD.findall(said)}
+    }:
         names |= more
     return sorted((place for place in places if place[1] in names), key=lambda place: place[1])
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+def _text(place: Path) -> str:
+    """A file, or the files of a package of that name."""
+    files = [place] if place.is_file() else sorted(place.with_suffix("").glob("*.py"))
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)

@@ -6,17 +6,14 @@ import re
 from mm_lora.serving.scan.expressions import Expressions, Frame
 from mm_lora.serving.scan.sources import (
     MODELS,
-    ROOT,
     Class,
     External,
     FunctionNode,
     Registry,
     Sources,
-    full_name,
 )
 from mm_lora.serving.scan.values import (
     Call,
-    Constant,
     Given,
     Items,
     Mapping,
@@ -104,10 +101,14 @@ class Bodies(Expressions):
             if isinstance(one, Class):
                 if (method := one.method(name)) is not None:
                     found = Call(one.module, method, {}, this, one)
-                    is_property = any(_named(d, "property", "cached_property") for d in
-                                      method.decorator_list)
-                    return self._function(found, Given(), ast.Constant(None), Frame(one.module, {})
-                                          ) if is_property else [found]
+                    is_property = any(
+                        _named(d, "property", "cached_property") for d in method.decorator_list
+                    )
+                    return (
+                        self._function(found, Given(), ast.Constant(None), Frame(one.module, {}))
+                        if is_property
+                        else [found]
+                    )
                 if (node := one.attribute(name)) is not None:
                     return self.eval(node, Frame(one.module, {}, owner=one))
         return []
@@ -173,15 +174,16 @@ class Bodies(Expressions):
             frame.env.setdefault(one, [])
         frame.env.update(zip(names, given.args, strict=False))
         if args.vararg:
-            frame.env[args.vararg.arg] = [Items([("*", v) for v in given.args[len(names):]])]
+            frame.env[args.vararg.arg] = [Items([("*", v) for v in given.args[len(names) :]])]
         taken = {*names, *(arg.arg for arg in args.kwonlyargs)}
         frame.env.update({key: values for key, values in given.named.items() if key in taken})
         if args.kwarg:
             rest = {key: values for key, values in given.named.items() if key not in taken}
             frame.env[args.kwarg.arg] = [Mapping(rest)]
 
-    def _method(self, thing: Object, name: str, given: Given, after: Class | None,
-                branches: int = 0) -> Frame | None:
+    def _method(
+        self, thing: Object, name: str, given: Given, after: Class | None, branches: int = 0
+    ) -> Frame | None:
         """Follow a method of an instance; `after`: the class whose `super()` is meant."""
         if not isinstance(thing.cls, Class):
             return None
@@ -236,9 +238,7 @@ class Bodies(Expressions):
             case ast.Return():
                 frame.returns += self.eval(stmt.value, frame)
             case ast.FunctionDef():
-                frame.env[stmt.name] = [
-                    Call(frame.module, stmt, frame.env, frame.this, None)
-                ]
+                frame.env[stmt.name] = [Call(frame.module, stmt, frame.env, frame.this, None)]
             case ast.Expr(value=ast.Call() as call):
                 self._effect(call, frame)
 
@@ -249,8 +249,11 @@ class Bodies(Expressions):
                 frame.env[target.id] = _joined(old, values)
             case ast.Tuple() | ast.List():
                 for at, one in enumerate(target.elts):
-                    parts = [v.items[at][1] for v in values
-                             if isinstance(v, Items) and len(v.items) == len(target.elts)]
+                    parts = [
+                        v.items[at][1]
+                        for v in values
+                        if isinstance(v, Items) and len(v.items) == len(target.elts)
+                    ]
                     self._assign(one, [v for part in parts for v in part], frame)
             case ast.Attribute(value=ast.Name(id="self")) if frame.this is not None:
                 self._set(frame.this, target.attr, values, frame, add=add)
@@ -258,10 +261,11 @@ class Bodies(Expressions):
                 keys = strings(self.eval(target.slice, frame))
                 for held in self.eval(target.value, frame):
                     if isinstance(held, Mapping):
-                        held.items.update({key: values for key in keys or ["*"]})
+                        held.items.update(dict.fromkeys(keys or ["*"], values))
 
-    def _set(self, this: Object, name: str, values: Values, frame: Frame, *,
-             add: bool = False) -> None:
+    def _set(
+        self, this: Object, name: str, values: Values, frame: Frame, *, add: bool = False
+    ) -> None:
         known = self.attributes(this)
         old = known.get(name, []) if frame.branches or add else []
         known[name] = _joined(old, values)
@@ -276,8 +280,14 @@ class Bodies(Expressions):
                     self._method(frame.this, func.attr, given, frame.owner, frame.branches)
                 return
             held = self.eval(func.value, frame)
-            if func.attr in ("append", "extend", "update", "insert", "add_module",
-                             "register_module"):
+            if func.attr in (
+                "append",
+                "extend",
+                "update",
+                "insert",
+                "add_module",
+                "register_module",
+            ):
                 for value in held:
                     self._grow(value, func.attr, given, frame)
                 if any(isinstance(value, Items | Mapping) for value in held):
@@ -288,8 +298,12 @@ class Bodies(Expressions):
                         inner = Given(given.args[1:], given.named)
                         node = value.cls.method("__init__")
                         if node is not None:
-                            self._run(Call(value.cls.module, node, {}, frame.this, value.cls),
-                                      node, inner, frame.branches)
+                            self._run(
+                                Call(value.cls.module, node, {}, frame.this, value.cls),
+                                node,
+                                inner,
+                                frame.branches,
+                            )
                     return
         elif _named(func, "setattr") and len(call.args) == 3:
             target, name, values = (self.eval(one, frame) for one in call.args)

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mm_lora.families.modules import CONNECTOR
 from mm_lora.serving.hooked_classes import FLAG, MAPPING
 from mm_lora.serving.scan.bodies import Bodies
 from mm_lora.serving.scan.sources import INTERFACES, Class
@@ -20,8 +21,7 @@ class Claims:
     """`line`: where the class is. `counts`: it defines the count hook of this vLLM; `connector`:
     the hook can count a connector's rows. `flag`: its capability flag. `lora`: it takes adapters.
 
-    `prefixes`: role → prefixes, None without `get_mm_mapping`. `chosen`: another class is
-    made in its place at run time.
+    `prefixes`: role → prefixes, None without `get_mm_mapping`.
     """
 
     cls: Class
@@ -31,17 +31,37 @@ class Claims:
     lora: bool
     prefixes: Mapping[str, tuple[str, ...]] | None
     mapping_line: int
-    chosen: bool
 
     def role(self, path: str) -> str | None:
         """The role of a module: the longest prefix that fits, as vLLM picks its wrapper."""
         every = ((p, role) for role, some in (self.prefixes or {}).items() for p in some)
-        fitting = [(len(p), role) for p, role in every if path.startswith(p)]
+        counted = ((p, role) for p, role in every if role != CONNECTOR or self.connector)
+        fitting = [(len(p), role) for p, role in counted if path.startswith(p)]
         return max(fitting)[1] if fitting else None
 
 
-def claims(bodies: Bodies, cls: Class, *, flagged: bool) -> Claims:
-    """Those of a class. `flagged`: this vLLM has one count hook and a flag, not the older pair."""
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """How a vLLM asks for rows. `hooks`: the methods that count them, of which a class needs one;
+    `flagged`: a class must claim the feature by its flag too, and is left alone without."""
+
+    hooks: tuple[str, ...]
+    flagged: bool
+
+
+def generation(manager: str) -> Generation | None:
+    """That of a vLLM, by the text of its LoRA manager; None where it has no such feature.
+
+    Some versions between the pair of hooks (0.17) and the one with the flag (0.30) take either.
+    """
+    flagged = f"model.{FLAG}" in manager
+    one, pair = COUNTS in manager, PAIR[0] in manager
+    hooks = [name for name, asked in ((COUNTS, one), (PAIR[0], pair and not flagged)) if asked]
+    return Generation(hooks=tuple(hooks), flagged=flagged) if hooks else None
+
+
+def claims(bodies: Bodies, cls: Class, how: Generation) -> Claims:
+    """Those of a class."""
     model = Object(cls, cls.module, ast.Name(cls.name), Given())
     lineage = bodies.sources.models(cls)
     defined = {name for one in lineage for name in (COUNTS, *PAIR, MAPPING) if one.method(name)}
@@ -50,13 +70,12 @@ def claims(bodies: Bodies, cls: Class, *, flagged: bool) -> Claims:
     method = home.method(MAPPING) if home else None
     return Claims(
         cls=cls,
-        counts=COUNTS in defined if flagged else PAIR[0] in defined,
-        connector=_counts_connector(lineage) if flagged else PAIR[1] in defined,
-        flag=bool(flags and flags[0]) if flagged else PAIR[0] in defined,
+        counts=bool(defined & {*how.hooks}),
+        connector=_counts_connector(lineage) if COUNTS in defined else PAIR[1] in defined,
+        flag=bool(flags and flags[0]) or not how.flagged,
         lora=f"{INTERFACES}.SupportsLoRA" in bodies.sources.ancestry(cls),
         prefixes=_prefixes(bodies, model) if home else None,
         mapping_line=method.lineno if method else cls.node.lineno,
-        chosen=any(one.method("__new__") for one in lineage),
     )
 
 
@@ -108,7 +127,10 @@ def packed(bodies: Bodies, model: Object) -> tuple[dict[str, tuple[str, ...]], b
 def _own_packed(bodies: Bodies, model: Object) -> dict[str, tuple[str, ...]]:
     held: Values = bodies.attributes(model).get(_PACKED, [])
     found: dict[str, tuple[str, ...]] = {}
-    for value in [*(bodies.constant(model.cls, _PACKED) if isinstance(model.cls, Class) else []), *held]:
+    for value in [
+        *(bodies.constant(model.cls, _PACKED) if isinstance(model.cls, Class) else []),
+        *held,
+    ]:
         if isinstance(value, Dictionary):
             for name, inner in value.items.items():
                 found[name] = tuple(

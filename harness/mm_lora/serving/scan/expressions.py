@@ -14,7 +14,6 @@ from mm_lora.serving.scan.values import (
     Mapping,
     Object,
     Opaque,
-    Partial,
     Type,
     Value,
     Values,
@@ -156,7 +155,9 @@ class Expressions(ABC):
         func = node.func
         given = self.given(node, frame)
         if isinstance(func, ast.Attribute) and func.attr in _SAME:
-            kept = [v for v in self.eval(func.value, frame) if isinstance(v, Object | Items | Opaque)]
+            kept = [
+                v for v in self.eval(func.value, frame) if isinstance(v, Object | Items | Opaque)
+            ]
             if kept:
                 return kept
         callees = self.eval(func, frame)

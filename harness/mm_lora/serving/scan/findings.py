@@ -1,7 +1,7 @@
 """What the static scan says: one finding for each thing that a user of a model class would notice."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -79,3 +79,23 @@ class Scan:
 
 def _spelled(finding: dict[str, Any]) -> dict[str, Any]:
     return {"class" if key == "name" else key: value for key, value in finding.items()}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The same finding of several classes: they inherit it, or share a tower."""
+
+    finding: Finding
+    classes: tuple[str, ...]
+
+
+def shared(findings: Iterable[Finding]) -> list[Shared]:
+    """Findings for people, the gravest kind first, one for all the classes that have it."""
+    classes: dict[tuple[str, ...], list[Finding]] = {}
+    for one in findings:
+        where = (one.path, f"{one.file}:{one.line}") if one.path else ("", "")
+        key = (str(one.kind), *where, one.notice, "" if not one.path else one.evidence)
+        classes.setdefault(key, []).append(one)
+    order = list(Kind)
+    found = [Shared(some[0], tuple(one.name for one in some)) for some in classes.values()]
+    return sorted(found, key=lambda one: order.index(one.finding.kind))

@@ -1,44 +1,59 @@
 """Compares what a class says with the layers that it makes: the findings of one class."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
 from mm_lora.serving.scan.bodies import Bodies
-from mm_lora.serving.scan.claims import Claims, packed
+from mm_lora.serving.scan.claims import Claims, Generation, packed
 from mm_lora.serving.scan.findings import Finding, Kind
-from mm_lora.serving.scan.sources import Class
 from mm_lora.serving.scan.tree import Layer, Sort, layers
 from mm_lora.serving.scan.values import Given, Object
 from mm_lora.serving.scan.wrappers import Wrappers
 
 _VISION = (TOWER, CONNECTOR)
-_LANGUAGE_NAMES = frozenset(
-    {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
-)
+_LANGUAGE_NAMES = frozenset({f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")})
 """What a language model's layers are called by nearly every class; those of a static one are read."""
 _FLAG = "--enable-tower-connector-lora"
 _IGNORED = f"with {_FLAG} vLLM warns that the class does not support it, and ignores what an \
 adapter has for tower and connector"
 
+_DIES = f"a server with {_FLAG} does not start"
 
-def of_class(said: Claims, flagged: bool) -> Iterator[Finding]:
-    """What a user notices of the class as a whole; `flagged`: this vLLM has a capability flag."""
+
+def of_class(said: Claims, how: Generation) -> Iterator[Finding]:
+    """What a user notices of the class as a whole."""
     names = [p for role in _VISION for p in (said.prefixes or {}).get(role, ())]
     if said.counts and not said.lora:
-        yield _class(said, Kind.NO_LORA, "a server with --enable-lora does not start",
-                     "the class counts rows for adapters, but is no SupportsLoRA")
+        yield _class(
+            said,
+            Kind.NO_LORA,
+            "a server with --enable-lora does not start",
+            "the class counts rows for adapters, but is no SupportsLoRA",
+        )
     elif said.counts and not said.flag:
-        yield _class(said, Kind.FLAG, _IGNORED,
-                     "it has the hook, but supports_tower_connector_lora is not True")
+        yield _class(
+            said,
+            Kind.FLAG,
+            _IGNORED,
+            "it has the hook, but supports_tower_connector_lora is not True",
+        )
     elif said.counts and said.prefixes is None:
-        yield _class(said, Kind.NO_HOOK, "every layer gets the language model's rows: a picture's "
-                     "rows get a wrong adapter or none", "it has the hook, but no get_mm_mapping")
+        yield _class(
+            said,
+            Kind.NO_HOOK,
+            "every layer gets the language model's rows: a picture's "
+            "rows get a wrong adapter or none",
+            "it has the hook, but no get_mm_mapping",
+        )
     elif said.lora and names and not said.counts:
-        why = "supports_tower_connector_lora is True, so the server does not start with the flag"
-        yield _class(said, Kind.NO_HOOK, why if flagged and said.flag else _IGNORED,
-                     f"get_mm_mapping names {', '.join(names)}, but no hook counts their rows")
+        yield _class(
+            said,
+            Kind.NO_HOOK,
+            _DIES if said.flag else _IGNORED,
+            f"get_mm_mapping names {', '.join(names)}, but no hook counts their rows",
+        )
 
 
 @dataclass
@@ -87,12 +102,15 @@ class Judge:
                 bare = prefix.rstrip(".")
                 if any(f"{path}.".startswith(prefix) for path in self._paths):
                     continue
-                unknown = [one.path for one in (*self.layers, *self._uncovered)
-                           if one.sort is Sort.UNKNOWN]
+                unknown = [
+                    one.path for one in (*self.layers, *self._uncovered) if one.sort is Sort.UNKNOWN
+                ]
                 if any(bare.startswith(path.rstrip("*")) for path in unknown):
                     continue
                 yield self._about(
-                    Kind.PREFIX, bare, self.said.mapping_line,
+                    Kind.PREFIX,
+                    bare,
+                    self.said.mapping_line,
                     f"no layer gets the rows of the {role} under this name: an adapter for what "
                     "was meant is ignored, or gets the rows of another part",
                     f"get_mm_mapping says {role} {prefix!r}, and no attribute is called so",
@@ -103,7 +121,8 @@ class Judge:
         for layer in self._uncovered:
             if layer.sort is Sort.LINEAR and self.wrappers.knows(layer):
                 yield self._at(
-                    layer, Kind.UNCOVERED,
+                    layer,
+                    Kind.UNCOVERED,
                     "vLLM warns at the start that no PunicaWrapper matches; an adapter for this "
                     "layer is accepted and ignored",
                     f"{_short(layer)} under none of the prefixes of get_mm_mapping",
@@ -112,7 +131,8 @@ class Judge:
     def _layer(self, layer: Layer) -> Iterator[Finding]:
         if layer.sort is Sort.UNKNOWN:
             yield self._at(
-                layer, Kind.UNKNOWN,
+                layer,
+                Kind.UNKNOWN,
                 "whether an adapter for this part acts cannot be read: look with a server",
                 f"made by {layer.cls}",
             )
@@ -120,7 +140,9 @@ class Judge:
             yield self._plain(layer)
         elif layer.sort is Sort.CONVOLUTION and not self.wrappers.knows(layer):
             yield self._at(
-                layer, Kind.CONVOLUTION, self._without(layer),
+                layer,
+                Kind.CONVOLUTION,
+                self._without(layer),
                 f"{_short(layer)}, for which vllm/lora/layers has no class",
             )
         elif layer.sort is Sort.LINEAR:
@@ -129,7 +151,9 @@ class Judge:
     def _linear(self, layer: Layer) -> Iterator[Finding]:
         if not self.wrappers.knows(layer):
             yield self._at(
-                layer, Kind.NO_WRAPPER, self._without(layer),
+                layer,
+                Kind.NO_WRAPPER,
+                self._without(layer),
                 f"{_short(layer)}: no can_replace_layer in vllm/lora/layers takes this class",
             )
             return
@@ -140,7 +164,8 @@ class Judge:
             return
         if not names and self._packed_open:
             yield self._at(
-                layer, Kind.UNKNOWN,
+                layer,
+                Kind.UNKNOWN,
                 "whether an adapter for this layer acts depends on the language model's class",
                 f"{_short(layer)}; the class has no packed_modules_mapping of its own, and the "
                 "config names its language model",
@@ -148,14 +173,18 @@ class Judge:
             return
         entry = f"has {len(names)} names for it" if names else f"has no entry {layer.last!r}"
         yield self._at(
-            layer, Kind.FUSED, self._without(layer, names),
+            layer,
+            Kind.FUSED,
+            self._without(layer, names),
             f"{_short(layer)}, and packed_modules_mapping {entry}",
         )
 
     def _plain(self, layer: Layer) -> Finding:
         what = "nn.Linear" if len(layer.lineage) == 1 else f"{_short(layer)}, an nn.Linear"
         return self._at(
-            layer, Kind.PLAIN, self._without(layer),
+            layer,
+            Kind.PLAIN,
+            self._without(layer),
             f"{what}, for which vllm/lora/layers has no class",
         )
 
@@ -172,19 +201,38 @@ class Judge:
 
     def _at(self, layer: Layer, kind: Kind, notice: str, evidence: str) -> Finding:
         return Finding(
-            kind=kind, name=self.said.cls.name, path=layer.path, file=layer.file,
-            line=layer.node.lineno, notice=notice, evidence=evidence,
+            kind=kind,
+            name=self.said.cls.name,
+            path=layer.path,
+            file=layer.file,
+            line=layer.node.lineno,
+            notice=notice,
+            evidence=evidence,
         )
 
     def _about(self, kind: Kind, path: str, line: int, notice: str, evidence: str) -> Finding:
         cls = self.said.cls
-        return Finding(kind=kind, name=cls.name, path=path, file=cls.module.file, line=line,
-                       notice=notice, evidence=evidence)
+        return Finding(
+            kind=kind,
+            name=cls.name,
+            path=path,
+            file=cls.module.file,
+            line=line,
+            notice=notice,
+            evidence=evidence,
+        )
 
 
 def _class(said: Claims, kind: Kind, notice: str, evidence: str) -> Finding:
-    return Finding(kind=kind, name=said.cls.name, path="", file=said.cls.module.file,
-                   line=said.cls.node.lineno, notice=notice, evidence=evidence)
+    return Finding(
+        kind=kind,
+        name=said.cls.name,
+        path="",
+        file=said.cls.module.file,
+        line=said.cls.node.lineno,
+        notice=notice,
+        evidence=evidence,
+    )
 
 
 def _short(layer: Layer) -> str:

@@ -169,9 +169,7 @@ class Sources:
     def models(self, cls: Class) -> list[Class]:
         """The class and those bases that are no interface: what a model itself says."""
         return [
-            one
-            for one in self.mro(cls)
-            if isinstance(one, Class) and one.module.name != INTERFACES
+            one for one in self.mro(cls) if isinstance(one, Class) and one.module.name != INTERFACES
         ]
 
     def _read(self, name: str) -> Module | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from mm_lora.serving.scan.bodies import Bodies, makes_modules
 from mm_lora.serving.scan.sources import ROOT, Class, External, full_name
-from mm_lora.serving.scan.values import Items, Mapping, Object, Opaque, Values, strings
+from mm_lora.serving.scan.values import Items, Mapping, Object, Opaque, Values
 
 LINEAR_MODULE = f"{ROOT}.model_executor.layers.linear"
 _LAYERS = f"{ROOT}.model_executor.layers."
@@ -75,9 +75,7 @@ def _walk(
             for key, inner in value.items.items():
                 yield from _walk(bodies, inner, (*path, key), seen, paths)
         elif isinstance(value, Opaque):
-            yield Layer(
-                ".".join(path), Sort.UNKNOWN, value.what, (), value.module.file, value.node
-            )
+            yield Layer(".".join(path), Sort.UNKNOWN, value.what, (), value.module.file, value.node)
         elif isinstance(value, Object):
             yield from _object(bodies, value, path, seen, paths)
 
