@@ -45,7 +45,7 @@ def lines(scan: Scan) -> list[str]:
 
 
 def _place(one: Shared) -> str:
-    """Where it is made; classes that share a sentence about themselves are in files of their own."""
+    """Where it is made; nothing for several classes, each in a file of its own."""
     finding = one.finding
     alone = finding.path or len(one.classes) == 1
     name = finding.file.removeprefix("model_executor/models/")

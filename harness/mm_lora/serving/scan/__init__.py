@@ -70,9 +70,7 @@ def _candidates(folder: Path, places: Iterable[tuple[str, str]]) -> list[tuple[s
     bases = {name: said for text in texts.values() for name, said in _CLASS.findall(text)}
     speaks = {module for module, text in texts.items() if _SPEAKS.search(text)}
     names = {name for module in speaks for name, _ in _CLASS.findall(texts[module])}
-    while more := {
-        n for n, said in bases.items() if n not in names and names & {*_WORD.findall(said)}
-    }:
+    while more := {n for n, said in bases.items() if names & {*_WORD.findall(said)}} - names:
         names |= more
     return sorted((place for place in places if place[1] in names), key=lambda place: place[1])
 

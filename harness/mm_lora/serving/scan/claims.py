@@ -127,10 +127,8 @@ def packed(bodies: Bodies, model: Object) -> tuple[dict[str, tuple[str, ...]], b
 def _own_packed(bodies: Bodies, model: Object) -> dict[str, tuple[str, ...]]:
     held: Values = bodies.attributes(model).get(_PACKED, [])
     found: dict[str, tuple[str, ...]] = {}
-    for value in [
-        *(bodies.constant(model.cls, _PACKED) if isinstance(model.cls, Class) else []),
-        *held,
-    ]:
+    own = bodies.constant(model.cls, _PACKED) if isinstance(model.cls, Class) else []
+    for value in (*own, *held):
         if isinstance(value, Dictionary):
             for name, inner in value.items.items():
                 found[name] = tuple(

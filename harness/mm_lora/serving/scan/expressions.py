@@ -4,7 +4,15 @@ import ast
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from mm_lora.serving.scan.sources import Class, External, Function, Module, Sources, Symbol
+from mm_lora.serving.scan.sources import (
+    Assigned,
+    Class,
+    External,
+    Function,
+    Module,
+    Sources,
+    Symbol,
+)
 from mm_lora.serving.scan.values import (
     Call,
     Constant,
@@ -17,6 +25,7 @@ from mm_lora.serving.scan.values import (
     Type,
     Value,
     Values,
+    unpacked,
 )
 
 _SAME = frozenset(
@@ -43,6 +52,7 @@ class Expressions(ABC):
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
+        self._open: set[Assigned] = set()
 
     @abstractmethod
     def call(self, callee: Value, given: Given, node: ast.expr, frame: Frame) -> Values:
@@ -121,15 +131,18 @@ class Expressions(ABC):
                     named.update(value.items)
         return Given(args, named)
 
-    def meaning(self, symbol: Symbol | None, frame: Frame) -> Values:
+    def meaning(self, symbol: Symbol | None) -> Values:
         """A name of a module as values."""
         match symbol:
             case Class() | External():
                 return [Type(symbol)]
             case Function():
                 return [Call(symbol.module, symbol.node)]
-            case ast.expr():
-                return self.eval(symbol, Frame(frame.module, {}))
+            case Assigned() if symbol not in self._open:  # it may speak of itself
+                self._open.add(symbol)
+                found = self.eval(symbol.node, Frame(symbol.module, {}))
+                self._open.discard(symbol)
+                return found
             case _:
                 return []
 
@@ -138,7 +151,7 @@ class Expressions(ABC):
             return frame.env[node.id]
         if node.id == "super":
             return []
-        return self.meaning(self.sources.find(frame.module, node.id), frame)
+        return self.meaning(self.sources.find(frame.module, node.id))
 
     def _attribute(self, node: ast.Attribute, frame: Frame) -> Values:
         root = node.value
@@ -147,7 +160,7 @@ class Expressions(ABC):
         if isinstance(root, ast.Name) and root.id not in frame.env:
             found = self.sources.dotted(frame.module, node)
             if found is not None:
-                return self.meaning(found, frame)
+                return self.meaning(found)
         values = self.eval(node.value, frame)
         return [one for value in values for one in self.attribute(value, node.attr, node, frame)]
 
@@ -225,12 +238,7 @@ class Expressions(ABC):
             frame.env[target.id] = values
         elif isinstance(target, ast.Tuple | ast.List):
             for at, one in enumerate(target.elts):
-                inner = [v.items[at][1] for v in values if _has(v, at, len(target.elts))]
-                self.bind(one, [value for some in inner for value in some], frame)
-
-
-def _has(value: Value, at: int, size: int) -> bool:
-    return isinstance(value, Items) and len(value.items) == size and at < size
+                self.bind(one, unpacked(values, at, len(target.elts)), frame)
 
 
 def _numbered(items: list[tuple[str, Values]]) -> list[tuple[str, Values]]:

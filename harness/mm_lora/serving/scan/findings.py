@@ -1,4 +1,4 @@
-"""What the static scan says: one finding for each thing that a user of a model class would notice."""
+"""What the static scan says: a finding for each thing that a user of a class would notice."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

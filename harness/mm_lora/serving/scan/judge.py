@@ -14,7 +14,7 @@ from mm_lora.serving.scan.wrappers import Wrappers
 
 _VISION = (TOWER, CONNECTOR)
 _LANGUAGE_NAMES = frozenset({f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")})
-"""What a language model's layers are called by nearly every class; those of a static one are read."""
+"""What nearly every language model calls its layers: for one that only the config names."""
 _FLAG = "--enable-tower-connector-lora"
 _IGNORED = f"with {_FLAG} vLLM warns that the class does not support it, and ignores what an \
 adapter has for tower and connector"
@@ -193,10 +193,10 @@ class Judge:
         names = packed or (layer.last,)
         if set(names) & self._accepted:
             return "an adapter for this layer is accepted and ignored"
-        unless = ", unless the language model has a layer of that name: then it is ignored"
+        unless = f", or accepted and ignored where the language model has a {layer.last!r}"
         return (
-            f"an adapter with this layer is refused as a whole ({layer.last!r} is no expected "
-            f"target module){unless if self._open else ''}"
+            f"an adapter with this layer is refused: {layer.last!r} is no expected target module"
+            f"{unless if self._open else ''}"
         )
 
     def _at(self, layer: Layer, kind: Kind, notice: str, evidence: str) -> Finding:

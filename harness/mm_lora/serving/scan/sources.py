@@ -1,4 +1,4 @@
-"""vLLM's modules as syntax trees, read when they are asked for; names are followed through imports."""
+"""vLLM's modules as syntax trees, read when asked for; names are followed through imports."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -61,8 +61,16 @@ class External:
     name: str
 
 
-Symbol = Class | Function | External | ast.expr
-"""A name's meaning; an expression is what a module assigns to it."""
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """What a module assigns to a name."""
+
+    module: "Module"
+    node: ast.expr
+
+
+Symbol = Class | Function | External | Assigned
+"""A name's meaning."""
 
 
 @dataclass(eq=False)
@@ -88,7 +96,7 @@ class Module:
                 for one in node.names:
                     self.imports[one.asname or one.name] = (base, one.name)
         for name, value in _assigned(self.tree.body):
-            self.symbols[name] = value
+            self.symbols[name] = Assigned(self, value)
         for stmt in _top(self.tree.body):
             if isinstance(stmt, ast.ClassDef):
                 self.symbols[stmt.name] = Class(self, stmt)
@@ -215,9 +223,8 @@ def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
             for target in node.targets:
                 if isinstance(target, ast.Name):
                     yield target.id, node.value
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            if isinstance(node.target, ast.Name):
-                yield node.target.id, node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, node.value
 
 
 Registry = Mapping[str, tuple[str, str]]

@@ -1,4 +1,4 @@
-"""The linear layers and convolutions of a model class, by their paths, as far as they can be read."""
+"""The linear layers and convolutions of a model class by their paths, as far as can be read."""
 
 import ast
 import re
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mm_lora.serving.scan.bodies import Bodies, makes_modules
+from mm_lora.serving.scan.bodies import Bodies
+from mm_lora.serving.scan.calls import makes_modules
 from mm_lora.serving.scan.sources import ROOT, Class, External, full_name
 from mm_lora.serving.scan.values import Items, Mapping, Object, Opaque, Values
 
@@ -87,8 +88,8 @@ def _object(
     if isinstance(value.cls, External):
         sort = _external(value.cls.name)
         if sort is not None:
-            names = (value.cls.name,)
-            yield Layer(where, sort, value.cls.name, names, value.module.file, value.node)
+            name = value.cls.name
+            yield Layer(where, sort, name, (name,), value.module.file, value.node)
         return
     names = tuple(full_name(one) for one in bodies.sources.mro(value.cls))
     sort = _sort(names)

@@ -42,7 +42,7 @@ class Partial:
 
 @dataclass(eq=False)
 class Object:
-    """An instance, by its class, and where it is made. Its attributes are followed when asked for."""
+    """An instance by its class, and where it is made; `attributes` once they are asked for."""
 
     cls: Class | External
     module: Module
@@ -105,3 +105,9 @@ def strings(values: Values) -> list[str]:
         elif isinstance(value, Items):
             found += strings(value.all())
     return found
+
+
+def unpacked(values: Values, at: int, size: int) -> Values:
+    """What the target at a place of `size` targets gets."""
+    lists = [value.items for value in values if isinstance(value, Items)]
+    return [one for items in lists if len(items) == size for one in items[at][1]]
