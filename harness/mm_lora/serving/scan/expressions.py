@@ -168,12 +168,14 @@ class Expressions(ABC):
         func = node.func
         given = self.given(node, frame)
         if isinstance(func, ast.Attribute) and func.attr in _SAME:
-            kept = [
-                v for v in self.eval(func.value, frame) if isinstance(v, Object | Items | Opaque)
-            ]
+            held = self.eval(func.value, frame)
+            kept: Values = [v for v in held if isinstance(v, Object | Items | Opaque)]
             if kept:
                 return kept
         callees = self.eval(func, frame)
+        chosen = isinstance(func, ast.Name) and func.id in frame.env
+        if not callees and (chosen or isinstance(func, ast.Subscript)):
+            return [Opaque(f"{ast.unparse(func)}, which is chosen at run time", frame.module, node)]
         return [one for callee in callees for one in self.call(callee, given, node, frame)]
 
     def _dict(self, node: ast.Dict, frame: Frame) -> Mapping:

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """A layer that LoRA could wrap lies under no prefix."""
     FUSED = "fused-without-entry"
     """A layer of several projections has no fitting entry in `packed_modules_mapping`."""
+    SINGLE = "packed-in-one-tensor"
+    """A layer whose LoRA layer takes one tensor, and gets those of several projections."""
     PLAIN = "plain-linear"
     """A torch Linear, which no LoRA layer replaces."""
     CONVOLUTION = "convolution"

@@ -85,7 +85,8 @@ class Judge:
             self._accepted |= _LANGUAGE_NAMES
 
     def _role(self, layer: Layer) -> str | None:
-        return self.said.role(layer.path)
+        below = "." if layer.sort is Sort.UNKNOWN else ""  # what it holds, is below it
+        return self.said.role(layer.path + below)
 
     def findings(self) -> list[Finding]:
         """One for each kind and module."""
@@ -157,9 +158,11 @@ class Judge:
                 f"{_short(layer)}: no can_replace_layer in vllm/lora/layers takes this class",
             )
             return
-        if not self.wrappers.fused(layer):
-            return
         names = self._packed.get(layer.last, ())
+        if not self.wrappers.fused(layer):
+            if "ReplicatedLinear" in map(_last, layer.lineage) and len(names) > 1:
+                yield self._single(layer, names)
+            return
         if self.wrappers.fits(layer, len(names)):
             return
         if not names and self._packed_open:
@@ -177,6 +180,16 @@ class Judge:
             Kind.FUSED,
             self._without(layer, names),
             f"{_short(layer)}, and packed_modules_mapping {entry}",
+        )
+
+    def _single(self, layer: Layer, names: tuple[str, ...]) -> Finding:
+        others = any(one.path == layer.path and one.cls != layer.cls for one in self.layers)
+        when = "where the class takes this layer and not its other one, " if others else ""
+        return self._at(
+            layer,
+            Kind.SINGLE,
+            f"{when}an adapter for {', '.join(names)} is refused with an AssertionError",
+            f"{_short(layer)}, whose LoRA layer takes one tensor and gets {len(names)}",
         )
 
     def _plain(self, layer: Layer) -> Finding:
@@ -236,4 +249,8 @@ def _class(said: Claims, kind: Kind, notice: str, evidence: str) -> Finding:
 
 
 def _short(layer: Layer) -> str:
-    return layer.cls.rpartition(".")[2]
+    return _last(layer.cls)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
