@@ -1,11 +1,14 @@
 """The static scan over small model sources: what it finds, leaves, and cannot decide."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scan_sample import HOOK, MAPPING, write
 
+from mm_lora.cli.commands import families
+from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.report import scan_lines
 from mm_lora.serving.scan import Kind, Scan, scan
 from mm_lora.serving.scan.findings import shared
@@ -232,3 +235,32 @@ def test_the_document_and_the_lines(tmp_path: Path) -> None:
         "- fused-without-entry: M, N: `visual.blocks.*.qkv`: an adapter for this"
     )
     assert scan_lines.summary(Scan()) == "0 classes, 0 layers: nothing found"
+
+
+def test_the_families_document_has_the_scan_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = InterpreterFacts(
+        executable="python",
+        python="3.12",
+        vllm="0.32.0",
+        distribution="vllm",
+        importable=True,
+        torch=None,
+        transformers=None,
+        peft=None,
+        torchvision=None,
+        folder=str(write(tmp_path, model(hook=HOOK.replace("True", "False")))),
+    )
+    monkeypatch.setattr(families, "facts", lambda python: here)
+    assert families.run(Path("python"), as_json=True, scan=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["scan"]["counts"] == {"flag-false": 1}
+    assert [one["class"] for one in document["classes_without_family"]] == ["M"]
+    families.run(Path("python"), as_json=True)
+    assert "scan" not in json.loads(capsys.readouterr().out)
+    families.run(Path("python"), as_json=False, scan=True)
+    assert "1 classes, 0 layers: 1 flag-false" in capsys.readouterr().out
+    monkeypatch.setattr(families, "facts", lambda python: replace(here, vllm=None))
+    families.run(Path("python"), as_json=True, scan=True)
+    assert "there is no vLLM" in json.loads(capsys.readouterr().out)["scan"]["without"]

@@ -13,8 +13,9 @@ from mm_lora.serving.hooked_classes import MODELS as FOLDER
 from mm_lora.serving.scan.bodies import Bodies
 from mm_lora.serving.scan.claims import claims, generation
 from mm_lora.serving.scan.findings import Finding, Kind, Scan
-from mm_lora.serving.scan.judge import Judge, of_class
+from mm_lora.serving.scan.judge import Judge
 from mm_lora.serving.scan.sources import MODELS, Class, Sources
+from mm_lora.serving.scan.whole import of_class
 from mm_lora.serving.scan.wrappers import wrappers
 from mm_lora.serving.server.source import COUNTS, PAIR
 from mm_lora.serving.syntax import many_trees
@@ -53,7 +54,7 @@ def _scan(package: Path) -> Scan:
         if not said.counts and not said.prefixes:
             continue
         classes.append(name)
-        whole = list(of_class(said, how))
+        whole = list(of_class(said))
         findings += whole
         if whole or not said.counts:
             continue
