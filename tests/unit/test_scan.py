@@ -22,6 +22,9 @@ INIT = """
             self.visual = Tower()
         self.language_model = Text()
 """
+MADE = """
+    def get_mm_mapping(self): return self.made()
+"""
 TOWER = """
 class Block(nn.Module):
     def __init__(self, qkv=QKVParallelLinear):
@@ -192,6 +195,7 @@ def test_an_attribute_that_a_subclass_replaces(tmp_path: Path) -> None:
         ({"hook": "    supports_tower_connector_lora = True\n"}, Kind.NO_HOOK, "does not start"),
         ({"bases": "(nn.Module, SupportsMultiModal)"}, Kind.NO_LORA, "does not start"),
         ({"mapping": ""}, Kind.NO_HOOK, "the language model's rows"),
+        ({"mapping": MADE}, Kind.UNKNOWN, "cannot be read"),
     ],
 )
 def test_what_a_class_as_a_whole_lacks(

@@ -51,7 +51,7 @@ def _scan(package: Path) -> Scan:
         if not isinstance(cls, Class):
             continue
         said = claims(bodies, cls, how)
-        if not said.counts and not said.prefixes:
+        if not (said.counts or said.vision or said.unread):
             continue
         classes.append(name)
         whole = list(of_class(said))

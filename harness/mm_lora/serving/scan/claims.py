@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mm_lora.families.modules import CONNECTOR
+from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.serving.hooked_classes import FLAG, MAPPING
 from mm_lora.serving.scan.bodies import Bodies
 from mm_lora.serving.scan.sources import INTERFACES, Class
@@ -31,6 +31,17 @@ class Claims:
     lora: bool
     prefixes: Mapping[str, tuple[str, ...]] | None
     mapping_line: int
+
+    @property
+    def vision(self) -> tuple[str, ...]:
+        """The prefixes of tower and connector."""
+        known = self.prefixes or {}
+        return (*known.get(TOWER, ()), *known.get(CONNECTOR, ()))
+
+    @property
+    def unread(self) -> bool:
+        """Whether `get_mm_mapping` is there, and what it says is made at run time."""
+        return self.prefixes is not None and not any(self.prefixes.values())
 
     def role(self, path: str) -> str | None:
         """The role of a module: the longest prefix that fits, as vLLM picks its wrapper."""

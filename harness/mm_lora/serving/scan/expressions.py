@@ -67,6 +67,9 @@ class Expressions(ABC):
         match node:
             case ast.Constant():
                 return [Constant(node.value)]
+            case ast.JoinedStr():
+                parts = (getattr(one, "value", "") for one in node.values)
+                return [Constant("".join(p if isinstance(p, str) else "*" for p in parts))]
             case ast.Name():
                 return self._name(node, frame)
             case ast.Attribute():
@@ -97,8 +100,6 @@ class Expressions(ABC):
                 return self._binary(node, frame)
             case ast.Subscript():
                 return self._subscript(node, frame)
-            case ast.Starred() | ast.Await():
-                return self.eval(node.value, frame)
             case _:
                 return []
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.serving.scan.claims import Claims
 from mm_lora.serving.scan.findings import Finding, Kind
 
-_VISION = (TOWER, CONNECTOR)
 _FLAG = "--enable-tower-connector-lora"
 _IGNORED = f"with {_FLAG} vLLM warns that the class does not support it, and ignores what an \
 adapter has for tower and connector"
@@ -16,7 +14,6 @@ _DIES = f"a server with {_FLAG} does not start"
 
 def of_class(said: Claims) -> Iterator[Finding]:
     """What a user notices of the class as a whole."""
-    names = [p for role in _VISION for p in (said.prefixes or {}).get(role, ())]
     if said.counts and not said.lora:
         yield _class(
             said,
@@ -39,12 +36,19 @@ def of_class(said: Claims) -> Iterator[Finding]:
             "rows get a wrong adapter or none",
             "it has the hook, but no get_mm_mapping",
         )
-    elif said.lora and names and not said.counts:
+    elif said.lora and said.vision and not said.counts:
         yield _class(
             said,
             Kind.NO_HOOK,
             _DIES if said.flag else _IGNORED,
-            f"get_mm_mapping names {', '.join(names)}, but no hook counts their rows",
+            f"get_mm_mapping names {', '.join(said.vision)}, but no hook counts their rows",
+        )
+    elif said.lora and said.unread:
+        yield _class(
+            said,
+            Kind.UNKNOWN,
+            "which layers are tower and connector cannot be read: look with a server",
+            "what get_mm_mapping says is made at run time",
         )
 
 
