@@ -1,5 +1,7 @@
 """The matrix's table, its changes between neighbours, and its exit code."""
 
+from dataclasses import replace
+
 import pytest
 
 from mm_lora.core.outcomes import Outcome
@@ -16,6 +18,7 @@ from mm_lora.report.matrix_rows import (
     ran,
     worst,
 )
+from mm_lora.serving.scan import Finding, Kind, Scan
 
 NONE = {"version": "0.16.0", "patch": "none", "state": NO_FEATURE, "exit_code": 0}
 LACKING = Row(**NONE, reason="no hooks")  # type: ignore[arg-type]
@@ -106,3 +109,18 @@ def test_a_matrix_in_which_no_row_ran_verified_nothing() -> None:
     bad = Row(version="0.17.0", patch="x.diff", state=NO_PATCH, exit_code=2)
     assert worst([LACKING, bad]) == 2
     assert worst([LACKING, run("0.17.0", 130)]) == 130
+
+
+def test_each_scan_is_told_once_and_counted_in_json() -> None:
+    finding = Finding(
+        kind=Kind.FLAG, name="M", path="", file="m.py", line=3, notice="ignored", evidence="False"
+    )
+    read = Scan(classes=("M",), layers=2, findings=(finding,))
+    rows = [replace(NEW, scan=read), replace(NEW, patch="feature", scan=read), OLD]
+    text = matrix_page.markdown(rows)
+    assert text.count("## Scan of") == 1
+    assert "1 classes, 2 layers: 1 flag-false" in text
+    assert "- flag-false: M: ignored (m.py:3: False)" in text
+    page = matrix_page.as_json(rows, [], "now")
+    assert page["rows"][0]["scan"]["counts"] == {"flag-false": 1}
+    assert page["rows"][2]["scan"] is None

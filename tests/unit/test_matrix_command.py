@@ -12,6 +12,8 @@ from mm_lora.report import matrix_rows
 from mm_lora.report.matrix_rows import Row
 from mm_lora.run.options import RunOptions
 from mm_lora.run.settings import Settings
+from mm_lora.serving.scan import Scan
+from mm_lora.serving.server.source import VllmSource
 
 
 class Facts:
@@ -21,6 +23,7 @@ class Facts:
 class Looked:
     def __init__(self) -> None:
         self.lacks = {"llama4": "no hooks"}
+        self.source = VllmSource(Path("/vllm"))
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(matrix, "facts", lambda python: Facts())
     monkeypatch.setattr(matrix, "look_at", look_at)
     monkeypatch.setattr(matrix, "_verified", verified)
+    monkeypatch.setattr(matrix, "scan", lambda folder: Scan(classes=("A",), layers=1))
     return told
 
 

@@ -204,12 +204,15 @@ def families(
     server_python: Annotated[
         Path | None, typer.Option(help="The Python that has the vLLM to read.")
     ] = None,
+    scan: Annotated[
+        bool, typer.Option(help="Read vLLM's source for what adapters will miss.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the model families, and the vLLM classes that no family covers yet."""
     from mm_lora.cli.commands.families import run
 
-    raise typer.Exit(run(server_python, as_json))
+    raise typer.Exit(run(server_python, as_json, scan=scan))
 
 
 @app.command()

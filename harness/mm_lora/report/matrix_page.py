@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from mm_lora import __version__
+from mm_lora.report import scan_lines
 from mm_lora.report.matrix_rows import (
     RAN,
     Changed,
@@ -30,7 +31,7 @@ def as_json(rows: Sequence[Row], argv: Sequence[str], started: str) -> dict[str,
         "argv": list(argv),
         "started": started,
         "exit_code": int(worst(rows)),
-        "rows": [asdict(row) for row in rows],
+        "rows": [asdict(row) | {"scan": row.scan.as_json() if row.scan else None} for row in rows],
         "changes": [
             {
                 "from": [above.version, above.patch],
@@ -61,6 +62,10 @@ def markdown(rows: Sequence[Row]) -> str:
             lines.append(f"- {row.label}: known defects: {met}")
         if row.patches:
             lines.append(f"- {row.label}: in the server: {', '.join(row.patches)}")
+    scans = {row.scan: row.label for row in reversed(rows) if row.scan}
+    for scan, label in reversed(scans.items()):
+        lines += ["", f"## Scan of {label}", "", scan_lines.summary(scan), ""]
+        lines += scan_lines.lines(scan)
     for above, row in neighbours(rows):
         found = changes(above, row)
         lines += ["", f"## {above.label} → {row.label}", ""]

@@ -10,6 +10,7 @@ from mm_lora.core.errors import ExitCode
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.report import Report
 from mm_lora.core.selection import GROUPS
+from mm_lora.serving.scan.findings import Scan
 
 RAN = "ran"
 NOT_INSTALLED, NO_FEATURE, NO_PATCH = "not-installed", "no-feature", "diff-does-not-apply"
@@ -23,7 +24,7 @@ class Row:
     `defects`: known defect → how many checks met it.
 
     `report`: the run's folder, relative to the matrix's. `reason`: why it was not run, or the
-    run's own note.
+    run's own note. `scan`: what its source says, None where there is none to read.
     """
 
     version: str
@@ -41,6 +42,7 @@ class Row:
     defects: Mapping[str, int] = field(default_factory=dict)
     patches: tuple[str, ...] = ()
     diff: Mapping[str, Any] = field(default_factory=dict)
+    scan: Scan | None = None
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_lora.serving.server.source import COUNTS, PAIR
+from mm_lora.serving.syntax import many_trees, parsed
 
 MODELS = "model_executor/models"
 FLAG = "supports_tower_connector_lora"
@@ -39,10 +40,11 @@ def hooked_classes(package: Path) -> list[HookedClass]:
     """The registered classes of the vLLM in `package` (its folder) that define a count hook, or
     inherit one from another model's class. Nothing of vLLM is imported; sorted by name."""
     folder = package / MODELS
-    registered = _registered(folder / "registry.py")
-    known = _all_classes(folder)
+    places = registered(folder / "registry.py")
+    with many_trees():
+        known = _all_classes(folder)
     found = []
-    for (module, name), architectures in sorted(registered.items(), key=lambda item: item[0][1]):
+    for (module, name), architectures in sorted(places.items(), key=lambda item: item[0][1]):
         lineage = list(_lineage(name, known))
         defined = {one for cls in lineage for one in cls.defined}
         if COUNTS not in defined and not set(PAIR) <= defined:
@@ -69,9 +71,8 @@ def _all_classes(folder: Path) -> dict[str, _Class]:
 
 
 def _classes(file: Path) -> dict[str, _Class]:
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError):
+    tree = parsed(file)
+    if tree is None:
         return {}
     return {
         node.name: _Class(
@@ -110,12 +111,11 @@ def _flag(body: Iterable[ast.stmt]) -> bool | None:
     return None
 
 
-def _registered(file: Path) -> dict[tuple[str, str], list[str]]:
+def registered(file: Path) -> dict[tuple[str, str], list[str]]:
     """(module, class) → architectures, from the dictionaries of vLLM's registry."""
     found: dict[tuple[str, str], list[str]] = {}
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError):
+    tree = parsed(file)
+    if tree is None:
         return {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Dict):

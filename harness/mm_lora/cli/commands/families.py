@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mm_lora.core.errors import ExitCode, InstallError
 from mm_lora.core.interpreters import InterpreterFacts, facts
 from mm_lora.families import registry
+from mm_lora.report.scan_lines import table as scan_table
 from mm_lora.serving.hooked_classes import HookedClass, hooked_classes
+from mm_lora.serving.scan import Scan
+from mm_lora.serving.scan import scan as scan_source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def run(server_python: Path | None, as_json: bool) -> int:
+def run(server_python: Path | None, as_json: bool, *, scan: bool = False) -> int:
     """Print the families and the classes without one; reads vLLM's source, imports nothing of it.
+
+    `scan`: read the classes themselves too, for what adapters will miss.
 
     Raises UsageError for what is no interpreter.
     """
@@ -26,14 +31,17 @@ def run(server_python: Path | None, as_json: bool) -> int:
     try:
         found.require_vllm()
         others = without_family(hooked_classes(Path(found.folder or "")))
-    except InstallError:
-        others = []
+        read = scan_source(Path(found.folder or "")) if scan else None
+    except InstallError as error:
+        others, read = [], Scan(without=error.what) if scan else None
     if as_json:
-        print(json.dumps(document(found, others), ensure_ascii=False, indent=1))
+        print(json.dumps(document(found, others, read), ensure_ascii=False, indent=1))
         return ExitCode.PASS
     from rich.console import Console
 
     Console().print(rendered(found, others))
+    if read is not None:
+        Console().print("", scan_table(read, found.vllm or ""), sep="\n")
     return ExitCode.PASS
 
 
@@ -43,8 +51,11 @@ def without_family(classes: Sequence[HookedClass]) -> list[HookedClass]:
     return [one for one in classes if (one.module, one.name) not in mine]
 
 
-def document(found: InterpreterFacts, others: Sequence[HookedClass]) -> dict[str, Any]:
-    """The JSON document of `--json`."""
+def document(
+    found: InterpreterFacts, others: Sequence[HookedClass], read: Scan | None = None
+) -> dict[str, Any]:
+    """The JSON document of `--json`; its key `scan` is there where a scan was asked for."""
+    scanned = {} if read is None else {"scan": read.as_json()}
     return {
         "schema": SCHEMA,
         "vllm": found.vllm,
@@ -68,6 +79,7 @@ def document(found: InterpreterFacts, others: Sequence[HookedClass]) -> dict[str
             }
             for one in others
         ],
+        **scanned,
     }
 
 

@@ -19,11 +19,12 @@ from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cache_dir
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.install.version import environment_folder, set_up_version
-from mm_lora.report import matrix_page, matrix_rows
+from mm_lora.report import matrix_page, matrix_rows, scan_lines
 from mm_lora.report.matrix_rows import Row
 from mm_lora.run.inputs import Inputs, selected_models
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
+from mm_lora.serving.scan import scan
 from mm_lora.serving.served_vllm import look_at
 
 Say = Callable[[str], None]
@@ -65,6 +66,9 @@ def run(versions: Sequence[str], options: RunOptions) -> int:
     for row in rows:
         if row.reason:
             out.print(f"{row.label}: {row.reason}", markup=False, highlight=False, soft_wrap=True)
+        if row.scan:
+            said = f"{row.label}: scan: {scan_lines.summary(row.scan)}"
+            out.print(said, markup=False, highlight=False, soft_wrap=True)
     out.print(f"report: {folder.path}", markup=False, highlight=False, soft_wrap=True)
     return int(matrix_rows.worst(rows))
 
@@ -115,7 +119,8 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
         python = _interpreter(word, say)
         version = facts(python).vllm or word
         families = Inputs.read(options).served_families
-        lacks = bool(look_at(python, families, say).lacks)
+        served = look_at(python, families, say)
+        lacks, own = bool(served.lacks), scan(served.source.folder)
     except MmLoraError as error:
         reason = str(error)
         return [
@@ -129,16 +134,17 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
         chosen = replace(options, settings=settings, server_python=python)
         patch = f"{diff.name} ({chosen.feature})" if diff else chosen.feature
         try:
-            look_at(python, families, say, diff_file=diff, choice=chosen.feature)
+            served = look_at(python, families, say, diff_file=diff, choice=chosen.feature)
         except NoFeature as error:
             state, code = matrix_rows.NO_FEATURE, ExitCode.PASS
-            rows.append(_not_run(version, patch, state, code, error))
+            rows.append(replace(_not_run(version, patch, state, code, error), scan=own))
             continue
         except UsageError as error:
             state, code = matrix_rows.NO_PATCH, ExitCode.USAGE
             rows.append(_not_run(version, patch, state, code, error))
             continue
-        rows.append(_verified(version, patch, chosen, folder, say))
+        read = scan(served.source.folder) if diff else own
+        rows.append(replace(_verified(version, patch, chosen, folder, say), scan=read))
         if rows[-1].exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             break
     return rows
