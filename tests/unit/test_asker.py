@@ -208,6 +208,8 @@ def test_what_the_server_does_not_have_is_not_asked(make: Callable[..., Asker]) 
         asker.ask(SPEC, Request(model="bad"))
     with pytest.raises(NotApplicable, match="not there"):
         asker.ask(SPEC, Request(model="other"))
+    with pytest.raises(NotPassed, match="vLLM refuses the adapter 'bad'"):
+        asker.ask_all(SPEC, [REQUEST, Request(model="bad")])
 
 
 def test_a_batch_is_held_and_let_go_together(make: Callable[..., Asker]) -> None:

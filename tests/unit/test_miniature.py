@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
 from mm_lora.families.llama4.geometry import Geometry
 from mm_lora.families.models import Model, resolve
+from mm_lora.families.torch_side import write_files
 from mm_lora.families.vocabulary import vocabulary
 
 LLAMA4 = registry.family("llama4")
@@ -102,3 +104,10 @@ def test_config_without_text_part() -> None:
     config = {key: value for key, value in scout.config.items() if key != "text_config"}
     with pytest.raises(UsageError, match="no text_config"):
         miniature_config(replace(scout, config=config))
+
+
+def test_a_side_file_is_text_or_json(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a": 1}, {"code.py": "x = 1\n", "other.json": [2]}, (), "template")
+    assert (tmp_path / "code.py").read_text(encoding="utf-8") == "x = 1\n"
+    assert json.loads((tmp_path / "other.json").read_text(encoding="utf-8")) == [2]
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8")) == {"a": 1}

@@ -107,3 +107,9 @@ def test_spec_wins_over_defaults_and_nothing_of_the_caller_is_copied() -> None:
 
 def test_temporary_files_are_its_own() -> None:
     assert environment({"TMPDIR": "/theirs"})["TMPDIR"] == "/tmp/short"
+
+
+def test_code_beside_a_checkpoint_is_copied_to_the_servers_own_folder() -> None:
+    assert environment({"HF_MODULES_CACHE": "/home"})["HF_MODULES_CACHE"] == "/tmp/short/modules"
+    found = environment({}, env=(("HF_MODULES_CACHE", "/mine"),))
+    assert found["HF_MODULES_CACHE"] == "/mine"

@@ -139,6 +139,9 @@ class Family(ABC):
     """`--lora-target-modules` that work everywhere; empty to leave the flag out."""
     every_target_module: ClassVar[tuple[str, ...]] = ()
     """The same with every name that can be wrapped on a CPU, known defects included."""
+    flags: ClassVar[Mapping[str, str | bool]] = {}
+    """Further flags without which vLLM does not serve the family's models: names without dashes,
+    True for a switch."""
     limits: ClassVar[Mapping[str, int]] = {"image": 4}
     """`--limit-mm-per-prompt`."""
     prefixes: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -190,7 +193,8 @@ class Family(ABC):
 
     @abstractmethod
     def side_files(self, layout: Any) -> dict[str, Any]:
-        """JSON files beside config, weights and tokenizer.json, by name: processor, tokenizer."""
+        """Files beside config, weights and tokenizer.json, by name: processor, tokenizer. Content
+        that becomes JSON, or text that is written as it is."""
 
     @abstractmethod
     def questions(self, layout: Any) -> Sequence[Sequence[Any]]:

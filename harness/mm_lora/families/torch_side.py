@@ -54,7 +54,7 @@ class TorchSide:
 
     def meta_model(self, config: Mapping[str, Any]) -> Any:
         """transformers' model of a config.json's content, on the meta device: no weights."""
-        _importable()
+        importable()
         import torch
         from transformers import AutoModelForImageTextToText
 
@@ -116,7 +116,7 @@ class TorchSide:
 
     def load(self, checkpoint: str) -> Any:
         """The model in fp32, eager attention, ready to compute the reference."""
-        _importable()
+        importable()
         import torch
         from transformers import AutoModelForImageTextToText
 
@@ -133,7 +133,7 @@ class TorchSide:
 
     def processor(self, checkpoint: str) -> Any:
         """transformers' processor of a checkpoint's folder."""
-        _importable()
+        importable()
         from transformers import AutoProcessor
 
         processors: Any = AutoProcessor
@@ -257,7 +257,7 @@ class TorchSide:
 
 
 @lru_cache(maxsize=1)
-def _importable() -> None:
+def importable() -> None:
     """Beside CPU torch, torchvision of another build does not load without this."""
     from mm_lora.inside import torchvision_schemas
 
@@ -279,11 +279,12 @@ def write_files(
     special_tokens: Sequence[str],
     chat_template: str,
 ) -> None:
-    """Everything of a checkpoint but its weights."""
+    """Everything of a checkpoint but its weights; a file's content is text, or becomes JSON."""
     named = {"config.json": config, "tokenizer.json": tokenizer_json(special_tokens), **files}
     for name, content in named.items():
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+        if not isinstance(content, str):
+            content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / name).write_text(content, encoding="utf-8")
     (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
 
 

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
-from . import torchvision_schemas
+from . import families, torchvision_schemas
 from .catalogue import PATCHES
 
 MODELS = "vllm.model_executor.models"
@@ -144,7 +145,8 @@ def _wrappers(manager_class: type[Any], mapping: Any, paths: Iterable[str]) -> d
 
 
 def _config(content: Mapping[str, Any]) -> Any:
-    """transformers' config object; vLLM's own where transformers has none of that type."""
+    """transformers' config object; vLLM's own where transformers has none of that type, and plain
+    attributes where the class is code in a checkpoint's folder."""
     from transformers import CONFIG_MAPPING
 
     kind = content["model_type"]
@@ -152,19 +154,17 @@ def _config(content: Mapping[str, Any]) -> Any:
         return CONFIG_MAPPING[kind].from_dict(dict(content))
     from vllm.transformers_utils.config import _CONFIG_REGISTRY
 
-    return _CONFIG_REGISTRY[kind].from_dict(dict(content))
+    if kind in _CONFIG_REGISTRY:
+        return _CONFIG_REGISTRY[kind].from_dict(dict(content))
+    return json.loads(json.dumps(content), object_hook=lambda part: SimpleNamespace(**part))
 
 
 def _prepare(instance: Any, config: Any) -> None:
     """What a class's hook reads of a finished model, computed as its own __init__ does."""
-    preparation = PREPARE.get(type(instance).__name__)
+    preparation = families.PREPARE.get(type(instance).__name__)
     if preparation is not None:
         for name, value in preparation(config).items():
             object.__setattr__(instance, name, value)
-
-
-PREPARE: dict[str, Callable[[Any], Mapping[str, Any]]] = {}
-"""Class → attributes that its hook reads, from the config."""
 
 
 def _count_hook(instance: Any, generation: str) -> Callable[[Any], Sequence[int | None]]:

@@ -148,7 +148,7 @@ def family_flags(family: Family) -> tuple[tuple[str, PlainValue], ...]:
     flags: dict[str, PlainValue] = {"limit-mm-per-prompt": json.dumps(dict(family.limits))}
     if family.target_modules:
         flags["lora-target-modules"] = list(family.target_modules)
-    return tuple(flags.items())
+    return tuple({**flags, **family.flags}.items())
 
 
 def max_lora_rank(profile: Profile) -> int:

@@ -73,8 +73,7 @@ class Asker:
         died only once raises ServerDied (`error`).
         """
         started = self._pool.get(spec)
-        if request.model in started.refused:
-            raise _refused(request.model, started.refused[request.model])
+        _require_loaded(started, request.model)
         if request.model in started.absent:
             raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
         began = time.monotonic()
@@ -95,6 +94,8 @@ class Asker:
         kills it may be that these requests met.
         """
         started = self._pool.get(spec)
+        for request in requests:
+            _require_loaded(started, request.model)
         answers = self._ask_all(started, requests, delays)
         if not isinstance(answers, ServerError):
             return answers
@@ -221,6 +222,12 @@ class Asker:
         """Keep a raw observation; judging it again later needs no server."""
         with self._observing:
             self._folder.append_json("observations.jsonl", {"kind": kind, **what})
+
+
+def _require_loaded(started: Started, model: str) -> None:
+    """Raise NotPassed for an adapter with which this vLLM would not start."""
+    if model in started.refused:
+        raise _refused(model, started.refused[model])
 
 
 def _refused(adapter: str, end: ServerDied) -> NotPassed:

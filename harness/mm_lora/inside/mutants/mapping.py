@@ -1,9 +1,25 @@
-"""The mistake of a prefix that is left out of the connector's, as a wrapper for any model class."""
+"""Mistakes in the two hooks of any model class: wrong counts, a prefix that is left out."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ..hooks import HookGone
 from ..registry import Make
+
+Mistake = Callable[[Any, int, int], tuple[int, int]]
+"""(model, right tower rows, right connector rows) → what the mistaken hook answers."""
+
+
+def miscount(mistake: Mistake) -> Make:
+    """What puts `mistake` into the count hook."""
+
+    def make(original: Any) -> Any:
+        def get_mm_lora_token_counts(self: Any, **given: Any) -> tuple[int, int]:
+            return mistake(self, *original(self, **given))
+
+        return get_mm_lora_token_counts
+
+    return make
 
 
 def under_tower(point: str, prefix: str) -> Make:

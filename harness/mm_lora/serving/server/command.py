@@ -63,6 +63,8 @@ def build_environment(
     """
     environment = dict(DEFAULT_ENVIRONMENT)
     environment["TMPDIR"] = str(temporary)
+    # Where transformers copies the code that a model's folder brings.
+    environment["HF_MODULES_CACHE"] = str(temporary / "modules")
     environment.update(spec.env)
     paths = [str(plugin_folder), *map(str, search)]
     theirs = environment.get("PYTHONPATH") or caller.get("PYTHONPATH", "")

@@ -113,7 +113,8 @@ def _canary(family: TorchSide, model: Any, processor: Any) -> list[float]:
     from PIL import Image
 
     png = io.BytesIO()
-    Image.new("RGB", (100, 80), (90, 120, 150)).save(png, "PNG")
+    size = family.family.sizes.small[0]
+    Image.new("RGB", size, (90, 120, 150)).save(png, "PNG")
     inputs = family.inputs(processor, "canary", [{"kind": "image", "files": [png.getvalue()]}])
     return _forced(family, model, inputs, inputs["input_ids"][0, -4:].tolist())
 

@@ -1,16 +1,13 @@
 """Mutants: seeded mistakes in Idefics3's count hook, which the row checks must find."""
 
-from collections.abc import Callable
 from typing import Any
 
-from ...registry import Make, mutant
+from ...mutants.mapping import miscount
+from ...registry import mutant
 
 HOOK = (
     "vllm.model_executor.models.idefics3:Idefics3ForConditionalGeneration.get_mm_lora_token_counts"
 )
-
-Mistake = Callable[[Any, int, int], tuple[int, int]]
-"""(model, right tower rows, right connector rows) → what the mistaken hook answers."""
 
 
 def scale_not_squared(model: Any, tower: int, connector: int) -> tuple[int, int]:
@@ -24,18 +21,6 @@ def whole_picture_lost(model: Any, tower: int, connector: int) -> tuple[int, int
     patches = (vision.image_size // vision.patch_size) ** 2
     tile = patches // model.config.scale_factor**2
     return max(tower - patches, patches), max(connector - tile, tile)
-
-
-def miscount(mistake: Mistake) -> Make:
-    """What puts `mistake` into the hook."""
-
-    def make(original: Any) -> Any:
-        def get_mm_lora_token_counts(self: Any, **given: Any) -> tuple[int, int]:
-            return mistake(self, *original(self, **given))
-
-        return get_mm_lora_token_counts
-
-    return make
 
 
 PATCHES = tuple(

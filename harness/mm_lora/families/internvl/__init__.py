@@ -1,0 +1,1 @@
+"""InternVL, in the layout of its published checkpoints."""

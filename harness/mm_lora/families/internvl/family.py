@@ -1,0 +1,237 @@
+"""InternVL: tiles of one size with a class token each, pixel shuffle, an MLP as connector."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mm_lora.core.asking import Medium
+from mm_lora.families.family import Family, GoodAdapter, PeftForms, Sizes, VllmClass
+from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.internvl import miniature
+from mm_lora.families.internvl.layout import Layout, layout_of
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
+from mm_lora.families.pictures import TURNED, Picture
+from mm_lora.families.tiles import drawing
+
+_VISION, _TEXT = "vision_model.encoder.layers.*", "language_model.model.layers.*"
+_VISION_LAYER = r"vision_model\.encoder\.layers\.\d+"
+_MLP = ("gate", "up", "down")
+_MARKERS = 2
+"""`<img>` and `</img>`."""
+
+GROUPS = by_name(
+    ModuleGroup(
+        name="tower-attention",
+        pattern=rf"{_VISION_LAYER}\.attn\.(qkv|proj)",
+        role=TOWER,
+        rows="encoder",
+        target=f"{_VISION}.attn.[qp]*",
+        projections={f"tower-{name}": f"{_VISION}.attn.{name}" for name in ("qkv", "proj")},
+    ),
+    ModuleGroup(
+        name="tower-mlp",
+        pattern=rf"{_VISION_LAYER}\.mlp\.fc[12]",
+        role=TOWER,
+        rows="encoder",
+        target=f"{_VISION}.mlp.fc?",
+        projections={f"tower-fc{n}": f"{_VISION}.mlp.fc{n}" for n in "12"},
+    ),
+    # The patch embedding is a convolution, for which vLLM has no LoRA layer: in no group.
+    # nn.Sequential numbers its layers: a norm, a Linear, GELU, a Linear.
+    ModuleGroup(
+        name="connector",
+        pattern=r"mlp1\.[13]",
+        role=CONNECTOR,
+        rows="connector",
+        target="mlp1.[13]",
+        projections={f"connector-{n}": f"mlp1.{n}" for n in "13"},
+    ),
+    ModuleGroup(
+        name="language-model",
+        pattern=r"language_model\.model\.layers\.\d+\."
+        r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
+        role=LANGUAGE,
+        rows=PROMPT,
+        target=f"{_TEXT}.*_proj",
+        projections={
+            **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
+            **{f"language-{p}_proj": f"{_TEXT}.mlp.{p}_proj" for p in _MLP},
+        },
+    ),
+)
+_LANGUAGE = GROUPS["language-model"].projections
+
+
+def _known(source: str, size: tuple[int, int], **numbers: int) -> list[KnownFlow]:
+    width, height = size
+    return [
+        KnownFlow(model="internvl", width=width, height=height, quantity=q, value=v, source=source)
+        for q, v in numbers.items()
+    ]
+
+
+class InternVl(Family):
+    """A picture becomes the grid of tiles that is nearest to its shape, and a thumbnail after them.
+
+    Paths are those of the published checkpoints' own class, for which adapters are trained: vLLM's
+    are the same, those of transformers' own InternVL are not.
+    """
+
+    name = "internvl"
+    title = "InternVL"
+    model_types = ("internvl_chat",)
+    published = ("internvl", "internvl-38b")
+    repositories: ClassVar[Mapping[str, str]] = {
+        "OpenGVLab/InternVL3-8B": "internvl",
+        "OpenGVLab/InternVL3-38B": "internvl-38b",
+    }
+    state = "partly"
+    state_reason = "vLLM refuses adapters of its connector"
+    groups = GROUPS
+    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
+    forms = PeftForms(
+        # Not the connector, see known_defects.toml.
+        wide=(
+            GROUPS["tower-attention"].target,
+            GROUPS["tower-mlp"].target,
+            GROUPS["language-model"].target,
+        ),
+        ranks={"qkv": 2, "fc1": 4},
+        alphas={"o_proj": 5, "fc2": 40},
+        partial=(
+            "vision_model.encoder.layers.1.attn.[qp]*",
+            "language_model.model.layers.2.self_attn.[vo]_proj",
+        ),
+        part_of_packed=(_LANGUAGE["language-q_proj"], _LANGUAGE["language-v_proj"]),
+        ends=("fc1", "fc2"),
+        ends_groups=("tower-mlp",),
+    )
+    good = GoodAdapter(
+        adapter="language-attention",
+        parent="self_attn",
+        fused="v_proj",
+        plain="o_proj",
+        outputs=miniature.TEXT_HIDDEN,
+    )
+    sizes = Sizes(
+        one=(336, 336),
+        few=(400, 200),
+        many=(450, 300),
+        small=((64, 64), (80, 76), (60, 64), (100, 96)),
+        labels={"one": "1-tile", "few": "3-tiles", "many": "7-tiles"},
+        unit="tile",
+    )
+    special_tokens = miniature.SPECIAL_TOKENS
+    vllm = VllmClass(module="internvl", name="InternVLChatModel")
+    # The config class lies beside the checkpoint: transformers and vLLM have none of this type.
+    flags: ClassVar[Mapping[str, str | bool]] = {"trust-remote-code": True}
+    # The tokenizer has a token for videos, for which vLLM would keep room.
+    limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 0}
+    known_flows = (
+        *_known("a printed run of InternVL3-1B", (448, 448), encoder_rows=1025),
+        *_known("vLLM pull request 48129, of the same tiles", (448, 448), connector_rows=256),
+    )
+    prefix_cases: ClassVar[Mapping[str, str]] = {
+        "vision_model.encoder.layers.23.attn.qkv": TOWER,
+        "vision_model.encoder.layers.0.attn.proj": TOWER,
+        "vision_model.encoder.layers.0.mlp.fc2": TOWER,
+        "mlp1.1": CONNECTOR,
+        "mlp1.3": CONNECTOR,
+        "language_model.model.layers.27.self_attn.qkv_proj": LANGUAGE,
+    }
+
+    def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
+        """All in config.json: vLLM's processor reads no other file. A damaged one is said."""
+        for _ in stored_settings(folder) if folder else ():
+            pass
+        return layout_of(config)
+
+    def flow(self, layout: Layout, medium: Medium) -> Flow:
+        """A picture's: one pair of markers around all of its tiles."""
+        rows, columns = layout.tiling(medium.width, medium.height)
+        tiles = layout.tiles(medium.width, medium.height)
+        tokens = tiles * layout.connector_rows
+        return Flow(
+            name=f"{medium.width}×{medium.height}",
+            size=(medium.width, medium.height),
+            rows={"encoder": tiles * layout.encoder_rows, "connector": tokens},
+            tokens=tokens,
+            prompt_tokens=tokens + _MARKERS,
+            units=tiles,
+            details={"tile_rows": rows, "tile_columns": columns, "tiles": tiles},
+            drawing=drawing(rows, columns, whole=tiles > rows * columns),
+        )
+
+    def describe(self, layout: Layout) -> Sequence[str]:
+        """The layout, and the rows of one tile."""
+        whole = ", and a thumbnail of a cut picture" if layout.thumbnail else ""
+        return (
+            f"image_size {layout.image_size} / patch_size {layout.patch_size} / downsample_ratio "
+            f"{layout.downsample_ratio}, {layout.min_tiles} to {layout.max_tiles} tiles{whole}",
+            f"rows of one tile: {layout.encoder_rows} encoder, {layout.connector_rows} connector",
+        )
+
+    def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+        """See `miniature`."""
+        return miniature.miniature_config(config)
+
+    def side_files(self, layout: Layout) -> dict[str, Any]:
+        """See `miniature`."""
+        return miniature.side_files()
+
+    def questions(self, layout: Layout) -> Sequence[Sequence[Picture]]:
+        """Shapes alone, with every border of the tiling; then several pictures in one prompt."""
+        tile = layout.image_size
+        sizes = {
+            "1x1": (1, 1),
+            "one-tile": (tile, tile),
+            "half-of-four": (round(2**0.5 * tile), round(2**0.5 * tile)),
+            "over-half-of-four": (round(2**0.5 * tile) + 1, round(2**0.5 * tile) + 1),
+            "over-half-of-nine": (3 * tile, 3 * tile),
+            "four-thirds": (400, 300),
+            "three-quarters": (300, 400),
+            "three-halves": (450, 300),
+            "wide-small": (2 * tile, tile),
+            "wide-large": (4 * tile, 2 * tile),
+            "high-large": (2 * tile, 4 * tile),
+            "between-five-and-six": (550, 100),
+            "between-five-and-six-large": (11 * tile, 2 * tile),
+            "strip": (12 * tile, tile),
+            "thin": (1000, 3),
+            "upright-thin": (3, 1000),
+            "nearly-square": (100, 88),
+            "large": (4001, 3001),
+            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few)},
+            **{f"{w}x{h}": (w, h) for w, h in self.sizes.small},
+            "700x400": (700, 400),
+        }
+        seen = {name: Picture(name, *size) for name, size in sizes.items()}
+        seen["gray"] = Picture("gray", 2 * tile, tile, mode="L")
+        seen["rgba"] = Picture("rgba", tile, 3 * tile, mode="RGBA")
+        seen["turned"] = Picture("turned", 300, 100, orientation=TURNED)
+        together = (
+            ("one-tile", "400x200"),
+            ("700x400", "strip", "700x400"),
+            ("1x1", "thin", "gray", "turned"),
+        )
+        prompts = (tuple(seen[name] for name in names) for names in together)
+        return [*((picture,) for picture in seen.values()), *prompts]
+
+    def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
+        """Every number of tiles up to one more than a picture has; numbers that none has."""
+        tile = layout.connector_rows
+        whole = [
+            HookCase(
+                label=f"{tiles} tiles",
+                tokens=tiles * tile,
+                tower=tiles * layout.encoder_rows,
+                connector=tiles * tile,
+            )
+            for tiles in range(1, layout.most_tiles + 2)
+        ]
+        odd = (0, -1, -tile, 1, tile - 1, tile + 1)
+        return [*whole, *(HookCase(label=f"{n} image tokens", tokens=n) for n in odd)]
+
+
+FAMILY = InternVl()

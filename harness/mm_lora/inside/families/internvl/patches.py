@@ -1,0 +1,113 @@
+"""Fix: InternVL's connector in layers that take LoRA. Mutants: mistakes in its hooks."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ...mutants.mapping import miscount
+from ...registry import Patch, mutant
+
+MODULE = "vllm.model_executor.models.internvl"
+CLASS = f"{MODULE}:InternVLChatModel"
+COUNTS = f"{CLASS}.get_mm_lora_token_counts"
+MAPPING = f"{CLASS}.get_mm_mapping"
+LINEAR = "vllm.model_executor.layers.linear"
+
+Rows = tuple[int, int]
+"""(tower rows, connector rows)."""
+
+
+def prepared(config: Any) -> Mapping[str, int]:
+    """What the count hook reads, as the class's own __init__ computes it."""
+    side: int = config.vision_config.image_size // config.vision_config.patch_size
+    return {
+        "patch_tokens": side**2,
+        "num_image_token": int(side**2 * config.downsample_ratio**2),
+    }
+
+
+def _in_layers_of_vllm(original: Any) -> Any:
+    def _init_mlp1(self: Any, config: Any) -> Any:
+        # By name: the harness reads the catalogue too, and has no torch.
+        linear = importlib.import_module(LINEAR).ReplicatedLinear
+        layers = original(self, config)
+        for place, layer in enumerate(layers):
+            if type(layer).__name__ == "Linear":
+                layers[place] = linear(
+                    layer.in_features,
+                    layer.out_features,
+                    bias=layer.bias is not None,
+                    params_dtype=layer.weight.dtype,
+                    return_bias=False,
+                )
+        return layers
+
+    return _init_mlp1
+
+
+def class_token_forgotten(model: Any, tower: int, connector: int) -> Rows:
+    """1024 rows a tile instead of 1025."""
+    return tower - connector // model.num_image_token, connector
+
+
+def connector_as_tower(model: Any, tower: int, connector: int) -> Rows:
+    """The connector is counted the tower's rows."""
+    return tower, tower
+
+
+def shuffle_not_squared(model: Any, tower: int, connector: int) -> Rows:
+    """512 connector rows a tile, not 256: the ratio instead of its square."""
+    side = round((model.patch_tokens / model.num_image_token) ** 0.5)
+    return tower, connector * side
+
+
+def connector_under_tower(original: Any) -> Any:
+    """The connector's prefix is given to the tower: it is not below the tower's, so that leaving it
+    out would give its layers to nobody."""
+
+    def get_mm_mapping(self: Any) -> Any:
+        mapping = original(self)
+        mapping.tower_model = [*mapping.tower_model, *mapping.connector]
+        mapping.connector = []
+        return mapping
+
+    return get_mm_mapping
+
+
+FIX = Patch(
+    id="internvl-connector-layers",
+    kind="fix",
+    versions=">=0.32",
+    needs=(f"{LINEAR}:ReplicatedLinear",),
+    wraps={f"{CLASS}._init_mlp1": _in_layers_of_vllm},
+    reason="mlp1 is made of nn.Linear, for which vLLM has no LoRA layer: every adapter that has a "
+    "tensor there is refused",
+)
+
+PATCHES = (
+    FIX,
+    *(
+        mutant(f"internvl-{name}", {point: make}, reason, versions=">=0.32")
+        for name, point, make, reason in (
+            (
+                "class-token-forgotten",
+                COUNTS,
+                miscount(class_token_forgotten),
+                "tower rows without the class token",
+            ),
+            (
+                "connector-as-tower",
+                COUNTS,
+                miscount(connector_as_tower),
+                "connector counted the tower's rows",
+            ),
+            (
+                "shuffle-not-squared",
+                COUNTS,
+                miscount(shuffle_not_squared),
+                "connector rows by the ratio, not its square",
+            ),
+            ("connector-under-tower", MAPPING, connector_under_tower, "mlp1 held by the tower"),
+        )
+    ),
+)
