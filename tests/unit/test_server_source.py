@@ -46,6 +46,20 @@ def served(source: VllmSource, version: str = "0.17.0", **more: object) -> Serve
     return ServedVllm(python=Path("p"), facts=facts, source=source, **values)  # type: ignore[arg-type]
 
 
+def test_a_hook_may_be_inherited_from_another_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model_executor/models"
+    folder.mkdir(parents=True)
+    name = LLAMA4.vllm.name
+    (folder / f"{LLAMA4.vllm.module}.py").write_text(
+        f"from .other import Parent\nfrom .interfaces import Lora\nclass {name}(Parent, Lora): ..."
+    )
+    (folder / "other.py").write_text("class Parent(Parent2): ...\nclass Parent2:\n" + PAIR)
+    (folder / "interfaces.py").write_text("class Lora:\n" + PAIR)
+    assert not VllmSource(tmp_path).lacks_tower_lora(LLAMA4.vllm)
+    (folder / "other.py").write_text("class Parent: ...")
+    assert "defines neither" in VllmSource(tmp_path).lacks_tower_lora(LLAMA4.vllm)
+
+
 @pytest.mark.parametrize(
     ("hooks", "missing"),
     [

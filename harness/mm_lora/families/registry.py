@@ -9,7 +9,7 @@ from typing import Any
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
 
-_PACKAGES = ("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "smolvlm", "internvl")
+_PACKAGES = ("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "internvl")
 """One folder a family, in the order in which they are told; the first is the default."""
 
 

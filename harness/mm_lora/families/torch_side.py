@@ -72,6 +72,10 @@ class TorchSide:
         """The name in the checkpoint of a weight that transformers calls `name`."""
         return name
 
+    def stored(self, name: str, tensor: Any) -> Any:
+        """The tensor of a weight that transformers calls `name`, as the checkpoint has it."""
+        return tensor
+
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """Whether a weight is a norm's, and so 1."""
         plain = len(shape) == 1 and "norm" in name and "bias" not in name

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_lora.serving.server.source import COUNTS, PAIR
+from mm_lora.serving.server.source import COUNTS, MODELS, PAIR
 from mm_lora.serving.syntax import many_trees, parsed
 
-MODELS = "model_executor/models"
 FLAG = "supports_tower_connector_lora"
 MAPPING = "get_mm_mapping"
 

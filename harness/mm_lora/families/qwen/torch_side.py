@@ -1,7 +1,7 @@
 """Qwen's vision models on the torch side: norms, positions of an answer, and the processor."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mm_lora.families.qwen.positions import after_the_greatest
 from mm_lora.families.torch_side import TorchSide, as_loaded, framed
@@ -15,7 +15,7 @@ class QwenSide(TorchSide):
     """transformers' Auto classes; the model itself lays out mRoPE's positions."""
 
     # No Linear: PEFT adapts it all the same.
-    other_modules = ("Conv3d",)
+    other_modules: ClassVar[tuple[str, ...]] = ("Conv3d",)
 
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """`ln_q` too."""

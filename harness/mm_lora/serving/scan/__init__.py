@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mm_lora.serving.hooked_classes import MAPPING, registered
-from mm_lora.serving.hooked_classes import MODELS as FOLDER
 from mm_lora.serving.scan.bodies import Bodies
 from mm_lora.serving.scan.claims import claims, generation
 from mm_lora.serving.scan.findings import Finding, Kind, Scan
@@ -18,6 +17,7 @@ from mm_lora.serving.scan.sources import MODELS, Class, Sources
 from mm_lora.serving.scan.whole import of_class
 from mm_lora.serving.scan.wrappers import wrappers
 from mm_lora.serving.server.source import COUNTS, PAIR
+from mm_lora.serving.server.source import MODELS as FOLDER
 from mm_lora.serving.syntax import many_trees
 
 _SPEAKS = re.compile(rf"def ({MAPPING}|{COUNTS}|{PAIR[0]})\b")

@@ -1,5 +1,6 @@
 """What a vLLM can do, read in its own source: its flags and a model class's hooks."""
 
+import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from mm_lora.families.family import VllmClass
 
 ARGUMENTS = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
+MODELS = "model_executor/models"
+INTERFACES = "interfaces"
 COUNTS = "get_mm_lora_token_counts"
 PAIR = ("get_num_mm_encoder_tokens", "get_num_mm_connector_tokens")
 
@@ -36,17 +39,15 @@ class VllmSource:
     def lacks_tower_lora(self, vllm: VllmClass) -> str:
         """Why a model's class has no tower/connector LoRA, by file and hook; empty if it has.
 
-        Only what the class itself defines counts: vLLM's interface defines the hooks for all
-        models, as refusals.
+        What the class defines or inherits from another model's counts: vLLM's interface defines
+        the hooks for all models, as refusals.
         """
-        file, name = f"model_executor/models/{vllm.module}.py", vllm.name
-        text = self._text(file)
-        if text is None:
+        file, name = f"{MODELS}/{vllm.module}.py", vllm.name
+        if self._text(file) is None:
             return f"vllm/{file} is not there"
-        body = re.search(rf"^class {name}\b.*?(?=^\S|\Z)", _closed(text), re.M | re.S)
-        if body is None:
+        defined = self._defined(vllm.module, name)
+        if defined is None:
             return f"vllm/{file} has no class {name}"
-        defined = set(re.findall(r"^    def (\w+)\(", body[0], re.MULTILINE))
         if COUNTS in defined or set(PAIR) <= defined:
             return ""
         return (
@@ -54,13 +55,33 @@ class VllmSource:
             f"{' and '.join(PAIR)} (0.17 to 0.28)"
         )
 
+    def _defined(self, module: str, name: str) -> set[str] | None:
+        """The methods of a model's class and of its bases among the models; None for no class."""
+        text = None if module == INTERFACES else self._text(f"{MODELS}/{module}.py")
+        try:
+            body = ast.parse(text or "").body
+        except SyntaxError:
+            return None
+        mine = (node for node in body if isinstance(node, ast.ClassDef) and node.name == name)
+        found = next(mine, None)
+        if found is None:
+            return None
+        defined = {node.name for node in found.body if isinstance(node, ast.FunctionDef)}
+        imported = {
+            alias.asname or alias.name: (node.module, alias.name)
+            for node in body
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+            for alias in node.names
+        }
+        for base in found.bases:
+            named = base.id if isinstance(base, ast.Name) else ""
+            parent = imported.get(named, (module, named))
+            if named and parent != (module, name):
+                defined |= self._defined(*parent) or set()
+        return defined
+
     def _text(self, name: str) -> str | None:
         try:
             return (self.folder / name).read_text(encoding="utf-8")
         except OSError:
             return None
-
-
-def _closed(text: str) -> str:
-    """The text with the closing parenthesis of a class's head indented: it ends no class."""
-    return re.sub(r"^\):", " ):", text, flags=re.MULTILINE)

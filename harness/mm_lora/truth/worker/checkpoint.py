@@ -30,7 +30,9 @@ def run(
 
     tied = family.tied(model)
     tensors = {
-        family.saved_names(name): family.random_tensor(name, tuple(tensor.shape), seed, tied)
+        family.saved_names(name): family.stored(
+            name, family.random_tensor(name, tuple(tensor.shape), seed, tied)
+        )
         for name, tensor in sorted(model.state_dict().items())
         if name not in tied
     }

@@ -1,0 +1,1 @@
+"""Qwen3-VL with routed experts in the language model."""
