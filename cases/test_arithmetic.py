@@ -61,7 +61,7 @@ def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
             context.server_python,
             family.vllm,
             questions,
-            patches=context.vllm.feature_of(family),
+            patches=context.class_patches(family),
             search=context.vllm.search,
             say=context.progress.say,
         )
@@ -131,7 +131,10 @@ def test_class(
             odd.add(model, *line)
     bad = [*capability_mismatches(answers), *hook_mismatches(said, cases, family.prefix_cases)]
     check.equal(
-        [], [str(one) for one in bad], "vLLM's counts or prefixes differ from the arithmetic"
+        [],
+        [str(one) for one in bad],
+        "vLLM's counts or prefixes differ from the arithmetic",
+        family.predicted_rows(found.layout, bad),
     )
 
 

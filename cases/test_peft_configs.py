@@ -6,17 +6,19 @@ The adapters are loaded over HTTP, since one that vLLM refuses at its start woul
 import re
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from mm_lora.adapters.peft_variants import NAMES, TWINS
+from mm_lora.adapters.peft_variants import NEWEST_NAMES, TWINS, peft_variants
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Request
+from mm_lora.families.family import Family
 
 pytestmark = pytest.mark.truth("reference")
 
-CORE = ("peft-rslora", "peft-rank-pattern", "peft-part-of-qkv", "peft-bfloat16")
+CORE = ("peft-rslora", "peft-rank-pattern", "peft-part-of-qkv", "peft-bfloat16", NEWEST_NAMES)
 REFUSAL = {
     "peft-sharded": r"adapter_model|safetensors|tensors|shard",
     "peft-text-class": r"modules|model\.layers|target",
@@ -24,8 +26,11 @@ REFUSAL = {
 """What a clear refusal speaks of, by adapter; the others are plain LoRA and must be applied."""
 
 
-def marked(name: str) -> object:
-    return pytest.param(name, marks=() if name in CORE else pytest.mark.full)
+def variants(family: Family) -> list[ParameterSet]:
+    return [
+        pytest.param(name, marks=() if name in CORE else pytest.mark.full)
+        for name in peft_variants(family)
+    ]
 
 
 @pytest.mark.check(
@@ -33,7 +38,7 @@ def marked(name: str) -> object:
     title="{adapter} is applied as PEFT applies it, or refused with a clear reason",
 )
 @pytest.mark.server
-@pytest.mark.parametrize("adapter", [marked(name) for name in NAMES])
+@pytest.mark.each("adapter", variants)
 def test_config(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
     status, said = served.load(adapter)
     if status != 200:

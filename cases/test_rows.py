@@ -121,7 +121,10 @@ def test_every_step(model: str, served: Served, check: Judge, context: Context) 
         lost=seen.lost,
     )
     check.equal(
-        [], lines[:SHOWN], f"{len(lines)} numbers inside the layers differ from the arithmetic"
+        [],
+        lines[:SHOWN],
+        f"{len(lines)} numbers inside the layers differ from the arithmetic",
+        served.family.predicted_rows(served.model.layout, seen.mismatches),
     )
     check.proves(
         bool(seen.steps) and not seen.lost,

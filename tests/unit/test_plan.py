@@ -9,7 +9,12 @@ from mm_lora.run.profiles import Profile, load
 from mm_lora.run.settings import Settings, settings_of
 
 
-def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -> Plan:
+def plan(
+    *wishes: Wish | None,
+    eager: bool = True,
+    last: tuple[str, ...] = (),
+    deadly: tuple[str, ...] = (),
+) -> Plan:
     profile = Profile(
         name="p",
         model="scout",
@@ -19,7 +24,9 @@ def plan(*wishes: Wish | None, eager: bool = True, last: tuple[str, ...] = ()) -
         flags={"enforce-eager": eager},
     )
     checks = [
-        Planned(id=str(n), title="", core=True, wish=w, last=str(n) in last)
+        Planned(
+            id=str(n), title="", core=True, wish=w, last=str(n) in last, deadly=str(n) in deadly
+        )
         for n, w in enumerate(wishes)
     ]
     return make_plan(checks, profile, RunOptions())
@@ -45,6 +52,11 @@ def test_server_less_checks_come_first_then_server_by_server() -> None:
 def test_a_last_check_is_behind_all_others_of_its_server() -> None:
     made = plan(wish(), wish(), wish(model="maverick"), last=("0", "2"))
     assert [check.id for check in made.checks] == ["1", "0", "2"]
+
+
+def test_what_ends_a_server_is_behind_even_the_last() -> None:
+    made = plan(wish(), wish(), wish(), wish(model="maverick"), last=("1",), deadly=("0",))
+    assert [check.id for check in made.checks] == ["2", "1", "0", "3"]
 
 
 @pytest.mark.parametrize(("eager", "servers"), [(True, 1), (False, 2)])

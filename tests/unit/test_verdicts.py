@@ -9,6 +9,7 @@ from mm_lora.checks import defects
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
 from mm_lora.core.selection import select
+from mm_lora.core.skips import SkipReason, text
 from mm_lora.run.settings import settings_of
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
@@ -82,6 +83,18 @@ def test_a_defect_of_another_platform_excuses_nothing() -> None:
     judged = defects.with_known_defects
     assert judged(hit, check, "0.32.0", "gpu", entries)[0] is Outcome.KNOWN_DEFECT
     assert judged(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
+
+
+def test_a_check_that_was_not_asked_stays_an_error() -> None:
+    (entry,) = (one for one in defects.load() if one.id == "llama4-patch-embedding-dies")
+    died = "einsum(): subscript b has size 577 for operand 1 but previously seen size 576"
+    check = "coverage/scout/patch-embedding/effect"
+    assert entry.may_end_server(check, "cpu")
+    assert not entry.may_end_server(check, "gpu")
+    assert not entry.may_end_server("dice/scout/base/picture", "cpu")
+    verdict = Verdict(outcome=Outcome.ERROR, reason=text(SkipReason.NOT_ASKED), observed=died)
+    seen, _ = defects.with_known_defects(verdict, check, "0.32.0", "cpu", [entry])
+    assert seen is Outcome.ERROR
 
 
 def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -> None:

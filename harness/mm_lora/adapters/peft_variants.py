@@ -13,6 +13,9 @@ NAMES = (
     "peft-text-class",
 )
 
+NEWEST_NAMES = "peft-newest-names"
+"""Of families whose modules transformers has renamed since vLLM's class was written."""
+
 TWINS: Mapping[str, str] = {"peft-sharded": "peft-plain", "peft-text-class": "language-v_proj"}
 """Adapters in a form that the reference does not read → the same numbers as PEFT writes them."""
 
@@ -49,4 +52,8 @@ def peft_variants(family: Family) -> Mapping[str, AdapterSpec]:
     )
     found = {spec.name: spec for spec in specs}
     assert tuple(found) == NAMES
+    if family.renamed:
+        found[NEWEST_NAMES] = of_groups(
+            family, NEWEST_NAMES, [family.renamed], form="own-names", stream=family.renamed
+        )
     return found

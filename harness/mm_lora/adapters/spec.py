@@ -11,10 +11,11 @@ from mm_lora.families.modules import LANGUAGE, either, from_glob
 DTYPES = ("float32", "bfloat16", "float16")
 
 FORMS: Mapping[str, str] = {
-    "": "as PEFT writes it",
+    "": "as PEFT writes it, with the names that vLLM's class was written for",
     "padded": "rank doubled with zeros, alpha doubled: the same B·A and scale",
     "permuted": "the rank's order reversed in A and B alike: the same B·A",
     "sharded": "tensors in two safetensors files and an index, as transformers shards a model",
+    "own-names": "keys as the newest transformers names the modules",
     "text-class": "keys as the text-only class of the model has them",
 }
 

@@ -14,6 +14,7 @@ from mm_lora.core.table import Column, Table
 if TYPE_CHECKING:
     from mm_lora.adapters.own import OwnAdapter
     from mm_lora.core.progress import Progress
+    from mm_lora.families.family import Family
     from mm_lora.families.models import Model
     from mm_lora.serving.asker import Asker
     from mm_lora.serving.pool import ServerPool
@@ -75,6 +76,10 @@ class Context(Protocol):
     @property
     def vllm(self) -> "ServedVllm":
         """The vLLM that is served."""
+        ...
+
+    def class_patches(self, family: "Family") -> tuple[str, ...]:
+        """The ids of the patches with which a family's class in vLLM is asked."""
         ...
 
     @property

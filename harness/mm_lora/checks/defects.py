@@ -14,6 +14,8 @@ from mm_lora.core.resources import fixtures_dir
 from mm_lora.core.selection import matches
 from mm_lora.families import registry
 
+SERVER_DIES = "server-dies"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defect(DefectEntry):
@@ -40,6 +42,15 @@ class Defect(DefectEntry):
         """Whether the entry speaks of a model's family; of a user's own model it may."""
         family = registry.published().get(name)
         return not self.families or family is None or family.name in self.families
+
+    def may_end_server(self, check_id: str, platform: str) -> bool:
+        """Whether it is said of some vLLM that the check ends its server."""
+        return (
+            self.symptom == SERVER_DIES
+            and self.platform in ("any", platform)
+            and self._has_model(check_id.split("/")[1])
+            and any(matches(pattern, check_id) for pattern in self.checks)
+        )
 
     def seen_in(self, version: str, platform: str) -> bool:
         """Whether the entry speaks of this vLLM."""

@@ -86,6 +86,10 @@ class ServerDied(ServerError):
         self.adapter = adapter
 
 
+class ServerGivenUp(ServerDied):
+    """It died of its own exception in so many checks that it is not started again."""
+
+
 class ServerTimeout(ServerError):
     """The server still runs but was not ready, or did not answer, in the profile's time."""
 

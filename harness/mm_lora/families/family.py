@@ -76,7 +76,8 @@ class Sizes:
     """Pictures by role, (width, height) in pixels: of one unit, a few, many; a video's `clip`.
 
     `small`: of few tokens, so that a prompt holds as many as the family's `limits` allow. Labels
-    name roles in ids; `unit` is what they are counted in.
+    name roles in ids; `unit` is what they are counted in. `grows`: whether larger pictures have
+    more rows; where each is resized to one size, the roles differ in shape alone.
     """
 
     one: tuple[int, int] = (336, 336)
@@ -88,6 +89,7 @@ class Sizes:
         default_factory=lambda: {"one": "small", "few": "medium", "many": "large"}
     )
     unit: str = "unit"
+    grows: bool = True
 
     def video(self, seed: int = 0, frames: int = 4) -> Video:
         """A small video."""
@@ -113,7 +115,8 @@ class Family(ABC):
     title: ClassVar[str]
     """As people call it."""
     model_types: ClassVar[tuple[str, ...]]
-    """`model_type` of the config.json files that are this family's."""
+    """`model_type` of the config.json files that are this family's; where several families share
+    one, with the tower's behind it: `MODEL_TYPE+TOWER`."""
     published: ClassVar[tuple[str, ...]]
     """Names of published models, the default first; configs/NAME.json in the family's folder."""
     repositories: ClassVar[Mapping[str, str]] = {}
@@ -162,6 +165,8 @@ class Family(ABC):
     """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
+    renamed: ClassVar[str] = ""
+    """A group whose modules transformers has renamed since vLLM's class was written."""
     later: ClassVar[str] = ""
     """A tower projection that a server with a data-parallel encoder is given over HTTP."""
     known_flows: ClassVar[tuple[KnownFlow, ...]] = ()
@@ -305,7 +310,8 @@ class Family(ABC):
         return flow.rows.get(self.mapped[role], 0)
 
     def predicted_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
-        """Named predictors that explain every one of the row mismatches."""
+        """Named predictors that explain every one of the mismatches of rows, seen inside the layers
+        or said by vLLM's class."""
         return ()
 
     def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:

@@ -9,7 +9,10 @@ from typing import Any
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
 
-_PACKAGES = ("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "internvl")
+_PACKAGES = (
+    *("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "internvl"),
+    *("llava", "llava_siglip", "llava_pixtral"),
+)
 """One folder a family, in the order in which they are told; the first is the default."""
 
 
@@ -49,8 +52,11 @@ def family_of(config: Mapping[str, Any]) -> Family:
     """The family of a config.json's content. Raises UsageError that suggests the nearest."""
     kind = str(config.get("model_type"))
     by_type = {kind: family for family in families().values() for kind in family.model_types}
-    if kind in by_type:
-        return by_type[kind]
+    vision = config.get("vision_config")
+    tower = vision.get("model_type") if isinstance(vision, Mapping) else None
+    for found in (f"{kind}+{tower}", kind):
+        if found in by_type:
+            return by_type[found]
     if config.get("model_type") is None:
         return next(iter(families().values()))  # a vision part alone: the default family asks more
     near = difflib.get_close_matches(kind, by_type, n=1, cutoff=0.5)

@@ -25,7 +25,7 @@ BIAS = 0.05
 NOTHING: Mapping[str, str] = {}
 
 Deltas = Mapping[str, Any]
-"""PEFT module path → what an adapter adds to that module's weight, [out, in]."""
+"""PEFT module path, as the adapter spells it → what it adds to that module's weight, [out, in]."""
 
 BaseMistake = Callable[[Any], AbstractContextManager[None] | None]
 """model → a stretch in which it computes with that mistake; None where it cannot meet it."""
@@ -68,8 +68,20 @@ class TorchSide:
 
         return CONFIG_MAPPING[content["model_type"]].from_dict(dict(content))
 
+    def without_idle(self, model: Any) -> Any:
+        """The model without layers that it has, but never runs: an adapter there would do nothing.
+
+        It may be changed in place.
+        """
+        return model
+
     def saved_names(self, name: str) -> str:
-        """The name in the checkpoint of a weight that transformers calls `name`."""
+        """The name in files, of weights and of adapters, of what transformers calls `name`: where
+        transformers has renamed what vLLM's class has not."""
+        return name
+
+    def own_names(self, name: str) -> str:
+        """The other way round; a name of transformers' own stays as it is."""
         return name
 
     def stored(self, name: str, tensor: Any) -> Any:
@@ -148,7 +160,7 @@ class TorchSide:
 
         A view of a larger weight where several modules of PEFT are one here.
         """
-        weight = model.get_submodule(path).weight
+        weight = model.get_submodule(self.own_names(path)).weight
         return weight if weight.dim() == 2 else weight.view(weight.shape[0], -1)
 
     # Asking.

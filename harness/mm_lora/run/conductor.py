@@ -7,6 +7,7 @@ Whoever runs the cases calls it: `arrange`, `begin`, then for each check `before
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from mm_lora.checks.context import Context, Upcoming
@@ -105,7 +106,11 @@ class Conductor:
             core = [identity for identity in core if identity in kept]
         chosen = set(select(ids, core, self.options.only, self.options.skip))
         require_matches(self.options.settings.scopes, sorted(chosen), "--set mutant=…@")
-        selected = [check for check in checks if check.id in chosen]
+        selected = [
+            replace(check, deadly=self.inputs.ends_server(check.id))
+            for check in checks
+            if check.id in chosen
+        ]
         self.plan = make_plan(selected, self.inputs.profile, self.options)
         self._whole = [check.id for check in self.plan.checks]
         if self.options.shard is not None:

@@ -25,7 +25,10 @@ from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.table import Column, Table
 from mm_lora.core.timings import Timings
+from mm_lora.families.family import Family
 from mm_lora.families.models import Model
+from mm_lora.inside.catalogue import PATCHES
+from mm_lora.inside.registry import select
 from mm_lora.run import limits
 from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
@@ -110,6 +113,17 @@ class RunContext:
     def vllm(self) -> ServedVllm:
         """The vLLM that is served, with what it lacks and what is patched into it."""
         return self.builds.vllm
+
+    def class_patches(self, family: Family) -> tuple[str, ...]:
+        """The ids of the patches with which a family's class is asked, without a server: what
+        brings it the feature, and the fixes where servers get them."""
+        if not self.run.vllm:  # no check of this run has a server; defects are known by version
+            self.look_around()
+        feature = self.vllm.feature_of(family)
+        if not self.options.with_fixes:
+            return feature
+        fixes = select(["fixes"], PATCHES, self.vllm.facts.vllm or "", self.profile.platform)
+        return (*feature, *(patch.id for patch in fixes))
 
     @property
     def worker(self) -> WorkerClient:

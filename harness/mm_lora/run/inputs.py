@@ -66,6 +66,11 @@ class Inputs:
         """The families whose models a run with these options may serve."""
         return tuple({family.name: family for family in self.families.values()}.values())
 
+    def ends_server(self, check_id: str) -> bool:
+        """Whether a known defect is said to end the check's server here."""
+        kills = (one.may_end_server(check_id, self.profile.platform) for one in self.defects)
+        return not self.options.with_fixes and any(kills)
+
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""
         return self.models.get(name) or resolve(name)

@@ -38,14 +38,15 @@ class Wish:
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """One check of the plan. `core`: part of `verify` without options. `last`: judged after all
-    others of its server, whose traces are its evidence. `skip`: why it does not apply here; it then
-    needs no server."""
+    others of its server, whose traces are its evidence. `deadly`: a known defect is said to end its
+    server; judged after even those. `skip`: why it does not apply here; it then needs no server."""
 
     id: str
     title: str
     core: bool
     wish: Wish | None = None
     last: bool = False
+    deadly: bool = False
     skip: str = ""
 
 
@@ -89,7 +90,12 @@ def make_plan(checks: Sequence[Planned], profile: Profile, options: RunOptions) 
             "leave the port out, or choose checks of one server with --only (`mm-lora list`)",
         )
     order = {spec: position for position, spec in enumerate(dict.fromkeys(servers.values()), 1)}
-    ranked = sorted(checks, key=lambda c: (order[servers[c.id]] if c.id in servers else 0, c.last))
+
+    def rank(check: Planned) -> tuple[int, bool, bool]:
+        spec = servers.get(check.id)
+        return order[spec] if spec else 0, check.deadly, check.last
+
+    ranked = sorted(checks, key=rank)
     return Plan(tuple(ranked), servers)
 
 

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from typing import Any
 
 from mm_lora.core.asking import Answer, Request
-from mm_lora.core.errors import ServerDied, ServerError
+from mm_lora.core.errors import ServerDied, ServerError, ServerGivenUp
 from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.core.skips import NotApplicable, SkipReason
+from mm_lora.core.skips import NotApplicable, SkipReason, text
 from mm_lora.core.timings import Timings
 from mm_lora.serving.pool import ServerPool, Started, died_by_itself
 from mm_lora.serving.server.spec import ServerSpec
@@ -178,11 +178,10 @@ class Asker:
             return
         self._pool.give_up(
             spec,
-            ServerDied(
-                f"not asked: this server died of {CRASHES} checks before; {death.what}",
-                "the first of those checks, alone: `--only ID`",
+            ServerGivenUp(
+                text(SkipReason.NOT_ASKED, f"{CRASHES} of them; {death.what}"),
+                "this check alone: `--only ID`",
                 death.log_tail,
-                death.by_signal,
             ),
         )
 

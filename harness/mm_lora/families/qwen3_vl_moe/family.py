@@ -11,6 +11,9 @@ from mm_lora.families.qwen.vision import TEXT, forms
 from mm_lora.families.qwen3_vl.family import Qwen3VL
 from mm_lora.families.qwen3_vl.modules import GROUPS, MLP
 
+BLOCKS = 27
+"""Of the published towers."""
+
 EXPERTS, CHOSEN, EXPERT_WIDTH = 8, 2, 48
 """The miniature's routed experts of a layer, how many of them a token gets, and their width: not so
 that a parameter is square, since transformers and vLLM tell by its shape how it is stored."""
@@ -31,6 +34,8 @@ class Qwen3VLMoe(Qwen3VL):
     title = "Qwen3-VL-MoE"
     model_types = ("qwen3_vl_moe",)
     published = ("qwen3-vl-moe", "qwen3-vl-235b")
+    state = "partly"
+    state_reason = "arithmetic alone; its checks on a server are not run yet"
     repositories: ClassVar[Mapping[str, str]] = {
         "Qwen/Qwen3-VL-30B-A3B-Instruct": "qwen3-vl-moe",
         "Qwen/Qwen3-VL-235B-A22B-Instruct": "qwen3-vl-235b",
@@ -42,9 +47,12 @@ class Qwen3VLMoe(Qwen3VL):
         ranks={"qkv": 2, "linear_fc1": 4},
     )
     vllm = VllmClass(module="qwen3_vl_moe", name="Qwen3VLMoeForConditionalGeneration")
-    # Not the experts, whose LoRA layers no CPU can run.
-    target_modules = ("qkv", "proj", *MLP, "qkv_proj", "o_proj")
-    every_target_module = target_modules
+    # Not the experts, whose LoRA layers no CPU can run. `proj` alone would name the patch embedding
+    # too, a convolution, with which vLLM does not start.
+    target_modules = (
+        *("qkv", *MLP, "qkv_proj", "o_proj"),
+        *(f"visual.blocks.{block}.attn.proj" for block in range(BLOCKS)),
+    )
     known_flows = tuple(replace(one, model="qwen3-vl-moe") for one in Qwen3VL.known_flows)
 
     def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

@@ -52,6 +52,9 @@ def run(
     peft_config.save_pretrained(folder)
     _settle(Path(folder, "adapter_config.json"))
     tensors = {key: _values(key, shape, spec) for key, shape in sorted(shapes.items())}
+    if spec["form"] != "own-names":
+        names = side_of(side).saved_names
+        tensors = {PREFIX + names(key.removeprefix(PREFIX)): t for key, t in tensors.items()}
     files = adapter_forms.write(Path(folder), tensors, spec["form"], side_of(side).family.text_part)
     return {
         "coverage": coverage(shapes, side_of(side).family),
@@ -62,7 +65,8 @@ def run(
 @lru_cache(maxsize=1)
 def _model(side: str, config: str) -> Any:
     """The last model is kept: a large one takes seconds even without weights."""
-    return side_of(side).meta_model(json.loads(config))
+    family = side_of(side)
+    return family.without_idle(family.meta_model(json.loads(config)))
 
 
 def _values(key: str, shape: tuple[int, ...], spec: Mapping[str, Any]) -> torch.Tensor:

@@ -7,9 +7,10 @@ from mm_lora.truth.worker.sides import side_of
 
 
 def run(*, side: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Answers {"modules": [{"path", "class"}]}: every nn.Linear, and what else vLLM can wrap."""
+    """Answers {"modules": [{"path", "class"}]}: every nn.Linear of the layers that run, and what
+    else vLLM can wrap."""
     family = side_of(side)
-    model = family.meta_model(config)
+    model = family.without_idle(family.meta_model(config))
     import torch
 
     return {

@@ -6,11 +6,14 @@ and after.
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mm_lora.adapters.files import shapes
+from mm_lora.adapters.keys import PREFIX
 from mm_lora.families.torch_side import TorchSide
 from mm_lora.truth.worker import merging, mistakes
 from mm_lora.truth.worker.sides import side_of
@@ -147,6 +150,10 @@ def _by_peft(
     """The same logprobs by PEFT: the adapter beside the weights, in a model of its own."""
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(family.load(checkpoint), adapter)
+    names = (key.removeprefix(PREFIX) for key in shapes(Path(adapter)))
+    renamed = {
+        f"^{re.escape(name)}$": own for name in names if (own := family.own_names(name)) != name
+    }
+    model = PeftModel.from_pretrained(family.load(checkpoint), adapter, key_mapping=renamed or None)
     model.eval()
     return _forced(family, model, inputs, token_ids)

@@ -1,0 +1,1 @@
+"""LLaVA with a CLIP tower, and what the LLaVA families have in common."""

@@ -1,0 +1,80 @@
+"""LLaVA on the torch side: layers that never run, names in files, what the processor counts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mm_lora.families.llava.family import FAMILY
+from mm_lora.families.llava.miniature import PAD, layers_run
+from mm_lora.families.llava.shared import LlavaFamily
+from mm_lora.families.llava.towers import FILES, OWN
+from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded
+
+SHARPER = 2.5
+
+
+class LlavaSide(TorchSide):
+    """transformers' LlavaForConditionalGeneration."""
+
+    family: ClassVar[LlavaFamily] = FAMILY
+
+    def without_idle(self, model: Any) -> Any:
+        """Without the tower's layers after the one whose output the projector is given."""
+        layers, feature = self.tower_layers(model), model.config.vision_feature_layer
+        del layers[layers_run(feature, len(layers)) :]
+        return model
+
+    def tower_layers(self, model: Any) -> Any:
+        """The tower's, a ModuleList."""
+        return model.get_submodule("model.vision_tower.encoder.layers")
+
+    def saved_names(self, name: str) -> str:
+        """With the level that released checkpoints have."""
+        return name if name.startswith(FILES) else name.replace(OWN, FILES, 1)
+
+    def own_names(self, name: str) -> str:
+        """Without that level."""
+        return name.replace(FILES, OWN, 1)
+
+    def random_tensor(
+        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
+    ) -> Any:
+        """Queries and keys of the tower are longer: hundreds of patches that look alike would have
+        nearly equal weights, and an adapter there would move nothing."""
+        values = super().random_tensor(name, shape, seed, tied)
+        sharp = ".vision_tower." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
+        return values * SHARPER if sharp else values
+
+    def prompt_counts(
+        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """From the token ids between two placeholders, and the pixels."""
+        tokenizer, token = processor.tokenizer, processor.image_token
+        outcome = processor(
+            text=PAD.join([token] * len(prompt)),
+            images=[as_loaded(picture) for picture in prompt],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        spans: list[list[str]] = [[]]
+        for one in tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist()):
+            if one == PAD:
+                spans.append([])
+            else:
+                spans[-1].append(one)
+        pixels, patch = outcome["pixel_values"], processor.patch_size
+        sizes = outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
+        if not len(spans) == len(sizes) == len(prompt):
+            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(sizes)}")
+        return [
+            {
+                "name": picture["name"],
+                "grid_height": int(height) // patch,
+                "grid_width": int(width) // patch,
+                "image_tokens": span.count(token),
+                "prompt_tokens": len(span),
+            }
+            for picture, (height, width), span in zip(prompt, sizes, spans, strict=True)
+        ]
+
+
+SIDE = LlavaSide()

@@ -1,0 +1,1 @@
+"""LLaVA with a Pixtral tower: Pixtral in the layout of transformers."""

@@ -1,0 +1,1 @@
+"""LLaVA with a SigLIP tower."""

@@ -1,0 +1,5 @@
+"""LLaVA's own patches."""
+
+from . import hooks
+
+PATCHES = hooks.PATCHES

@@ -1,0 +1,116 @@
+"""LLaVA's count hook and names: two fixes, and seeded mistakes that the row checks must find."""
+
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from ...registry import Make, Patch, mutant
+
+OWNER = "vllm.model_executor.models.llava:LlavaForConditionalGeneration"
+HOOK = f"{OWNER}.get_mm_lora_token_counts"
+RENAMED = ("model.vision_tower.encoder.", "vision_tower.vision_model.encoder.")
+"""As transformers names the layers of a CLIP or SigLIP tower since 5.6, and as vLLM does."""
+
+Rows = tuple[int, int]
+"""(tower rows, connector rows)."""
+
+
+def patches(model: Any) -> int:
+    """Patches of a picture, where each picture is one square."""
+    vision = model.config.vision_config
+    side: int = vision.image_size // vision.patch_size
+    return side * side
+
+
+def has_dropped_token(model: Any) -> bool:
+    """Whether the tower sees a class token that is no placeholder."""
+    config = model.config
+    clip = config.vision_config.model_type == "clip_vision_model"
+    return bool(clip and config.vision_feature_select_strategy == "default")
+
+
+def _with_class_tokens(original: Any) -> Any:
+    def get_mm_lora_token_counts(self: Any, **given: Any) -> Rows:
+        tower, connector = original(self, **given)
+        if has_dropped_token(self) and tower > 0:
+            # Rounded up for the budget of all pictures, which need not be whole ones.
+            tower += -(-tower // patches(self))
+        return tower, connector
+
+    return get_mm_lora_token_counts
+
+
+def _other_names(module: ModuleType) -> None:
+    owner: Any = module.LlavaForConditionalGeneration
+    mapper = owner.hf_to_vllm_mapper
+    # Before the tower's own prefix, which would fit too.
+    prefixes = {RENAMED[0]: RENAMED[1], **mapper.orig_to_new_prefix}
+    owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
+
+
+def class_token_forgotten(model: Any, tokens: int) -> Rows:
+    """The tower is counted a row for each placeholder: vLLM's own mistake, for a mended one."""
+    return tokens, tokens
+
+
+def class_token_everywhere(model: Any, tokens: int) -> Rows:
+    """A class token for each picture, in the projector too and whether the tower has one or not."""
+    rows = tokens + -(-tokens // patches(model))
+    return rows, rows
+
+
+def miscount(mistake: Callable[[Any, int], Rows]) -> Make:
+    """What puts `mistake` into the hook."""
+
+    def make(original: Any) -> Any:
+        def get_mm_lora_token_counts(self: Any, *, num_mm_embeds: int, **given: Any) -> Rows:
+            return mistake(self, num_mm_embeds)
+
+        return get_mm_lora_token_counts
+
+    return make
+
+
+def _projector_under_tower(original: Any) -> Any:
+    def get_mm_mapping(self: Any) -> Any:
+        mapping = original(self)
+        mapping.tower_model, mapping.connector = [*mapping.tower_model, *mapping.connector], []
+        return mapping
+
+    return get_mm_mapping
+
+
+MISCOUNTS = (
+    ("class-token-forgotten", class_token_forgotten, "no tower row for the class token"),
+    ("class-token-everywhere", class_token_everywhere, "a class token for tower and projector"),
+)
+
+PATCHES = (
+    Patch(
+        id="llava-class-token-rows",
+        kind="fix",
+        versions=">=0.32",
+        wraps={HOOK: _with_class_tokens},
+        reason="a CLIP tower sees a class token more for each picture than there are placeholders",
+    ),
+    Patch(
+        id="llava-tower-names",
+        kind="fix",
+        versions=">=0.32",
+        needs=(f"{OWNER}.hf_to_vllm_mapper",),
+        adds=_other_names,
+        reason="adapters that were trained with transformers 5.6 or newer name the tower's layers "
+        "without `vision_model`, under which vLLM alone looks",
+    ),
+    *(
+        mutant(f"llava-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+        for name, mistake, reason in MISCOUNTS
+    ),
+    mutant(
+        "llava-projector-under-tower",
+        {f"{OWNER}.get_mm_mapping": _projector_under_tower},
+        "projector held by the tower",
+        versions=">=0.32",
+    ),
+)
