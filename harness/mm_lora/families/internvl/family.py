@@ -26,7 +26,8 @@ GROUPS = by_name(
         pattern=rf"{_VISION_LAYER}\.attn\.(qkv|proj)",
         role=TOWER,
         rows="encoder",
-        target=f"{_VISION}.attn.[qp]*",
+        # Not the dropout and the norms beside them.
+        target=f"{_VISION}.attn.[qp]*[vj]",
         projections={f"tower-{name}": f"{_VISION}.attn.{name}" for name in ("qkv", "proj")},
     ),
     ModuleGroup(
@@ -100,7 +101,7 @@ class InternVl(Family):
         ranks={"qkv": 2, "fc1": 4},
         alphas={"o_proj": 5, "fc2": 40},
         partial=(
-            "vision_model.encoder.layers.1.attn.[qp]*",
+            "vision_model.encoder.layers.1.attn.[qp]*[vj]",
             "language_model.model.layers.2.self_attn.[vo]_proj",
         ),
         part_of_packed=(_LANGUAGE["language-q_proj"], _LANGUAGE["language-v_proj"]),

@@ -35,7 +35,10 @@ class Qwen3VLMoe(Qwen3VL):
     model_types = ("qwen3_vl_moe",)
     published = ("qwen3-vl-moe", "qwen3-vl-235b")
     state = "partly"
-    state_reason = "arithmetic alone; its checks on a server are not run yet"
+    state_reason = (
+        "arithmetic alone: vLLM 0.32.0 has no LoRA layer for its tower's fused qkv, and the checks "
+        "on a server are not run yet"
+    )
     repositories: ClassVar[Mapping[str, str]] = {
         "Qwen/Qwen3-VL-30B-A3B-Instruct": "qwen3-vl-moe",
         "Qwen/Qwen3-VL-235B-A22B-Instruct": "qwen3-vl-235b",
@@ -47,10 +50,10 @@ class Qwen3VLMoe(Qwen3VL):
         ranks={"qkv": 2, "linear_fc1": 4},
     )
     vllm = VllmClass(module="qwen3_vl_moe", name="Qwen3VLMoeForConditionalGeneration")
-    # Not the experts, whose LoRA layers no CPU can run. `proj` alone would name the patch embedding
-    # too, a convolution, with which vLLM does not start.
+    # Not the experts, whose LoRA layers no CPU can run. With `proj`, which would name the patch
+    # embedding too, and with `qkv`, which the class does not list as packed, vLLM does not start.
     target_modules = (
-        *("qkv", *MLP, "qkv_proj", "o_proj"),
+        *(*MLP, "qkv_proj", "o_proj"),
         *(f"visual.blocks.{block}.attn.proj" for block in range(BLOCKS)),
     )
     known_flows = tuple(replace(one, model="qwen3-vl-moe") for one in Qwen3VL.known_flows)
