@@ -9,7 +9,6 @@ from mm_lora.checks import defects
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.outcomes import Outcome, Verdict, exit_code, judge_close, judge_shown
 from mm_lora.core.selection import select
-from mm_lora.core.skips import SkipReason, text
 from mm_lora.run.settings import settings_of
 
 IDS = ["dice/scout/base/picture", "dice/scout/all/effect", "arithmetic/scout/rows/vllm-class"]
@@ -92,7 +91,7 @@ def test_a_check_that_was_not_asked_stays_an_error() -> None:
     assert entry.may_end_server(check, "cpu")
     assert not entry.may_end_server(check, "gpu")
     assert not entry.may_end_server("dice/scout/base/picture", "cpu")
-    verdict = Verdict(outcome=Outcome.ERROR, reason=text(SkipReason.NOT_ASKED), observed=died)
+    verdict = Verdict(outcome=Outcome.ERROR, reason="not-asked: the server died", observed=died)
     seen, _ = defects.with_known_defects(verdict, check, "0.32.0", "cpu", [entry])
     assert seen is Outcome.ERROR
 

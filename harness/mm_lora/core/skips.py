@@ -20,7 +20,6 @@ class SkipReason(StrEnum):
     NO_FLAG = "no-flag"
     NO_MEANING = "no-meaning"
     NO_FEATURE = "no-feature"
-    NOT_ASKED = "not-asked"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -34,7 +33,6 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_FEATURE: "this vLLM has no tower/connector LoRA for the model's class",
-    SkipReason.NOT_ASKED: "the server died of its own exception in checks before",
     SkipReason.NO_ADAPTER: "the server neither serves the adapter nor loads it",
 }
 

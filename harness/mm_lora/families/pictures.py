@@ -1,5 +1,6 @@
 """A picture file as a processor loads it: stored size, mode, and the turn that EXIF says."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mm_lora.core import asking
@@ -36,3 +37,11 @@ class Picture:
         """The picture as a request has it."""
         width, height = self.seen_size
         return asking.Picture(width=width, height=height)
+
+
+def prompts(
+    single: Mapping[str, Picture], together: Sequence[Sequence[str]]
+) -> list[tuple[Picture, ...]]:
+    """Every picture alone, then those of several names in one prompt."""
+    several = (tuple(single[name] for name in names) for names in together)
+    return [*((picture,) for picture in single.values()), *several]

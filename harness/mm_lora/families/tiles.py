@@ -1,4 +1,6 @@
-"""Draws how a picture is cut into tiles, for families that cut."""
+"""How a picture is cut into tiles, for families that cut: drawn, and asked of the count hook."""
+
+from mm_lora.families.flow import HookCase
 
 
 def drawing(rows: int, columns: int, *, whole: bool) -> str:
@@ -21,3 +23,18 @@ def drawing(rows: int, columns: int, *, whole: bool) -> str:
         ):
             lines[i] += "  " + part
     return "\n".join(lines)
+
+
+def hook_cases(encoder_rows: int, connector_rows: int, most: int) -> list[HookCase]:
+    """Every number of tiles up to `most`, each of so many rows; numbers that no picture has."""
+    whole = [
+        HookCase(
+            label=f"{tiles} tiles",
+            tokens=tiles * connector_rows,
+            tower=tiles * encoder_rows,
+            connector=tiles * connector_rows,
+        )
+        for tiles in range(1, most + 1)
+    ]
+    odd = (0, -1, -connector_rows, 1, connector_rows - 1, connector_rows + 1)
+    return [*whole, *(HookCase(label=f"{n} image tokens", tokens=n) for n in odd)]

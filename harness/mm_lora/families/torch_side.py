@@ -304,6 +304,17 @@ def write_files(
     (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
 
 
+def between(tokens: Sequence[str], apart: str) -> list[list[str]]:
+    """The tokens between those that are `apart`: of each picture, where it parts placeholders."""
+    spans: list[list[str]] = [[]]
+    for token in tokens:
+        if token == apart:
+            spans.append([])
+        else:
+            spans[-1].append(token)
+    return spans
+
+
 def framed(ids: Sequence[int], start: int, end: int) -> list[list[int]]:
     """The token ids of each picture, from its `start` token to its `end` token."""
     starts = [at for at, token in enumerate(ids) if token == start]

@@ -17,7 +17,7 @@ from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import ServerDied, ServerError, ServerGivenUp
 from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.core.skips import NotApplicable, SkipReason, text
+from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.timings import Timings
 from mm_lora.serving.pool import ServerPool, Started, died_by_itself
 from mm_lora.serving.server.spec import ServerSpec
@@ -179,7 +179,8 @@ class Asker:
         self._pool.give_up(
             spec,
             ServerGivenUp(
-                text(SkipReason.NOT_ASKED, f"{CRASHES} of them; {death.what}"),
+                "not-asked: the server died of its own exception in checks before "
+                f"({CRASHES} of them; {death.what})",
                 "this check alone: `--only ID`",
                 death.log_tail,
             ),

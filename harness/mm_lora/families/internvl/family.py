@@ -11,8 +11,8 @@ from mm_lora.families.image_processor import stored_settings
 from mm_lora.families.internvl import miniature
 from mm_lora.families.internvl.layout import Layout, layout_of
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture
-from mm_lora.families.tiles import drawing
+from mm_lora.families.pictures import TURNED, Picture, prompts
+from mm_lora.families.tiles import drawing, hook_cases
 
 _VISION, _TEXT = "vision_model.encoder.layers.*", "language_model.model.layers.*"
 _VISION_LAYER = r"vision_model\.encoder\.layers\.\d+"
@@ -216,23 +216,11 @@ class InternVl(Family):
             ("700x400", "strip", "700x400"),
             ("1x1", "thin", "gray", "turned"),
         )
-        prompts = (tuple(seen[name] for name in names) for names in together)
-        return [*((picture,) for picture in seen.values()), *prompts]
+        return prompts(seen, together)
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """Every number of tiles up to one more than a picture has; numbers that none has."""
-        tile = layout.connector_rows
-        whole = [
-            HookCase(
-                label=f"{tiles} tiles",
-                tokens=tiles * tile,
-                tower=tiles * layout.encoder_rows,
-                connector=tiles * tile,
-            )
-            for tiles in range(1, layout.most_tiles + 2)
-        ]
-        odd = (0, -1, -tile, 1, tile - 1, tile + 1)
-        return [*whole, *(HookCase(label=f"{n} image tokens", tokens=n) for n in odd)]
+        return hook_cases(layout.encoder_rows, layout.connector_rows, layout.most_tiles + 1)
 
 
 FAMILY = InternVl()

@@ -10,7 +10,7 @@ from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.llava import miniature
 from mm_lora.families.llava.layout import Layout, layout_of, require_size
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture
+from mm_lora.families.pictures import TURNED, Picture, prompts
 
 HERE = Path(__file__).parent
 _TEXT, _PROJECTOR = "model.language_model.layers.*", "model.multi_modal_projector.linear_"
@@ -234,8 +234,7 @@ class LlavaFamily(Family):
             ("700x400", "upright", "700x400"),
             ("1x1", "wide", "gray", "turned"),
         )
-        prompts = (tuple(seen[name] for name in names) for names in together)
-        return [*((picture,) for picture in seen.values()), *prompts]
+        return prompts(seen, together)
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """What each picture of the questions has, alone and several times; numbers of no picture.

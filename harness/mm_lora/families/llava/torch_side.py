@@ -7,7 +7,7 @@ from mm_lora.families.llava.family import FAMILY
 from mm_lora.families.llava.miniature import PAD, layers_run
 from mm_lora.families.llava.shared import LlavaFamily
 from mm_lora.families.llava.towers import FILES, OWN
-from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded
+from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded, between
 
 SHARPER = 2.5
 
@@ -55,12 +55,8 @@ class LlavaSide(TorchSide):
             add_special_tokens=False,
             return_tensors="pt",
         )
-        spans: list[list[str]] = [[]]
-        for one in tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist()):
-            if one == PAD:
-                spans.append([])
-            else:
-                spans[-1].append(one)
+        tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
+        spans = between(tokens, PAD)
         pixels, patch = outcome["pixel_values"], processor.patch_size
         sizes = outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
         if not len(spans) == len(sizes) == len(prompt):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mm_lora.core.asking import Video
 from mm_lora.families.flow import HookCase
-from mm_lora.families.pictures import TURNED, Picture
+from mm_lora.families.pictures import TURNED, Picture, prompts
 from mm_lora.families.qwen.geometry import NARROWEST, Layout, picture_grid, video_grid
 
 _SEVERAL = (
@@ -47,10 +47,7 @@ def alone(layout: Layout) -> tuple[Picture, ...]:
 
 def questions(layout: Layout) -> tuple[tuple[Picture, ...], ...]:
     """Every picture alone, then several in one prompt."""
-    single = alone(layout)
-    by_name = {picture.name: picture for picture in single}
-    several = (tuple(by_name[name] for name in names) for names in _SEVERAL)
-    return (*((picture,) for picture in single), *several)
+    return tuple(prompts({picture.name: picture for picture in alone(layout)}, _SEVERAL))
 
 
 def clips(layout: Layout) -> tuple[Video, ...]:

@@ -8,10 +8,10 @@ from mm_lora.core.asking import Medium
 from mm_lora.families.family import Family, GoodAdapter, PeftForms, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture
+from mm_lora.families.pictures import TURNED, Picture, prompts
 from mm_lora.families.smolvlm import miniature
 from mm_lora.families.smolvlm.layout import Layout, layout_of
-from mm_lora.families.tiles import drawing
+from mm_lora.families.tiles import drawing, hook_cases
 
 ROUNDED = "patch-positions-rounded"
 _VISION, _TEXT = "model.vision_model.encoder.layers.*", "model.text_model.layers.*"
@@ -209,23 +209,13 @@ class SmolVlm(Family):
             ("700x400", "upright-strip", "700x400"),
             ("1x1", "thin", "gray", "turned"),
         )
-        prompts = (tuple(seen[name] for name in names) for names in together)
-        return [*((picture,) for picture in seen.values()), *prompts]
+        return prompts(seen, together)
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """Every number of tiles up to one row more than a square has; numbers that none has."""
-        tile, square = layout.connector_rows, layout.tiling(1, 1)
-        whole = [
-            HookCase(
-                label=f"{tiles} tiles",
-                tokens=tiles * tile,
-                tower=tiles * layout.encoder_rows,
-                connector=tiles * tile,
-            )
-            for tiles in range(1, (square[0] + 1) * square[1] + 2)
-        ]
-        odd = (0, -1, -tile, 1, tile - 1, tile + 1)
-        return [*whole, *(HookCase(label=f"{n} image tokens", tokens=n) for n in odd)]
+        square = layout.tiling(1, 1)
+        most = (square[0] + 1) * square[1] + 1
+        return hook_cases(layout.encoder_rows, layout.connector_rows, most)
 
     def role_of_path(self, path: str) -> str | None:
         """The language model lies under another name than elsewhere."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from mm_lora.families.smolvlm.family import FAMILY, ROUNDED
-from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded
+from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded, between
 
 SHARPER = 2.5
 _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
@@ -66,12 +66,8 @@ class SmolVlmSide(TorchSide):
             add_special_tokens=False,
             return_tensors="pt",
         )
-        spans: list[list[str]] = [[]]
-        for token in tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist()):
-            if token == apart:
-                spans.append([])
-            else:
-                spans[-1].append(token)
+        tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
+        spans = between(tokens, apart)
         tiles = [span.count(processor.fake_image_token) - 1 for span in spans]
         if len(spans) != len(prompt) or sum(tiles) != outcome["pixel_values"].shape[1]:
             raise RuntimeError(

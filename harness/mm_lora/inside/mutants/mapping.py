@@ -39,3 +39,16 @@ def under_tower(point: str, prefix: str) -> Make:
         return get_mm_mapping
 
     return make
+
+
+def held_by_tower(original: Any) -> Any:
+    """Gives the connector's prefixes to the tower: where they are not below the tower's, leaving
+    one out would give its layers to nobody."""
+
+    def get_mm_mapping(self: Any) -> Any:
+        mapping = original(self)
+        mapping.tower_model = [*mapping.tower_model, *mapping.connector]
+        mapping.connector = []
+        return mapping
+
+    return get_mm_mapping

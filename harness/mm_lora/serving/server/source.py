@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_lora.families.family import VllmClass
+from mm_lora.serving.syntax import parsed
 
 ARGUMENTS = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py")
 MODELS = "model_executor/models"
@@ -57,11 +58,8 @@ class VllmSource:
 
     def _defined(self, module: str, name: str) -> set[str] | None:
         """The methods of a model's class and of its bases among the models; None for no class."""
-        text = None if module == INTERFACES else self._text(f"{MODELS}/{module}.py")
-        try:
-            body = ast.parse(text or "").body
-        except SyntaxError:
-            return None
+        tree = None if module == INTERFACES else parsed(self.folder / MODELS / f"{module}.py")
+        body = tree.body if tree else []
         mine = (node for node in body if isinstance(node, ast.ClassDef) and node.name == name)
         found = next(mine, None)
         if found is None:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ...mutants.mapping import miscount
+from ...mutants.mapping import held_by_tower, miscount
 from ...registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.internvl"
@@ -61,19 +61,6 @@ def shuffle_not_squared(model: Any, tower: int, connector: int) -> Rows:
     return tower, connector * side
 
 
-def connector_under_tower(original: Any) -> Any:
-    """The connector's prefix is given to the tower: it is not below the tower's, so that leaving it
-    out would give its layers to nobody."""
-
-    def get_mm_mapping(self: Any) -> Any:
-        mapping = original(self)
-        mapping.tower_model = [*mapping.tower_model, *mapping.connector]
-        mapping.connector = []
-        return mapping
-
-    return get_mm_mapping
-
-
 FIX = Patch(
     id="internvl-connector-layers",
     kind="fix",
@@ -107,7 +94,7 @@ PATCHES = (
                 miscount(shuffle_not_squared),
                 "connector rows by the ratio, not its square",
             ),
-            ("connector-under-tower", MAPPING, connector_under_tower, "mlp1 held by the tower"),
+            ("connector-under-tower", MAPPING, held_by_tower, "mlp1 held by the tower"),
         )
     ),
 )

@@ -1,11 +1,11 @@
 """LLaVA's count hook and names: two fixes, and seeded mistakes that the row checks must find."""
 
 import dataclasses
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ...registry import Make, Patch, mutant
+from ...mutants.mapping import held_by_tower, miscount
+from ...registry import Patch, mutant
 
 OWNER = "vllm.model_executor.models.llava:LlavaForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
@@ -49,36 +49,15 @@ def _other_names(module: ModuleType) -> None:
     owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
 
 
-def class_token_forgotten(model: Any, tokens: int) -> Rows:
+def class_token_forgotten(model: Any, tower: int, connector: int) -> Rows:
     """The tower is counted a row for each placeholder: vLLM's own mistake, for a mended one."""
-    return tokens, tokens
+    return connector, connector
 
 
-def class_token_everywhere(model: Any, tokens: int) -> Rows:
+def class_token_everywhere(model: Any, tower: int, connector: int) -> Rows:
     """A class token for each picture, in the projector too and whether the tower has one or not."""
-    rows = tokens + -(-tokens // patches(model))
+    rows = connector + -(-connector // patches(model))
     return rows, rows
-
-
-def miscount(mistake: Callable[[Any, int], Rows]) -> Make:
-    """What puts `mistake` into the hook."""
-
-    def make(original: Any) -> Any:
-        def get_mm_lora_token_counts(self: Any, *, num_mm_embeds: int, **given: Any) -> Rows:
-            return mistake(self, num_mm_embeds)
-
-        return get_mm_lora_token_counts
-
-    return make
-
-
-def _projector_under_tower(original: Any) -> Any:
-    def get_mm_mapping(self: Any) -> Any:
-        mapping = original(self)
-        mapping.tower_model, mapping.connector = [*mapping.tower_model, *mapping.connector], []
-        return mapping
-
-    return get_mm_mapping
 
 
 MISCOUNTS = (
@@ -109,7 +88,7 @@ PATCHES = (
     ),
     mutant(
         "llava-projector-under-tower",
-        {f"{OWNER}.get_mm_mapping": _projector_under_tower},
+        {f"{OWNER}.get_mm_mapping": held_by_tower},
         "projector held by the tower",
         versions=">=0.32",
     ),
