@@ -79,6 +79,27 @@ def test_what_a_healthy_server_says_is_no_cause() -> None:
             "killed",
             9,
         ),
+        (
+            ENGINE
+            + "Worker proc VllmWorker-0 died unexpectedly (exit code: None), shutting down\n"
+            + ENGINE
+            + "RuntimeError: cancelled\n"
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered",
+            0,
+            "killed",
+            9,
+        ),
+        (
+            WORKER
+            + "KeyError: 'what it was'\n"
+            + ENGINE
+            + "Worker proc VllmWorker-0 died unexpectedly (exit code: None), shutting down\n"
+            + ENGINE
+            + "RuntimeError: cancelled",
+            0,
+            "error",
+            None,
+        ),
         ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered", 0, "killed", 9),
         (
             ENGINE + "ValueError: what it was\n"

@@ -38,9 +38,13 @@ _SYMPTOMS = (
     "EngineDeadError",
     "Executor failed",
     "please check the stack trace above",
+    "RuntimeError: cancelled",  # a message queue, closed by the end of its other side
 )
 _BARE_ERROR = re.compile(r"\] (\w+(?:Error|Exception|Iteration))$", re.MULTILINE)
 _WORKER_DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -(\d+)\)")
+# vLLM's monitor wakes when the worker's pipe closes. On a busy machine that is before the kernel
+# has the exit code, and it logs None (multiproc_executor.py, `monitor_workers`).
+_WORKER_GONE = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: None\)")
 _ENGINE_DIED = re.compile(
     r"EngineDeadError|Engine core initialization failed|[Ee]ngine core \S* ?(?:died|exited)"
 )
@@ -74,8 +78,10 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     errors = errors or _BARE_ERROR.findall(text)
     if errors:
         return Diagnosis("error", errors[-1].strip()[:300], "the log's traceback")
+    # An exception would have left a traceback: only a signal ends a process without a word.
+    if _WORKER_GONE.search(text):
+        return _by_signal("a worker", signal.SIGKILL)
     if _ENGINE_DIED.search(text):
-        # An exception would have left a traceback: only a signal ends a process without a word.
         return _by_signal("the engine core", signal.SIGKILL)
     return Diagnosis("unknown", "no known cause in its log", "the log")
 
