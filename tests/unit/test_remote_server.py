@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
 def fake() -> Iterator[Fake]:
     server = Fake(("127.0.0.1", 0), Handler)
     server.seen = []
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.shutdown()

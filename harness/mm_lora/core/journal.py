@@ -14,7 +14,6 @@ that it does not matter which lines a report.json has in it already.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +68,11 @@ class Journal:
         fresh = run.checks[self._checks :]
         if fresh:
             places = range(self._checks, len(run.checks))
-            news["checks"] = {n: asdict(check) for n, check in zip(places, fresh, strict=True)}
+            news["checks"] = {n: typed.plain(check) for n, check in zip(places, fresh, strict=True)}
             self._checks += len(fresh)
         servers = {
             number: record
-            for number, record in enumerate(map(asdict, list(run.servers)))
+            for number, record in enumerate(map(typed.plain, list(run.servers)))
             if self._is_new(f"server {number}", record)
         }
         if servers:
@@ -87,7 +86,7 @@ class Journal:
             news["tables"] = tables
         for key in _OTHERS:
             value = getattr(run, key)
-            value = [asdict(one) for one in value] if key == "defects" else value
+            value = [typed.plain(one) for one in value] if key == "defects" else value
             if value and self._is_new(key, value):
                 news[key] = value
         return news

@@ -1,7 +1,7 @@
 """report.json as typed values, for all writers and for `report merge`, `diff` and `matrix`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.outcomes import Outcome, run_outcome
 from mm_lora.core.record import Check, MetDefect, Run, ServerRecord, count
 from mm_lora.core.table import Tables
+from mm_lora.core.typed import plain
 
 SCHEMA = 1
 _NUMBERS = ("error", "tolerance", "effect")
@@ -119,7 +120,7 @@ class Report:
         """The report schema of version 1; readers ignore keys that they do not know."""
         return {
             "schema": SCHEMA,
-            "tool": asdict(self.tool),
+            "tool": plain(self.tool),
             "vllm": self.vllm,
             "profile": self.profile,
             "outcome": self.outcome,
@@ -132,12 +133,12 @@ class Report:
             "argv": list(self.argv),
             "environment": self.environment,
             "seed": self.seed,
-            "servers": [asdict(server) for server in self.servers],
-            "checks": [asdict(check) for check in self.checks],
+            "servers": [plain(server) for server in self.servers],
+            "checks": [plain(check) for check in self.checks],
             "tables": {name: table.as_json() for name, table in list(self.tables.items())},
-            "defects": [asdict(defect) for defect in self.defects],
+            "defects": [plain(defect) for defect in self.defects],
             "limits": list(self.limits),
-            **({"shard": asdict(self.shard)} if self.shard else {}),
+            **({"shard": plain(self.shard)} if self.shard else {}),
             "timings": list(self.timings),
         }
 

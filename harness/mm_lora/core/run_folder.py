@@ -71,16 +71,16 @@ class RunFolder:
 
 def dumps(value: Any, indent: int | None = 1) -> str:
     """JSON that every parser reads: not-finite numbers as the strings "inf", "-inf" and "nan"."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, default=str)
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, default=str)
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_finite(item) for item in value]
     return value
 
 

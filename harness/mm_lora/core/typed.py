@@ -80,3 +80,8 @@ def _unknown(data: Any, kind: Any, where: str = "") -> Iterator[tuple[str, str, 
     elif isinstance(origin, type) and issubclass(origin, Sequence) and isinstance(data, list):
         for place, value in enumerate(data):
             yield from _unknown(value, arguments[0], f"{where}[{place}]")
+
+
+def plain(value: Any) -> Any:
+    """A copy in dicts, lists and numbers, for JSON; what JSON has no form for becomes its text."""
+    return msgspec.to_builtins(value, enc_hook=str)
