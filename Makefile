@@ -22,8 +22,9 @@ verify: setup ## serve a miniature on a real vLLM and check it
 test: setup ## the harness's own tests, in seconds
 	@"$(BIN)/python" -m pytest tests/unit $(ARGS)
 
+# Two files at a time: a server that starts, or waits, has one core busy.
 e2e: setup ## the tests that need torch, a real vLLM or processes, in minutes
-	@"$(BIN)/python" -m pytest tests/e2e $(ARGS)
+	@"$(BIN)/python" -m pytest tests/e2e -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: setup ## what a run costs: parts, ratios, memory; ARGS=--quick for less
 	@"$(BIN)/python" -m mm_lora.cli.bench $(ARGS)
