@@ -34,11 +34,6 @@ class Qwen3VLMoe(Qwen3VL):
     title = "Qwen3-VL-MoE"
     model_types = ("qwen3_vl_moe",)
     published = ("qwen3-vl-moe", "qwen3-vl-235b")
-    state = "partly"
-    state_reason = (
-        "arithmetic alone: vLLM 0.32.0 has no LoRA layer for its tower's fused qkv, and the checks "
-        "on a server are not run yet"
-    )
     repositories: ClassVar[Mapping[str, str]] = {
         "Qwen/Qwen3-VL-30B-A3B-Instruct": "qwen3-vl-moe",
         "Qwen/Qwen3-VL-235B-A22B-Instruct": "qwen3-vl-235b",
@@ -51,7 +46,8 @@ class Qwen3VLMoe(Qwen3VL):
     )
     vllm = VllmClass(module="qwen3_vl_moe", name="Qwen3VLMoeForConditionalGeneration")
     # Not the experts, whose LoRA layers no CPU can run. With `proj`, which would name the patch
-    # embedding too, and with `qkv`, which the class does not list as packed, vLLM does not start.
+    # embedding too, and with `qkv`, which the class does not list as packed, vLLM does not start:
+    # the fix "qwen3-moe-tower-qkv" chooses that one by itself.
     target_modules = (
         *(*MLP, "qkv_proj", "o_proj"),
         *(f"visual.blocks.{block}.attn.proj" for block in range(BLOCKS)),
