@@ -31,3 +31,25 @@ def stored_settings(
         if isinstance(data, Mapping):
             nested = data.get("image_processor")
             yield data, nested if isinstance(nested, Mapping) else {}
+
+
+def require_same(
+    folder: Path, wanted: Mapping[str, int | None], names: Sequence[str] = NAMES
+) -> None:
+    """Raise UsageError where a folder's processor states another number than its config.json.
+
+    `wanted`: key of the settings, "key.key" for one inside another, and what the config says.
+    Pictures would be cut one way and counted another.
+    """
+    for data, nested in stored_settings(folder, names):
+        for settings in (data, nested):
+            for path, number in wanted.items():
+                key, _, inner = path.partition(".")
+                found = settings.get(key)
+                if inner:
+                    found = found.get(inner) if isinstance(found, Mapping) else None
+                if found is not None and number is not None and found != number:
+                    raise UsageError(
+                        f"the processor's {path} is {found}, by config.json it is {number}",
+                        f"{' and '.join(names)}: whether they belong to this config.json",
+                    )

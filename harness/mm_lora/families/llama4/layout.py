@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.families import tiles
-from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.image_processor import require_same, stored_settings
 from mm_lora.families.llama4.geometry import MAX_CHUNKS, Geometry, TokenFlow
 
 
 def layout_of(config: Mapping[str, Any], folder: Path | None) -> Geometry:
     """The geometry of a config.json; `max_patches` from the image processor in its folder."""
-    return Geometry.from_config(config, max_chunks=_max_chunks(folder) if folder else MAX_CHUNKS)
+    if folder is None:
+        return Geometry.from_config(config)
+    geometry = Geometry.from_config(config, max_chunks=_max_chunks(folder))
+    require_same(folder, dict.fromkeys(("size.height", "size.width"), geometry.image_size))
+    return geometry
 
 
 def _max_chunks(folder: Path) -> int:

@@ -8,7 +8,7 @@ from mm_lora.core.asking import Medium, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
-from mm_lora.families.image_processor import NAMES, VIDEO_NAME, stored_settings
+from mm_lora.families.image_processor import NAMES, VIDEO_NAME, require_same, stored_settings
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
@@ -27,6 +27,13 @@ TEXT = "model.language_model.layers.*"
 BLOCK = "model.visual.blocks.*"
 _FRAME = 2
 """`<|vision_start|>` and `<|vision_end|>`."""
+
+_SAME = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
+"""What a processor's settings and a vision_config must agree on: the key of each."""
 
 
 def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
@@ -146,6 +153,10 @@ class QwenVision(Family):
         vision = config.get("vision_config")
         if not isinstance(vision, Mapping):
             raise UsageError("the config has no vision_config", "a config.json of a whole model")
+        if folder:
+            same = {key: vision.get(other) for key, other in _SAME.items()}
+            for names in (NAMES, (VIDEO_NAME,)):
+                require_same(folder, same, names)
         stored = _settings(folder, NAMES) if folder else {}
         videos = (_settings(folder, (VIDEO_NAME,)) if folder else {}) or (
             {"size": self.video_areas} if self.video_areas else stored
