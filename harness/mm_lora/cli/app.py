@@ -208,10 +208,15 @@ def families(
         bool, typer.Option(help="Read vLLM's source for what adapters will miss.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write a page for each family into this folder instead.")
+    ] = None,
 ) -> None:
     """List the model families, and the vLLM classes that no family covers yet."""
-    from mm_lora.cli.commands.families import run
+    from mm_lora.cli.commands.families import run, write_pages
 
+    if pages is not None:
+        raise typer.Exit(write_pages(pages))
     raise typer.Exit(run(server_python, as_json, scan=scan))
 
 

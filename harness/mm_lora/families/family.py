@@ -129,6 +129,8 @@ class Family(ABC):
     groups: ClassVar[Mapping[str, ModuleGroup]]
     mapped: ClassVar[Mapping[str, str]]
     """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`)."""
+    formulas: ClassVar[Mapping[str, str]]
+    """Kind of rows → how many of them a medium has, and where that is published."""
     bundles: ClassVar[Mapping[str, Bundle]] = {}
     """Adapters over several groups, besides `all`."""
     forms: ClassVar[PeftForms]

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mm_lora.checks import defects
 from mm_lora.core.errors import ExitCode, InstallError
 from mm_lora.core.interpreters import InterpreterFacts, facts
 from mm_lora.families import registry
+from mm_lora.report import family_page
 from mm_lora.report.scan_lines import table as scan_table
+from mm_lora.run.plan import family_flags
 from mm_lora.serving.hooked_classes import HookedClass, hooked_classes
 from mm_lora.serving.scan import Scan
 from mm_lora.serving.scan import scan as scan_source
@@ -43,6 +46,25 @@ def run(server_python: Path | None, as_json: bool, *, scan: bool = False) -> int
     if read is not None:
         Console().print("", scan_table(read, found.vllm or ""), sep="\n")
     return ExitCode.PASS
+
+
+def write_pages(folder: Path) -> int:
+    """Write a page for each family, and README.md with the list of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in pages().items():
+        (folder / name).write_text(content, encoding="utf-8")
+    print(f"{folder}: {len(registry.families())} families")
+    return ExitCode.PASS
+
+
+def pages() -> dict[str, str]:
+    """The files of `--pages`, by name."""
+    entries, families = defects.load(), registry.families()
+    made = {
+        f"{name}.md": family_page.page(one, family_flags(one), entries)
+        for name, one in families.items()
+    }
+    return {"README.md": family_page.index(families), **made}
 
 
 def without_family(classes: Sequence[HookedClass]) -> list[HookedClass]:

@@ -91,6 +91,10 @@ class InternVl(Family):
     state_reason = "vLLM refuses adapters of its connector"
     groups = GROUPS
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
+    formulas: ClassVar[Mapping[str, str]] = {
+        "encoder": "tiles · (p² + 1), p = image_size / patch_size: patches and a class token",
+        "connector": "tiles · p² · downsample_ratio² (vLLM pull request 32397)",
+    }
     forms = PeftForms(
         # Not the connector, see known_defects.toml.
         wide=(

@@ -30,6 +30,11 @@ class Llama4(Family):
     }
     groups = modules.GROUPS
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
+    formulas: ClassVar[Mapping[str, str]] = {
+        "patch": "chunks · p², p = image_size / patch_size",
+        "encoder": "chunks · (p² + 1): the class token comes after the patch embedding",
+        "connector": "chunks · p² · pixel_shuffle_ratio² (vLLM pull request 35147)",
+    }
     bundles: ClassVar[Mapping[str, Bundle]] = {
         # The targets of vLLM pull request 35147: 331 modules on full Scout.
         "pr35147": Bundle(

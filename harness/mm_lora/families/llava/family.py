@@ -25,6 +25,11 @@ class Llava(EncoderTower):
         "patch_size": 32,
         "class_token": True,
     }
+    formulas: ClassVar[Mapping[str, str]] = {
+        **EncoderTower.formulas,
+        "encoder": "p² + 1, p = image_size / patch_size: the class token of CLIP, which the "
+        "projector does not see",
+    }
     known_flows = (
         KnownFlow(
             model="llava",

@@ -117,6 +117,10 @@ class LlavaFamily(Family):
         "<image>",
     )
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
+    formulas: ClassVar[Mapping[str, str]] = {
+        "encoder": "p², p = ⌊image_size / patch_size⌋",
+        "connector": "p² (LLaVA-1.5, arXiv 2310.03744: a projector of each patch)",
+    }
     good = GoodAdapter(
         adapter="language-attention",
         parent="self_attn",

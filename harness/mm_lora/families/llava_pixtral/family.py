@@ -41,6 +41,11 @@ class LlavaPixtral(LlavaFamily):
         "vision_tower.transformer.layers.0.feed_forward.gate_up_proj": TOWER,
         **LlavaFamily.connector_cases,
     }
+    formulas: ClassVar[Mapping[str, str]] = {
+        "encoder": "⌈h / patch_size⌉ · ⌈w / patch_size⌉ of the picture, whose longer side is at "
+        "most image_size (Pixtral 12B, arXiv 2410.07073)",
+        "connector": "as many",
+    }
     known_flows = (
         KnownFlow(
             model="llava-pixtral",

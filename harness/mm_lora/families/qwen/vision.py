@@ -132,6 +132,11 @@ class QwenVision(Family):
     """Whether each group of frames has markers of its own, within those of the video. The time
     that is written before each is text."""
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "patch", CONNECTOR: "merged"}
+    formulas: ClassVar[Mapping[str, str]] = {
+        "patch": "⌈frames / temporal_patch_size⌉ · h · w patches of the resized picture; each side "
+        "is whole squares of patch_size · merge pixels (Qwen2-VL, arXiv 2409.12191)",
+        "merged": "patch rows / spatial_merge_size²",
+    }
     special_tokens = miniature.SPECIAL_TOKENS
     good = GoodAdapter(
         adapter="language-attention",

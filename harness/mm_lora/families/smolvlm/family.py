@@ -86,6 +86,10 @@ class SmolVlm(Family):
     }
     groups = GROUPS
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
+    formulas: ClassVar[Mapping[str, str]] = {
+        "encoder": "tiles · ⌊image_size / patch_size⌋², the tile of the whole picture among them",
+        "connector": "encoder rows / scale_factor² (Idefics3, arXiv 2408.12637)",
+    }
     forms = PeftForms(
         wide=(
             *(GROUPS[name].target for name in ("tower-attention", "tower-mlp", "connector")),
