@@ -124,3 +124,30 @@ def test_each_scan_is_told_once_and_counted_in_json() -> None:
     page = matrix_page.as_json(rows, [], "now")
     assert page["rows"][0]["scan"]["counts"] == {"flag-false": 1}
     assert page["rows"][2]["scan"] is None
+
+
+FEW = run("0.28.0", 1, dice_scout_x="pass", dice_smolvlm_x="skip", rows_smolvlm_y="pass")
+MORE = run("0.32.0", dice_scout_x="pass", dice_smolvlm_x="pass", rows_smolvlm_y="fail")
+
+
+def test_families_stand_beside_each_other_with_what_turned() -> None:
+    page = matrix_page.as_json([FEW, MORE], [], "now")
+    told = [(one["family"], one["version"], one["groups"]) for one in page["families"]]
+    assert told == [
+        ("llama4", "0.28.0", {"dice": {"pass": 1}}),
+        ("llama4", "0.32.0", {"dice": {"pass": 1}}),
+        ("smolvlm", "0.28.0", {"dice": {"skip": 1}, "rows": {"pass": 1}}),
+        ("smolvlm", "0.32.0", {"dice": {"pass": 1}, "rows": {"fail": 1}}),
+    ]
+    (turn,) = page["turns"]
+    assert (turn["family"], turn["appeared"], turn["lost"]) == ("smolvlm", ("dice",), ("rows",))
+    text = matrix_page.markdown([FEW, MORE])
+    assert "| smolvlm | 0.28.0 | none | 1 skip | 1 pass |" in text
+    assert "- smolvlm, 0.28.0, patch none → 0.32.0, patch none: lost: rows" in text
+    assert matrix_page.family_table([FEW, MORE]) is not None
+
+
+def test_one_family_needs_no_table_of_its_own() -> None:
+    one = run("0.32.0", dice_scout_x="pass", dice_maverick_x="pass")
+    assert "## Families" not in matrix_page.markdown([one])
+    assert matrix_page.family_table([one]) is None

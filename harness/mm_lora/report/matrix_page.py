@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from mm_lora import __version__
-from mm_lora.report import scan_lines
+from mm_lora.report import matrix_families, scan_lines
 from mm_lora.report.matrix_rows import (
     RAN,
     Changed,
@@ -40,6 +40,8 @@ def as_json(rows: Sequence[Row], argv: Sequence[str], started: str) -> dict[str,
             }
             for above, row in neighbours(rows)
         ],
+        "families": [asdict(one) for one in matrix_families.family_rows(rows)],
+        "turns": [asdict(one) for one in matrix_families.turns(rows)],
     }
 
 
@@ -62,6 +64,7 @@ def markdown(rows: Sequence[Row]) -> str:
             lines.append(f"- {row.label}: known defects: {met}")
         if row.patches:
             lines.append(f"- {row.label}: in the server: {', '.join(row.patches)}")
+    lines += _families(rows, groups)
     scans = {row.scan: row.label for row in reversed(rows) if row.scan}
     for scan, label in reversed(scans.items()):
         lines += ["", f"## Scan of {label}", "", scan_lines.summary(scan), ""]
@@ -84,9 +87,42 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+def family_table(rows: Sequence[Row]) -> Table | None:
+    """The same by family, for the terminal; None where there is one family."""
+    groups, found = group_names(rows), matrix_families.family_rows(rows)
+    if len({one.family for one in found}) < 2:
+        return None
+    shown = Table(title="families", title_justify="left")
+    for column in ("family", "vLLM", "patch", *groups):
+        shown.add_column(column, overflow="fold")
+    for one in found:
+        cells = (cell(one.groups.get(group, {})) for group in groups)
+        shown.add_row(one.family, one.version, one.patch, *cells)
+    return shown
+
+
 def _cells(row: Row, groups: Sequence[str]) -> list[str]:
     outcome = row.outcome if row.state == RAN else row.state
-    return [row.version, row.patch, *(cell(row, group) for group in groups), outcome]
+    return [row.version, row.patch, *(cell(row.groups.get(group, {})) for group in groups), outcome]
+
+
+def _families(rows: Sequence[Row], groups: Sequence[str]) -> list[str]:
+    """A line for each family and row, and what turned; nothing where there is one family."""
+    found = matrix_families.family_rows(rows)
+    if len({one.family for one in found}) < 2:
+        return []
+    lines = ["", "## Families", "", _line(["family", "vLLM", "patch", *groups])]
+    lines.append("|" + "---|" * (len(groups) + 3))
+    for one in found:
+        cells = (cell(one.groups.get(group, {})) for group in groups)
+        lines.append(_line([one.family, one.version, one.patch, *cells]))
+    lines.append("")
+    for turn in matrix_families.turns(rows):
+        for word, names in (("appeared", turn.appeared), ("lost", turn.lost)):
+            if names:
+                line = f"- {turn.family}, {turn.before} → {turn.after}: {word}: {', '.join(names)}"
+                lines.append(line)
+    return lines
 
 
 def _changed(found: Sequence[Changed]) -> list[str]:

@@ -98,9 +98,8 @@ def group_names(rows: Iterable[Row]) -> list[str]:
     return [*(g for g in GROUPS if g in found), *sorted(found - set(GROUPS))]
 
 
-def cell(row: Row, group: str) -> str:
-    """`12 pass, 1 fail`, in the order of outcomes; empty where the row has no such check."""
-    counts = row.groups.get(group, {})
+def cell(counts: Mapping[str, int]) -> str:
+    """`12 pass, 1 fail`, in the order of outcomes; empty where there is no check."""
     return ", ".join(f"{counts[o]} {o}" for o in map(str, Outcome) if counts.get(o))
 
 

@@ -63,6 +63,9 @@ def run(versions: Sequence[str], options: RunOptions) -> int:
             break
     out = Console() if sys.stdout.isatty() else Console(width=160)
     out.print(matrix_page.table(rows))
+    by_family = matrix_page.family_table(rows)
+    if by_family is not None:
+        out.print(by_family)
     for row in rows:
         if row.reason:
             out.print(f"{row.label}: {row.reason}", markup=False, highlight=False, soft_wrap=True)
