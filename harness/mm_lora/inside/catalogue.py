@@ -1,6 +1,6 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import families, moe_experts, silent_rows, target_modules
+from . import families, moe_experts, short_waits, silent_rows, target_modules
 from .fixes import (
     adapter_files,
     adapter_tensors,
@@ -29,6 +29,7 @@ from .mutants import tenants as tenant_mutants
 from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
+    short_waits.PATCH,
     moe_experts.PATCH,
     target_modules.PATCH,
     one_layer_one_name.PATCH,
