@@ -13,7 +13,6 @@ ONLY = [
     for pattern in (
         "arithmetic/*/pictures/*",
         "isolation/scout/mixed-batch/few-slots",
-        "isolation/scout/same-picture/every-order-one-slot",
         "isolation/scout/cache/prefix-every-slot",
     )
     for word in ("--only", pattern)
@@ -53,8 +52,8 @@ def test_three_shards_are_the_whole(tmp_path: Path) -> None:
     whole = read(run(tmp_path / "runs"))
     shards = [run(tmp_path / "runs", "--set", f"shard={i}/3") for i in (1, 2, 3)]
     counts = [len(read(shard)["servers"]) for shard in shards]
-    assert sum(counts) == len(whole["servers"]) == 3
-    assert counts.count(3) == 0  # or one shard has run it all
+    assert sorted(counts) == [0, 1, 1]  # no shard has run it all, and one needs no server
+    assert len(whole["servers"]) == 2
 
     refused = merge(*shards[:2], reports=tmp_path / "merged")
     assert (refused.returncode, "[3] of 3 are missing" in refused.stderr) == (2, True)
