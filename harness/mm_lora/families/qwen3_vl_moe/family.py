@@ -25,6 +25,7 @@ _ATTENTION = replace(
     target=f"{TEXT}.self_attn.?_proj",
     projections={f"language-{p}_proj": f"{TEXT}.self_attn.{p}_proj" for p in "qkvo"},
 )
+_PATCHES = replace(GROUPS["patch-embedding"], unwrapped="not among --lora-target-modules")
 
 
 class Qwen3VLMoe(Qwen3VL):
@@ -38,7 +39,9 @@ class Qwen3VLMoe(Qwen3VL):
         "Qwen/Qwen3-VL-30B-A3B-Instruct": "qwen3-vl-moe",
         "Qwen/Qwen3-VL-235B-A22B-Instruct": "qwen3-vl-235b",
     }
-    groups = by_name(*{**GROUPS, "language-model": _ATTENTION}.values())
+    groups = by_name(
+        *{**GROUPS, "language-model": _ATTENTION, "patch-embedding": _PATCHES}.values()
+    )
     forms = replace(
         forms(groups, MLP, ("tower-mlp", "merger", "deepstack-mergers")),
         alphas={"o_proj": 5, "qkv": 40},
