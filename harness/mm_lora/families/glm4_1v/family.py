@@ -108,6 +108,7 @@ class Glm41V(QwenVision):
         *("<|image|>", "<|video|>"),
     )
     predictors = (QKV_IGNORED,)
+    predicted_roles = (TOWER, LANGUAGE)
     later = "tower-down_proj"
     prefix_cases: ClassVar[Mapping[str, str]] = {
         "visual.patch_embed.proj": TOWER,
