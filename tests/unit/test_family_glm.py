@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.asking import Picture, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.glm4_1v.family import FAMILY
@@ -164,3 +165,21 @@ def test_mutants(name: str, rows: tuple[int, int]) -> None:
     asked = {"modality": "image", "mm_kwargs": None, "num_mm_embeds": 100}
     assert copy().get_mm_lora_token_counts(**asked) == rows
     assert bool(copy().get_mm_mapping().connector) == (name != "merger-under-tower")
+
+
+@pytest.mark.parametrize(
+    ("where", "expected", "observed", "explained"),
+    [
+        ("base_model.model.model.visual.blocks.0.attn.qkv.lora_A.weight", 1, "none", True),
+        ("base_model.model.model.visual.blocks.0.attn.proj.lora_A.weight", 1, "none", False),
+        ("all", {"tower-attention": (8, 16)}, {"tower-attention": (4, 8)}, True),
+        ("tower-qkv", {"tower-attention": (4, 8)}, {}, True),
+        ("all", {"tower-attention": (8, 16), "merger": (4, 8)}, {"tower-attention": (4, 8)}, False),
+    ],
+)
+def test_missing_tensors_of_the_fused_projection_are_explained(
+    where: str, expected: object, observed: object, explained: bool
+) -> None:
+    found = [Mismatch(where, "layers that use it", expected, observed)]
+    assert bool(FAMILY.predicted_coverage(found)) == explained
+    assert FAMILY.predicted_coverage([]) == ()

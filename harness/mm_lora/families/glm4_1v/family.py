@@ -171,10 +171,26 @@ class Glm41V(QwenVision):
             files[name] = {**named, "size": {"shortest_edge": least, "longest_edge": most}}
         return files
 
+    def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+        """The fused projection of the tower has no layer, and nothing else is amiss."""
+        explained = [_is_of_qkv(one.where, one.expected, one.observed) for one in found]
+        return (QKV_IGNORED,) if found and all(explained) else ()
+
     @property
     def chat_template(self) -> str:
         """Its own."""
         return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+def _is_of_qkv(where: str, expected: Any, observed: Any) -> bool:
+    """Whether a tensor of the fused projection is missing, or as many from a table of groups."""
+    if ".attn.qkv." in where:
+        return True
+    if not isinstance(expected, Mapping) or not isinstance(observed, Mapping):
+        return False
+    odd = {name for name in (*expected, *observed) if expected.get(name) != observed.get(name)}
+    modules, _ = observed.get("tower-attention", (0, 0))
+    return odd == {"tower-attention"} and modules < expected["tower-attention"][0]
 
 
 FAMILY = Glm41V()
