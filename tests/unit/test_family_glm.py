@@ -4,6 +4,7 @@ from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.asking import Picture, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.glm4_1v.family import FAMILY
-from mm_lora.families.glm4_1v.torch_side import without_tower_qkv
+from mm_lora.families.glm4_1v.torch_side import by_medium, without_tower_qkv
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.families.qwen.geometry import video_grid
@@ -183,3 +184,16 @@ def test_missing_tensors_of_the_fused_projection_are_explained(
     found = [Mismatch(where, "layers that use it", expected, observed)]
     assert bool(FAMILY.predicted_coverage(found)) == explained
     assert FAMILY.predicted_coverage([]) == ()
+
+
+def test_each_medium_has_the_placeholders_between_its_own_markers() -> None:
+    class Tensor(np.ndarray[Any, Any]):
+        def unsqueeze(self, axis: int) -> Any:
+            return np.expand_dims(self, axis)
+
+    config = SimpleNamespace(image_token_id=1, video_start_token_id=2, video_end_token_id=3)
+    ids = np.array([[1, 1, 0, 2, 1, 9, 1, 3, 1]]).view(Tensor)
+    pictures, videos = by_medium(config)(ids, None, image_features=None)
+    assert pictures.shape == (1, 9, 1)
+    assert np.flatnonzero(pictures).tolist() == [0, 1, 8]
+    assert np.flatnonzero(videos).tolist() == [4, 6]

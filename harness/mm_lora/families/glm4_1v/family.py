@@ -27,7 +27,7 @@ GROUPS = by_name(
         role=TOWER,
         rows="merged",
         target="model.visual.downsample",
-        unwrapped="no LoRA layer class fits",
+        unwrapped="vLLM counts its name not among the model's LoRA modules",
     ),
     ModuleGroup(
         name="merger",
