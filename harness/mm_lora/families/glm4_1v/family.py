@@ -59,6 +59,10 @@ class Glm41V(QwenVision):
     model_types = ("glm4v",)
     published = ("glm-4.1v",)
     repositories: ClassVar[Mapping[str, str]] = {"zai-org/GLM-4.1V-9B-Thinking": "glm-4.1v"}
+    state = "partly"
+    state_reason = (
+        "vLLM refuses adapters with gate and up of tower or merger, and ignores the tower's qkv"
+    )
     groups = GROUPS
     formulas: ClassVar[Mapping[str, str]] = {
         "patch": "⌈frames / temporal_patch_size⌉ · h · w patches of the resized medium; each side "
