@@ -8,10 +8,10 @@ import pytest
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
     Names,
-    acts_on_text,
     first_connector,
     groups,
     last_connector,
+    predictable,
     vision,
 )
 from mm_lora.checks.running import Served
@@ -72,7 +72,7 @@ def test_picture(model: str, name: str, served: Served, check: Judge) -> None:
 def test_effect(model: str, adapter: str, served: Served, check: Judge) -> None:
     request = Request(model=adapter, pictures=(dice(served),))
     answer = served.ask(request)
-    truth = served.forced(request, answer, predict=acts_on_text(served.family, adapter))
+    truth = served.forced(request, answer, predict=predictable(served.family, adapter))
     check.agrees(
         truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
     )

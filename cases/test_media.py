@@ -14,10 +14,10 @@ from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
     Names,
-    acts_on_text,
     everyone,
     groups,
     one_each,
+    predictable,
 )
 from mm_lora.checks.row_claims import require_mixed, require_rows, watch
 from mm_lora.checks.running import Served
@@ -57,7 +57,7 @@ def clip(served: Served, seed: int = 0, frames: int = 4) -> Video:
 def require_reference(check: Judge, served: Served, request: Request) -> None:
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    truth = served.forced(request, answer, predict=acts_on_text(served.family, request.model))
+    truth = served.forced(request, answer, predict=predictable(served.family, request.model))
     check.equal(
         truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
     )

@@ -12,7 +12,7 @@ from _pytest.mark import ParameterSet
 from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
-from mm_lora.checks.roles import Names, acts_on_text, everyone, subjects
+from mm_lora.checks.roles import Names, acts_on_text, everyone, predictable, subjects
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Picture, Request
 from mm_lora.families.family import Family
@@ -66,7 +66,7 @@ def upcoming(family: Family, model: str, adapter: str, variant: str) -> Iterator
         model=model,
         adapter="" if adapter == BASE else adapter,
         request=request_for(family, adapter, variant),
-        predict=acts_on_text(family, adapter),
+        predict=predictable(family, adapter),
     )
 
 
@@ -84,7 +84,7 @@ def test_reference(
     request = request_for(family, adapter, variant)
     answer = served.ask(request)
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    truth = served.forced(request, answer, predict=acts_on_text(family, adapter))
+    truth = served.forced(request, answer, predict=predictable(family, adapter))
     check.equal(
         truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
     )
@@ -110,6 +110,6 @@ def test_reference(
 def test_peft_forward(model: str, adapter: str, context: Context, check: Judge) -> None:
     family = context.model(model).family
     request = request_for(family, adapter, family.sizes.labels["one"])
-    predict = acts_on_text(family, adapter)
+    predict = predictable(family, adapter)
     truth = context.forced(model, adapter, request, predict=predict, peft=True)
     check.agrees(truth.peft, truth.adapted, base=truth.base)

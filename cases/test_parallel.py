@@ -18,11 +18,11 @@ from mm_lora.checks.isolation.traffic import Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
     Names,
-    acts_on_text,
     connectors,
     everyone,
     language,
     last_connector,
+    predictable,
     projections,
     towers,
 )
@@ -92,7 +92,7 @@ def on_both_ranks(served: Served, adapter: str) -> Request:
 def require_reference(served: Served, check: Judge, request: Request, answer: Answer) -> None:
     adapter = request.model
     check.equal([], answer.problems(request, None), "the answer is not valid")
-    truth = served.forced(request, answer, predict=acts_on_text(served.family, adapter))
+    truth = served.forced(request, answer, predict=predictable(served.family, adapter))
     check.agrees(
         truth.adapted,
         answer.logprobs,

@@ -44,10 +44,10 @@ def samples(group: ModuleGroup) -> list[str]:
 
 
 def parts_of(family: Family, layer: str) -> list[str]:
-    """vLLM's names of the modules that a layer of vLLM's may serve: one, or those it packs."""
+    """vLLM's names of the modules that a layer of vLLM's may serve: those it packs, and itself."""
     parent, _, last = layer.rpartition(".")
     packed = [name for name, whole in family.packed.items() if whole == last]
-    return [f"{parent}.{name}" for name in packed] or [layer]
+    return [*(f"{parent}.{name}" for name in packed), layer]
 
 
 def pictures(family: Family) -> Iterator[Picture]:

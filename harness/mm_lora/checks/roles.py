@@ -117,6 +117,14 @@ def acts_on_text(family: Family, name: str) -> bool:
     return name in known(family) and known(family)[name].reaches_language
 
 
+def predictable(family: Family, name: str) -> bool:
+    """Whether a standard adapter or projection can meet a mistake that a predictor computes."""
+    spec = known(family).get(name)
+    return spec is not None and (
+        not spec.roles or not {*spec.roles}.isdisjoint(family.predicted_roles)
+    )
+
+
 def _is_unwrapped(family: Family, names: Names) -> bool:
     return any(family.groups[name].unwrapped for name in names)
 

@@ -163,6 +163,8 @@ class Family(ABC):
     """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
     predictors: ClassVar[tuple[str, ...]] = ()
     """Wrong values that the torch side computes for every vLLM, by name."""
+    predicted_roles: ClassVar[tuple[str, ...]] = (LANGUAGE,)
+    """The roles whose adapters can meet a mistake that a predictor computes."""
     base_predictors: ClassVar[tuple[str, ...]] = ()
     """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()

@@ -2,14 +2,21 @@
 
 vLLM chooses a LoRA layer by it: without the entry, a fused projection has none (lora/utils.py,
 `from_layer`). Such a layer ends a server that names it in --lora-target-modules, and stays without
-adapters, with a warning in the log, in one that names none.
+adapters, with a warning in the log, in one that names none. An entry holds for a name wherever it
+is: a model whose parts are stored differently needs more than one.
 """
 
+import importlib
 from typing import Any
 
 from .registry import Make
 
-MATCH = "vllm.lora.model_manager:LoRAModelManager._match_target_modules"
+_MANAGER = "vllm.lora.model_manager:LoRAModelManager"
+MATCH = f"{_MANAGER}._match_target_modules"
+CREATE = f"{_MANAGER}._create_lora_modules"
+_UTILS = "vllm.lora.utils"
+NEEDED = (f"{_UTILS}:from_layer", f"{_UTILS}:replace_submodule")
+"""What `in_parts` uses beside."""
 
 
 def with_entry(name: str) -> Make:
@@ -41,5 +48,37 @@ def chosen(name: str, below: str, model: str) -> Make:
             )
 
         return _match_target_modules
+
+    return make
+
+
+def in_parts(name: str, parts: tuple[str, ...], *, below: str, model: str) -> Make:
+    """For CREATE: below the prefix `below`, the layer `name` of the class `model` is so many
+    modules on disk; elsewhere it is as the class says."""
+
+    def make(original: Any) -> Any:
+        def _create_lora_modules(self: Any) -> None:
+            original(self)
+            if type(self.model).__name__ != model:
+                return
+            # By name: the harness reads the catalogue too, and has no torch.
+            utils = importlib.import_module(_UTILS)
+            for path, layer in list(self.modules.items()):
+                parent, _, last = path.rpartition(".")
+                if last != name or not path.startswith(below):
+                    continue
+                fitting = utils.from_layer(
+                    layer.base_layer,
+                    self.lora_slots,
+                    self.lora_config,
+                    list(parts),
+                    self.model.config,
+                )
+                self.register_module(path, utils.replace_submodule(self.model, path, fitting))
+                self.packed_modules[path] = [f"{parent}.{part}" for part in parts]
+                fitting.set_mapping(self._get_punica_wrapper(path))
+            self.supported_lora_modules.extend(parts)
+
+        return _create_lora_modules
 
     return make

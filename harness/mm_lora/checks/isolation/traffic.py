@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mm_lora.checks.isolation.batches import Batches, batches, beside_adapters
-from mm_lora.checks.roles import acts_on_text
+from mm_lora.checks.roles import acts_on_text, predictable
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import Outcome, Verdict, largest_difference, told_apart
@@ -162,7 +162,7 @@ class Traffic:
     def by_reference(self, request: Request, answer: Answer) -> float:
         """Largest logprob difference to the reference, or to what a known defect makes of it:
         whether that defect is there is judged elsewhere."""
-        predict = acts_on_text(self.served.family, request.model)
+        predict = predictable(self.served.family, request.model)
         truth = self.served.forced(request, answer, predict=predict)
         predicted = (values for several in truth.predicted.values() for values in several)
         rights = (truth.adapted, *truth.ties, *predicted)

@@ -28,8 +28,9 @@ class Layout:
     `patch`: side of a patch in pixels. `merge`: merge × merge patches become one row. `temporal`:
     frames that become one (a picture counts as so many equal ones). `min_pixels`, `max_pixels`: of
     the resized picture; `video_min_pixels`, `video_max_pixels`: of a resized frame, or, if
-    `together`, of all frames. `window`: side of an attention window in pixels, 0 where all layers
-    see the whole picture. Raises UsageError where no model can have these numbers.
+    `together`, of all frames. `copies`: as so many equal frames of a video a picture is resized, 1
+    where it is resized as a picture. `window`: side of an attention window in pixels, 0 where all
+    layers see the whole picture. Raises UsageError where no model can have these numbers.
     """
 
     patch: int
@@ -40,10 +41,11 @@ class Layout:
     video_min_pixels: int = MIN_PIXELS
     video_max_pixels: int = MAX_PIXELS
     together: bool = False
+    copies: int = 1
     window: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("patch", "merge", "temporal", *_LIMITS):
+        for name in ("patch", "merge", "temporal", "copies", *_LIMITS):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
                 raise UsageError(f"{name} is {value!r}; it must be a whole number above zero")
@@ -73,6 +75,7 @@ class Layout:
         videos: Mapping[str, Any],
         *,
         together: bool = False,
+        copies: int = 1,
     ) -> "Layout":
         """From config.json's vision part and the settings of both processors."""
         least, most = _limits(pictures)
@@ -86,6 +89,7 @@ class Layout:
             video_min_pixels=video_least,
             video_max_pixels=video_most,
             together=together,
+            copies=copies,
             window=vision.get("window_size", 0),
         )
 
@@ -114,15 +118,15 @@ def picture_grid(layout: Layout, width: int, height: int) -> Grid:
     """The grid of one picture of `width` × `height` pixels. Raises UsageError for one that the
     processor refuses."""
     limits = (layout.min_pixels, layout.max_pixels)
+    if layout.copies > 1:
+        return _grid(layout, 1, *_shared(layout, layout.copies, width, height, limits))
     return _grid(layout, 1, *_squares(layout.square, width, height, limits))
 
 
 def video_grid(layout: Layout, frames: int, width: int, height: int) -> Grid:
     """The grid of a video of `frames` sampled frames: the last one is repeated to fill a group.
 
-    Where the limits hold for all frames `together`, a frame that is narrower than a square is
-    enlarged first, and the area before resizing counts whole groups, to the nearest, the even one
-    of two equally near.
+    See `_shared` where the limits hold for all frames `together`.
     """
     least = layout.temporal if layout.together else 1
     if frames < least:
@@ -131,13 +135,7 @@ def video_grid(layout: Layout, frames: int, width: int, height: int) -> Grid:
     limits = (layout.video_min_pixels, layout.video_max_pixels)
     if not layout.together:
         return _grid(layout, groups, *_squares(layout.square, width, height, limits))
-    if 0 < min(width, height) < layout.square:
-        larger = max(layout.square / height, layout.square / width)
-        width, height = int(width * larger), int(height * larger)
-    whole = round(frames / layout.temporal) * layout.temporal
-    return _grid(
-        layout, groups, *_squares(layout.square, width, height, limits, frames=frames, whole=whole)
-    )
+    return _grid(layout, groups, *_shared(layout, frames, width, height, limits))
 
 
 def windows(layout: Layout, grid: Grid) -> int:
@@ -150,6 +148,21 @@ def windows(layout: Layout, grid: Grid) -> int:
 
 def _grid(layout: Layout, groups: int, rows: int, columns: int) -> Grid:
     return Grid(groups, rows * layout.merge, columns * layout.merge, layout.merge)
+
+
+def _shared(
+    layout: Layout, frames: int, width: int, height: int, limits: tuple[int, int]
+) -> tuple[int, int]:
+    """(rows, columns) of squares where the limits hold for all frames together.
+
+    A frame that is narrower than a square is enlarged first, and the area before resizing counts
+    whole groups, to the nearest, the even one of two equally near.
+    """
+    if 0 < min(width, height) < layout.square:
+        larger = max(layout.square / height, layout.square / width)
+        width, height = int(width * larger), int(height * larger)
+    whole = round(frames / layout.temporal) * layout.temporal
+    return _squares(layout.square, width, height, limits, frames=frames, whole=whole)
 
 
 def _limits(settings: Mapping[str, Any]) -> tuple[int, int]:

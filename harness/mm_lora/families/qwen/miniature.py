@@ -6,7 +6,7 @@ transformers write have a `text_config`. Both are taken, and stay as they are.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mm_lora.core.errors import UsageError
@@ -35,7 +35,7 @@ _TEXT: dict[str, Any] = {
     "max_window_layers": DEPTH,
 }
 _HALF_HEAD = TEXT_HIDDEN // 4 // 2
-_IDS = {
+IDS: Mapping[str, str] = {
     "bos_token_id": "<|endoftext|>",
     "eos_token_id": "<|im_end|>",
     "vision_start_token_id": "<|vision_start|>",
@@ -44,11 +44,17 @@ _IDS = {
     "image_token_id": "<|image_pad|>",
     "video_token_id": "<|video_pad|>",
 }
+"""Key of a config → the token whose id it holds."""
+ENDS = ("<|im_end|>", "<|endoftext|>")
+"""What ends an answer; the last one also fills and begins."""
 _DROPPED = ("torch_dtype", "dtype", "quantization_config", "_name_or_path", "layer_types")
 
 
 def miniature_config(
-    published: Mapping[str, Any], vision_widths: Mapping[str, Any]
+    published: Mapping[str, Any],
+    vision_widths: Mapping[str, Any],
+    tokens: Sequence[str] = SPECIAL_TOKENS,
+    ids: Mapping[str, str] = IDS,
 ) -> dict[str, Any]:
     """The miniature's `config.json` for a published, or the user's, config.
 
@@ -63,24 +69,32 @@ def miniature_config(
     for part in (config, text, vision):
         for key in _DROPPED:
             part.pop(key, None)
-        part.update({key: _id(token) for key, token in _IDS.items() if key in part})
-    text.update(_TEXT, vocab_size=len(vocabulary.vocabulary(SPECIAL_TOKENS)))
+        found = {key: token for key, token in ids.items() if key in part}
+        part.update({key: vocabulary.token_id(tokens, token) for key, token in found.items()})
+    text.update(_TEXT, vocab_size=len(vocabulary.vocabulary(tuple(tokens))))
     for key in ("rope_scaling", "rope_parameters"):
         if sections := (text.get(key) or {}).get("mrope_section"):
+            turned = int(_HALF_HEAD * text[key].get("partial_rotary_factor", 1))
             whole = sum(sections)
-            text[key]["mrope_section"] = [part * _HALF_HEAD // whole for part in sections]
+            text[key]["mrope_section"] = [part * turned // whole for part in sections]
     vision.update(vision_widths)
     config["dtype"] = "float32"
     return config
 
 
-def side_files(layout: Layout, processor: str) -> dict[str, Any]:
+def side_files(
+    layout: Layout,
+    processor: str,
+    tokens: Sequence[str] = SPECIAL_TOKENS,
+    ends: Sequence[str] = ENDS,
+) -> dict[str, Any]:
     """The JSON files of the checkpoint besides config, weights and `tokenizer.json`, by name."""
+    ids = [vocabulary.token_id(tokens, token) for token in ends]
     return {
         "generation_config.json": {
-            "bos_token_id": _id("<|endoftext|>"),
-            "eos_token_id": [_id("<|im_end|>"), _id("<|endoftext|>")],
-            "pad_token_id": _id("<|endoftext|>"),
+            "bos_token_id": ids[-1],
+            "eos_token_id": ids,
+            "pad_token_id": ids[-1],
         },
         "preprocessor_config.json": {
             "image_processor_type": "Qwen2VLImageProcessor",
@@ -94,14 +108,10 @@ def side_files(layout: Layout, processor: str) -> dict[str, Any]:
             "temporal_patch_size": layout.temporal,
         },
         "tokenizer_config.json": vocabulary.tokenizer_config(
-            SPECIAL_TOKENS,
+            tokens,
             processor,
             MAX_POSITIONS,
-            eos_token="<|im_end|>",
-            pad_token="<|endoftext|>",
+            eos_token=ends[0],
+            pad_token=ends[-1],
         ),
     }
-
-
-def _id(token: str) -> int:
-    return vocabulary.token_id(SPECIAL_TOKENS, token)

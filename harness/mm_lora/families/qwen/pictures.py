@@ -18,7 +18,7 @@ _SEVERAL = (
 def alone(layout: Layout) -> tuple[Picture, ...]:
     """All single pictures for one layout, with both pixel limits and every border between."""
     one, twelve = layout.square, 12 * layout.square
-    most = math.isqrt(layout.max_pixels)
+    most = math.isqrt(layout.max_pixels // layout.copies)
     return (
         Picture("1x1", 1, 1, shows="the smallest picture: grown to the least area"),
         Picture("twelve", twelve, twelve, shows="exactly 12×12 rows"),
@@ -89,6 +89,6 @@ def hook_cases(layout: Layout, sizes: tuple[tuple[int, int], ...]) -> Iterator[H
             connector=grid.merged,
             medium=medium,
         )
-    most = layout.max_pixels // layout.square**2
+    most = layout.max_pixels // layout.copies // layout.square**2
     for tokens in (0, -1, 1, -4, most + 1):
         yield HookCase(label=f"{tokens} image tokens", tokens=tokens)

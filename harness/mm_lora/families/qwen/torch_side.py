@@ -6,16 +6,22 @@ from typing import Any, ClassVar
 from mm_lora.families.qwen.positions import after_the_greatest
 from mm_lora.families.torch_side import TorchSide, as_loaded, framed
 
-PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
-VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
-_MARKERS = ["<|vision_start|>", "<|vision_end|>", "<|video_pad|>"]
-
 
 class QwenSide(TorchSide):
     """transformers' Auto classes; the model itself lays out mRoPE's positions."""
 
     # No Linear: PEFT adapts it all the same.
     other_modules: ClassVar[tuple[str, ...]] = ("Conv3d",)
+    picture: ClassVar[tuple[str, str, str]] = (
+        "<|vision_start|>",
+        "<|image_pad|>",
+        "<|vision_end|>",
+    )
+    """Start, placeholder and end of a picture in a prompt's text."""
+    video: ClassVar[tuple[str, str, str]] = ("<|vision_start|>", "<|video_pad|>", "<|vision_end|>")
+    """The same of a video."""
+    in_video: ClassVar[tuple[str, ...]] = ("<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
+    """What the processor makes of a video, but for the times; the placeholder is the last."""
 
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """`ln_q` too."""
@@ -35,7 +41,7 @@ class QwenSide(TorchSide):
     ) -> list[dict[str, Any]]:
         """From the grids, the number of patches in the pixels, and the token ids."""
         outcome = processor(
-            text=PLACEHOLDER * len(prompt),
+            text="".join(self.picture) * len(prompt),
             images=[as_loaded(picture) for picture in prompt],
             add_special_tokens=False,
             return_tensors="pt",
@@ -46,9 +52,7 @@ class QwenSide(TorchSide):
             raise RuntimeError(
                 f"grids {grids} and {outcome['pixel_values'].shape[0]} patches of pixels"
             )
-        start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(
-            ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-        )
+        start, placeholder, end = processor.tokenizer.convert_tokens_to_ids(list(self.picture))
         spans = framed(outcome["input_ids"][0].tolist(), start, end)
         return [
             {
@@ -70,13 +74,13 @@ class QwenSide(TorchSide):
         from PIL import Image
 
         frames = [Image.new("RGB", (video["width"], video["height"]))] * video["frames"]
-        outcome = self.processed(processor, VIDEO, self.video_arguments([frames]))
+        outcome = self.processed(processor, "".join(self.video), self.video_arguments([frames]))
         ((groups, height, width),) = outcome["video_grid_thw"].tolist()
         patches = outcome["pixel_values_videos"].shape[0]
         if patches != groups * height * width:
             raise RuntimeError(f"grid {groups}, {height}, {width} and {patches} patches of pixels")
         ids = outcome["input_ids"][0].tolist()
-        markers = processor.tokenizer.convert_tokens_to_ids(_MARKERS)
+        markers = processor.tokenizer.convert_tokens_to_ids(list(self.in_video))
         return {
             "name": video["name"],
             "grid_frames": groups,

@@ -128,6 +128,8 @@ class QwenVision(Family):
     video_areas: ClassVar[Mapping[str, int] | None] = None
     """The same of all frames of a video together; None where each frame is resized as a picture
     is."""
+    copies: ClassVar[int] = 1
+    """As so many equal frames a picture is resized; see `geometry.Layout`."""
     marked_frames: ClassVar[bool] = False
     """Whether each group of frames has markers of its own, within those of the video. The time
     that is written before each is text."""
@@ -137,7 +139,7 @@ class QwenVision(Family):
         "is whole squares of patch_size · merge pixels (Qwen2-VL, arXiv 2409.12191)",
         "merged": "patch rows / spatial_merge_size²",
     }
-    special_tokens = miniature.SPECIAL_TOKENS
+    special_tokens: ClassVar[tuple[str, ...]] = miniature.SPECIAL_TOKENS
     good = GoodAdapter(
         adapter="language-attention",
         parent="self_attn",
@@ -177,7 +179,8 @@ class QwenVision(Family):
     def _layout(
         self, vision: Mapping[str, Any], pictures: Mapping[str, Any], videos: Mapping[str, Any]
     ) -> Layout:
-        return Layout.of(vision, pictures, videos, together=self.video_areas is not None)
+        together = self.video_areas is not None
+        return Layout.of(vision, pictures, videos, together=together, copies=self.copies)
 
     def flow(self, layout: Layout, medium: Medium) -> Flow:
         """A picture's, or a video's of `frames` sampled frames."""

@@ -1,0 +1,5 @@
+"""GLM-4.1V's own patches."""
+
+from . import patches
+
+PATCHES = patches.PATCHES

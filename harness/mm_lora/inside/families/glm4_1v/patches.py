@@ -1,0 +1,52 @@
+"""Fixes: LoRA layers that fit GLM-4.1V's tower. Mutants: mistakes in its hooks."""
+
+from ...mutants.mapping import under_tower
+from ...packed_entries import CREATE, NEEDED, in_parts, with_entry
+from ...registry import Patch, mutant
+from ..qwen.mutants import merge_forgotten, merge_not_squared, merger_unmerged, miscount
+
+CLASS = "vllm.model_executor.models.glm4_1v:Glm4vForConditionalGeneration"
+COUNTS = f"{CLASS}.get_mm_lora_token_counts"
+MAPPING = f"{CLASS}.get_mm_mapping"
+
+PATCHES = (
+    Patch(
+        id="glm-tower-qkv",
+        kind="fix",
+        versions=">=0.32",
+        wraps={f"{CLASS}.__init__": with_entry("qkv")},
+        reason="the class lists no `qkv` as packed, so the tower's fused projection has no LoRA "
+        "layer: what an adapter has for it is ignored",
+    ),
+    Patch(
+        id="glm-tower-gate-up",
+        kind="fix",
+        versions=">=0.32",
+        needs=NEEDED,
+        wraps={
+            CREATE: in_parts(
+                "gate_up_proj",
+                ("gate_proj", "up_proj"),
+                below="visual.",
+                model=CLASS.partition(":")[2],
+            )
+        },
+        reason="gate and up are one module in the language model's files, two in the tower's and "
+        "the merger's; the class lists the first for all, and every adapter with the others is "
+        "refused",
+    ),
+    *(
+        mutant(f"glm-{name}", {COUNTS: miscount(mistake)}, reason, versions=">=0.32")
+        for name, mistake, reason in (
+            ("merge-forgotten", merge_forgotten, "tower rows as many as tokens"),
+            ("merge-not-squared", merge_not_squared, "tower rows by merge, not merge²"),
+            ("merger-unmerged", merger_unmerged, "merger counted the tower's rows"),
+        )
+    ),
+    mutant(
+        "glm-merger-under-tower",
+        {MAPPING: under_tower(MAPPING, "visual.merger.")},
+        "merger held by the tower",
+        versions=">=0.32",
+    ),
+)
