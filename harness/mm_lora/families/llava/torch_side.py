@@ -57,19 +57,25 @@ class LlavaSide(TorchSide):
         )
         tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
         spans = between(tokens, PAD)
-        pixels, patch = outcome["pixel_values"], processor.patch_size
-        sizes = outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
-        if not len(spans) == len(sizes) == len(prompt):
-            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(sizes)}")
+        seen = self.measured(processor, outcome)
+        if not len(spans) == len(seen) == len(prompt):
+            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(seen)}")
         return [
             {
                 "name": picture["name"],
-                "grid_height": int(height) // patch,
-                "grid_width": int(width) // patch,
+                **numbers,
                 "image_tokens": span.count(token),
                 "prompt_tokens": len(span),
             }
-            for picture, (height, width), span in zip(prompt, sizes, spans, strict=True)
+            for picture, numbers, span in zip(prompt, seen, spans, strict=True)
+        ]
+
+    def measured(self, processor: Any, outcome: Any) -> Sequence[dict[str, int]]:
+        """What each picture's pixels show: its grid of patches."""
+        pixels, patch = outcome["pixel_values"], processor.patch_size
+        return [
+            {"grid_height": int(height) // patch, "grid_width": int(width) // patch}
+            for height, width in outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
         ]
 
 
