@@ -77,8 +77,6 @@ def test_any_picture(width: int, height: int) -> None:
     assert found.rows["encoder"] - found.rows["connector"] == found.units
 
 
-
-
 def test_a_request_fills_up_to_its_largest_picture() -> None:
     alone = [flow(*size) for size in ((336, 60), (700, 360), (1000, 3))]
     together = FAMILY.together(LAYOUT, alone)
@@ -211,9 +209,7 @@ def test_the_fixed_buffers_have_room() -> None:
     budgets = [case for case in FAMILY.hook_cases(LAYOUT) if case.least]
     assert len(budgets) == 3
     for case in budgets:
-        tower, connector = model.get_mm_lora_token_counts(
-            mm_kwargs=None, num_mm_embeds=case.tokens
-        )
+        tower, connector = model.get_mm_lora_token_counts(mm_kwargs=None, num_mm_embeds=case.tokens)
         assert tower >= case.tower
         assert connector >= case.connector
     assert model.get_mm_lora_token_counts(mm_kwargs=None, num_mm_embeds=0) == (0, 0)

@@ -73,7 +73,7 @@ PATCHES = (
     *(
         mutant(f"llava-next-{name}", {HOOK: make}, reason, versions=">=0.32")
         for name, make, reason in (
-            ("whole-picture-lost", miscount(whole_picture_lost), "the whole picture's tile is lost"),
+            ("whole-picture-lost", miscount(whole_picture_lost), "the whole picture is lost"),
             ("class-tokens-lost", miscount(class_tokens_lost), "no tower row for the class token"),
             ("placeholders-counted", _placeholders_counted, "projector rows by placeholders"),
         )
