@@ -13,8 +13,9 @@ HOOK = f"{OWNER}.get_mm_lora_token_counts"
 
 def most_tiles(model: Any) -> int:
     """Of one picture, the tile that shows the whole among them."""
-    side = model.config.vision_config.image_size
-    return 1 + max(high * wide for high, wide in model.config.image_grid_pinpoints) // side**2
+    side: int = model.config.vision_config.image_size
+    canvas: int = max(high * wide for high, wide in model.config.image_grid_pinpoints)
+    return 1 + canvas // side**2
 
 
 def _room_for_tiles(original: Any) -> Any:
