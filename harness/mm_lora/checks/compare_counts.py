@@ -79,7 +79,10 @@ def _count_mismatches(answer: HookAnswer, cases: Sequence[HookCase]) -> Iterable
             ("tower rows", case.tower, count.tower),
             ("connector rows", case.connector, count.connector),
         ):
-            if said != rows:
+            if case.least:
+                if said is None or (rows or 0) > said:
+                    yield Mismatch(where, f"{what} at least", rows, said)
+            elif said != rows:
                 yield Mismatch(where, what, rows, said)
 
 

@@ -64,10 +64,13 @@ def hook_cells(
     flows: Sequence[Flow], cases: Sequence[HookCase], answer: HookAnswer
 ) -> dict[tuple[int, int], str]:
     """`tower / connector` rows that vLLM's class says for the image tokens of each picture."""
-    by_tokens = {case.tokens: count for case, count in zip(cases, answer.counts, strict=False)}
+    asked = [pair for pair in zip(cases, answer.counts, strict=False) if not pair[0].least]
+    by_tokens = {case.tokens: count for case, count in asked}
+    # Where pictures of as many image tokens have other rows, each is asked by its name.
+    by_name = {case.label: count for case, count in asked}
     cells = {}
     for flow in flows:
-        count = by_tokens.get(flow.tokens)
+        count = by_name.get(flow.name) or by_tokens.get(flow.tokens)
         if count is not None:
             cells[flow.size] = count.raised or f"{count.tower} / {count.connector}"
     return cells

@@ -202,8 +202,9 @@ class Served:
 
     def _noted(self, request: Request, answer: Answer) -> Answer:
         if answer.id:
+            flows = [self.flow(medium) for medium in request.media]
             self.sent[answer.id] = Sent(
                 None if request.model == self.base else request.model,
-                tuple(map(self.flow, request.media)),
+                tuple(self.family.together(self.model.layout, flows)),
             )
         return answer

@@ -301,6 +301,11 @@ class Family(ABC):
         places = sorted(range(len(flows)), key=medium)
         return [list(stretch) for _, stretch in groupby(places, key=medium)]
 
+    def together(self, layout: Any, flows: Sequence[Flow]) -> Sequence[Flow]:
+        """The flows of the media of one request, whose processor sees them together: each as when
+        alone, unless it fills them up to one size."""
+        return flows
+
     def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:
         """The calls, in one pass over these media, of a layer of the vision side that sees `rows`.
 

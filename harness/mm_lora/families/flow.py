@@ -43,8 +43,9 @@ class HookCase:
     """One question to the count hook of vLLM's class: `tokens` placeholders of a `medium`.
 
     `tower`, `connector`: the rows that it must answer, None for a number that no medium has, where
-    any answer is only noted. `shapes`: shape of each tensor of the item, for a hook that reads
-    them. `label`: for a reader.
+    any answer is only noted. `least`: it may answer more; so of no item, but of any items with so
+    many placeholders, as vLLM asks to size its buffers. `shapes`: shape of each tensor of the item,
+    for a hook that reads them. `label`: for a reader.
     """
 
     label: str
@@ -53,6 +54,7 @@ class HookCase:
     connector: int | None = None
     medium: str = "image"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    least: bool = False
 
     @property
     def has_answer(self) -> bool:

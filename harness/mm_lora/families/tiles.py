@@ -6,8 +6,8 @@ from mm_lora.families.flow import HookCase
 def drawing(rows: int, columns: int, *, whole: bool) -> str:
     """The tiles as boxes, `columns` across and `rows` down, the global tile (G) beside them.
 
-    A numbered box is a tile, in the order in which the tower sees them; G comes last, `whole`:
-    whether there is one.
+    A numbered box is a tile, in the order in which the tower sees them; G comes last or, in some
+    families, first. `whole`: whether there is one.
     """
     cell = 2
     lines = []

@@ -16,6 +16,7 @@ class LlavaSide(TorchSide):
     """transformers' LlavaForConditionalGeneration."""
 
     family: ClassVar[LlavaFamily] = FAMILY
+    sharper: ClassVar[float] = SHARPER
 
     def without_idle(self, model: Any) -> Any:
         """Without the tower's layers after the one whose output the projector is given."""
@@ -42,7 +43,7 @@ class LlavaSide(TorchSide):
         nearly equal weights, and an adapter there would move nothing."""
         values = super().random_tensor(name, shape, seed, tied)
         sharp = ".vision_tower." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
-        return values * SHARPER if sharp else values
+        return values * self.sharper if sharp else values
 
     def prompt_counts(
         self, processor: Any, prompt: Sequence[Mapping[str, Any]]
@@ -57,19 +58,25 @@ class LlavaSide(TorchSide):
         )
         tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
         spans = between(tokens, PAD)
-        pixels, patch = outcome["pixel_values"], processor.patch_size
-        sizes = outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
-        if not len(spans) == len(sizes) == len(prompt):
-            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(sizes)}")
+        seen = self.measured(processor, outcome)
+        if not len(spans) == len(seen) == len(prompt):
+            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(seen)}")
         return [
             {
                 "name": picture["name"],
-                "grid_height": int(height) // patch,
-                "grid_width": int(width) // patch,
+                **numbers,
                 "image_tokens": span.count(token),
                 "prompt_tokens": len(span),
             }
-            for picture, (height, width), span in zip(prompt, sizes, spans, strict=True)
+            for picture, numbers, span in zip(prompt, seen, spans, strict=True)
+        ]
+
+    def measured(self, processor: Any, outcome: Any) -> Sequence[dict[str, int]]:
+        """What each picture's pixels show: its grid of patches."""
+        pixels, patch = outcome["pixel_values"], processor.patch_size
+        return [
+            {"grid_height": int(height) // patch, "grid_width": int(width) // patch}
+            for height, width in outcome.get("image_sizes", [pixels.shape[-2:]] * len(pixels))
         ]
 
 

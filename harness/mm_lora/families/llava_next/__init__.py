@@ -1,0 +1,1 @@
+"""LLaVA-NeXT: a picture cut into tiles, its border of padding taken away again."""

@@ -1,0 +1,5 @@
+"""LLaVA-NeXT's own patches."""
+
+from . import hooks
+
+PATCHES = hooks.PATCHES
