@@ -41,12 +41,16 @@ def _with_class_tokens(original: Any) -> Any:
     return get_mm_lora_token_counts
 
 
-def _other_names(module: ModuleType) -> None:
-    owner: Any = module.LlavaForConditionalGeneration
+def other_names(owner: Any) -> None:
+    """Let a class know the tower's newest names too."""
     mapper = owner.hf_to_vllm_mapper
     # Before the tower's own prefix, which would fit too.
     prefixes = {RENAMED[0]: RENAMED[1], **mapper.orig_to_new_prefix}
     owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
+
+
+def _other_names(module: ModuleType) -> None:
+    other_names(module.LlavaForConditionalGeneration)
 
 
 def class_token_forgotten(model: Any, tower: int, connector: int) -> Rows:
