@@ -31,9 +31,7 @@ class Layout(llava.Layout):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.pooled, bool) or not isinstance(self.pooled, int) or self.pooled <= 0:
-            raise UsageError(
-                f"mm_tokens_per_image is {self.pooled!r}", "a whole number above zero"
-            )
+            raise UsageError(f"mm_tokens_per_image is {self.pooled!r}", "a whole number above zero")
         side = self.image_size // self.patch_size
         if isqrt(self.pooled) ** 2 != self.pooled or side % isqrt(self.pooled):
             raise UsageError(

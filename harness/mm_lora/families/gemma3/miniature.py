@@ -1,4 +1,4 @@
-"""The miniature: published vision geometry, windows and norms, small widths; the files beside it."""
+"""The miniature: published vision geometry and windows, small widths; the files beside it."""
 
 from collections.abc import Mapping
 from typing import Any

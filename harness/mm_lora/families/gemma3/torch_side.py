@@ -74,9 +74,7 @@ class Gemma3Side(LlavaSide):
         )
         tokens = processor.tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
         at = [place for place, token in enumerate(tokens) if token == start]
-        spans = [
-            tokens[first:last] for first, last in zip(at, [*at[1:], len(tokens)], strict=True)
-        ]
+        spans = [tokens[first:last] for first, last in zip(at, [*at[1:], len(tokens)], strict=True)]
         pixels, patch = outcome["pixel_values"], processor.patch_size
         if not len(spans) == len(pixels) == len(prompt):
             raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(pixels)}")

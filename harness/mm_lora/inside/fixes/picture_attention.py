@@ -6,7 +6,6 @@ sees what lies behind its end.
 """
 
 import dataclasses
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,8 +55,6 @@ def _cut_up(original: Any) -> Any:
         parts = cut(starts, common.seq_lens.tolist(), pictures)
         if not any(picture for *_, picture in parts):
             return original(self, common_prefix_len, common, *more, **named)
-        # By name: the harness reads the catalogue too, and has no torch.
-        torch = importlib.import_module("torch")
         owners, ends, keys, of_picture = zip(*parts, strict=True)
         common = dataclasses.replace(
             common,
@@ -65,7 +62,7 @@ def _cut_up(original: Any) -> Any:
             query_start_loc=common.query_start_loc.new_tensor([0, *ends]),
             seq_lens=common.seq_lens.new_tensor(keys),
             block_table_tensor=common.block_table_tensor[list(owners)].contiguous(),
-            causal=~torch.tensor(of_picture),
+            causal=common.seq_lens.new_tensor([not one for one in of_picture]),
         )
         return original(self, common_prefix_len, common, *more, **named)
 
