@@ -89,11 +89,11 @@ class Gemma3(EncoderTower):
         chat template has there, or the ones behind the picture before: one token either way."""
         return 3
 
-    def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    def miniature(self, config: Mapping[str, Any], layout: Any) -> dict[str, Any]:
         """See `miniature`."""
         return miniature.miniature_config(config, layout)
 
-    def side_files(self, layout: Layout) -> dict[str, Any]:
+    def side_files(self, layout: Any) -> dict[str, Any]:
         """See `miniature`."""
         side = layout.image_size
         settings = {
@@ -107,6 +107,10 @@ class Gemma3(EncoderTower):
             "size": {"height": side, "width": side},
         }
         return miniature.side_files(layout, settings)
+
+    def role_of_path(self, path: str) -> str | None:
+        """The projector's too, which is in no group."""
+        return CONNECTOR if path.startswith(_PROJECTOR) else super().role_of_path(path)
 
     def predicted_rows(self, layout: Layout, found: Sequence[Any]) -> tuple[str, ...]:
         """`connector-rows-before-pooling`: the connector's rows alone are wrong, each number the

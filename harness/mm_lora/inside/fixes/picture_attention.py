@@ -76,7 +76,6 @@ PATCH = Patch(
     versions=">=0.32",
     wraps={f"{MODULE}:CPUAttentionMetadataBuilder.build": _cut_up},
     reason="cpu_attn.py reads no mm_req_doc_ranges, and platforms/cpu.py::get_attn_backend_cls "
-    "takes it for every model: Gemma 3 and others whose pictures see all of themselves get causal "
-    "attention",
+    "takes it for every model: those whose pictures see all of themselves get causal attention",
     upstream=("27938",),
 )
