@@ -18,12 +18,12 @@ from mm_lora.checks.lifecycle import (
     put,
     request_for,
 )
-from mm_lora.checks.roles import first_connector, pair
+from mm_lora.checks.roles import first_connector, pair, roles
 from mm_lora.checks.running import Served
-from mm_lora.families.modules import ROLES, TOWER
+from mm_lora.families.modules import TOWER
 
 ON_SERVER = pytest.mark.server(adapters=first_connector)
-EVERY_PAIR = pytest.mark.parametrize("part", ROLES)
+EVERY_PAIR = pytest.mark.each("part", roles)
 
 
 @pytest.mark.full

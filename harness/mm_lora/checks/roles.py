@@ -5,7 +5,7 @@ from collections.abc import Callable
 from mm_lora.adapters.sets import ALL, known, others_name, standard
 from mm_lora.core.asking import BASE
 from mm_lora.families.family import Family
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, ROLES, TOWER, ModuleGroup
 
 Names = tuple[str, ...]
 Role = Callable[[Family], Names]
@@ -22,8 +22,14 @@ def towers(family: Family) -> Names:
 
 
 def connectors(family: Family) -> Names:
-    """One adapter for each wrapped group of the connector."""
-    return _names(family.roled(CONNECTOR))
+    """One adapter for each wrapped group of the connector; where it takes none, the tower's last
+    group stands in."""
+    return _names(family.roled(CONNECTOR)) or towers(family)[-1:]
+
+
+def roles(family: Family) -> Names:
+    """The roles that take an adapter."""
+    return tuple(role for role in ROLES if family.roled(role))
 
 
 def vision(family: Family) -> Names:
