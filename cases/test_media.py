@@ -178,13 +178,12 @@ def test_many_small(
     """As many pictures as a request may have, of every tenant."""
     family = served.family
     sizes = family.sizes.small
-    count = family.limits["image"]
+    count = family.limits[family.media[0]]
     requests = []
     for at, name in enumerate((served.base, *everyone(family))):
         shapes = (sizes[(at + place) % len(sizes)] for place in range(count))
         pictures = tuple(
-            replace(family.sizes.picture("one", 70 + 10 * at + i), width=w, height=h)
-            for i, (w, h) in enumerate(shapes)
+            family.sizes.drawn(shape, 70 + 10 * at + i) for i, shape in enumerate(shapes)
         )
         requests.append(Request(model=name, pictures=pictures, top=5))
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)

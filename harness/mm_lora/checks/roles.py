@@ -22,8 +22,9 @@ def towers(family: Family) -> Names:
 
 
 def connectors(family: Family) -> Names:
-    """One adapter for each wrapped group of the connector."""
-    return _names(family.roled(CONNECTOR))
+    """One adapter for each wrapped group of the connector; where vLLM's class has none, of the
+    tower's last group, which is what the language model gets."""
+    return _names(family.roled(CONNECTOR)) or towers(family)[-1:]
 
 
 def vision(family: Family) -> Names:
@@ -101,7 +102,7 @@ def pair(family: Family, role: str) -> tuple[str, str]:
     """Two adapters of one role that answer differently: the groups' or projections'."""
     if role == LANGUAGE:
         return "language-v_proj", "language-o_proj"
-    mine = family.roled(role)
+    mine = family.roled(role) or family.roled(TOWER)[-1:]
     if role == TOWER and len(mine) > 1:
         return mine[0].name, mine[1].name
     first = next(iter(mine[0].projections), mine[0].name)

@@ -55,7 +55,26 @@ class Video:
         return f"{self.kind}-{self.width}x{self.height}x{self.frames}{tail}"
 
 
-Medium = Picture | Video
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """A sound to make: `kind` is one of sounds.KINDS, `samples` of them, `rate` in a second."""
+
+    samples: int
+    rate: int = 16000
+    kind: str = "tones"
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's media, for example `tones-24000x16000`."""
+        tail = f"-{self.seed}" if self.seed else ""
+        return f"{self.kind}-{self.samples}x{self.rate}{tail}"
+
+
+Shown = Picture | Sound
+"""What most requests show: pictures, or sounds where the model takes no pictures."""
+
+Medium = Shown | Video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +82,13 @@ class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
 
     `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
-    come with the logprob of each token (at most 20, vLLM's own limit).
+    come with the logprob of each token (at most 20, vLLM's own limit). `pictures` are sounds where
+    the model takes no pictures.
     """
 
     model: str
     text: str = DICE_QUESTION
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Shown, ...] = ()
     videos: tuple[Video, ...] = ()
     max_tokens: int = 16
     stream: bool = False
