@@ -68,13 +68,18 @@ def hook_cells(
     for flow in flows:
         count = by_tokens.get(flow.tokens)
         if count is not None:
-            cells[flow.size] = count.raised or f"{count.tower} / {count.connector}"
+            connector = "none" if count.connector is None else count.connector
+            cells[flow.size] = count.raised or f"{count.tower} / {connector}"
     return cells
 
 
 def expected_rows(model: Model, flow: Flow) -> str:
     """`tower / connector` by our own arithmetic."""
-    rows = (model.family.mapped_rows(flow, role) for role in (TOWER, CONNECTOR))
+    family = model.family
+    rows = (
+        family.mapped_rows(flow, role) if role in family.mapped else "none"
+        for role in (TOWER, CONNECTOR)
+    )
     return " / ".join(map(str, rows))
 
 

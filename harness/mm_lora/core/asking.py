@@ -74,7 +74,11 @@ class Sound:
 Shown = Picture | Sound
 """What most requests show: pictures, or sounds where the model takes no pictures."""
 
-Medium = Shown | Video
+Medium = Picture | Video
+"""What is seen."""
+
+Encoded = Medium | Sound
+"""Whatever an encoder is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ class Request:
     top: int = 1
 
     @property
-    def media(self) -> tuple[Medium, ...]:
+    def media(self) -> tuple[Encoded, ...]:
         """Everything that is encoded, in the order of the prompt: pictures, then videos."""
         return (*self.pictures, *self.videos)
 

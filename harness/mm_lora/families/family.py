@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Medium, Picture, Shown, Sound, Video
+from mm_lora.core.asking import Picture, Shown, Sound, Video
 from mm_lora.families import pictures, sounds
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
@@ -205,9 +205,9 @@ class Family(ABC):
         `folder` (None: as published). Raises UsageError where no model can have them."""
 
     @abstractmethod
-    def flow(self, layout: Any, medium: Medium) -> Flow:
-        """The token flow of one medium of a kind that `media` has; shares no line with
-        transformers or vLLM."""
+    def flow(self, layout: Any, medium: Any) -> Flow:
+        """The token flow of one medium (`asking.Encoded`) of a kind that `media` has; shares no
+        line with transformers or vLLM."""
 
     @abstractmethod
     def describe(self, layout: Any) -> Sequence[str]:
@@ -227,7 +227,8 @@ class Family(ABC):
 
     @abstractmethod
     def questions(self, layout: Any) -> Sequence[Sequence[Any]]:
-        """Prompts for the real processor: each a sequence of `pictures.Picture` or `sounds.Clip`."""
+        """Prompts for the real processor: each a sequence of `pictures.Picture` or, where sounds
+        are taken, `sounds.Clip`."""
 
     @abstractmethod
     def hook_cases(self, layout: Any) -> Sequence[HookCase]:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from mm_lora.core.asking import Medium, Picture, Sound, Video
+from mm_lora.core.asking import Encoded, Picture, Sound, Video
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.families.flow import Flow
 
@@ -48,7 +48,7 @@ def run(
             images = DEFAULT_PICTURES
         else:
             sounds = DEFAULT_SOUNDS
-    media: list[Medium] = [
+    media: list[Encoded] = [
         *map(picture, images),
         *map(parse_video, videos),
         *map(parse_sound, sounds),
@@ -99,7 +99,8 @@ def parse_sound(sound: str) -> Sound:
             f"{sound!r} is not a sound's length",
             "--sound takes SAMPLES at 16000 in a second, such as 48000, or SAMPLESxRATE",
         )
-    return Sound(samples=numbers[0], **({"rate": numbers[1]} if len(numbers) == 2 else {}))
+    made = Sound(samples=numbers[0])
+    return replace(made, rate=numbers[1]) if len(numbers) == 2 else made
 
 
 def _numbers(size: str) -> list[int]:

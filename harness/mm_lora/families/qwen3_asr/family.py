@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Medium, Sound
+from mm_lora.core.asking import Encoded, Sound
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, PeftForms, SoundSizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
@@ -16,7 +16,7 @@ from mm_lora.families.sounds import Clip
 
 MARKERS = 2
 CONV_OUT = "audio_tower.conv_out"
-PADDED = "padded-windows-counted"
+PADDED, UNFILLED = "padded-windows-counted", "short-windows-not-filled"
 _AUDIO, _TEXT = "model.audio_tower.layers.*", "model.language_model.layers.*"
 _LAYER = r"model\.audio_tower\.layers\.\d+"
 _PROJECTOR = "model.multi_modal_projector.linear_"
@@ -132,7 +132,8 @@ class Qwen3Asr(Family):
     # Not `conv_out`: see known_defects.toml.
     target_modules = (*_NAMES, *_TEXT_NAMES)
     every_target_module = (*_NAMES, "conv_out", *_TEXT_NAMES)
-    prefixes = (
+    base_predictors = (UNFILLED,)
+    prefixes: ClassVar[tuple[tuple[str, str], ...]] = (
         ("model.multi_modal_projector.linear_1", "audio_tower.proj1"),
         ("model.multi_modal_projector.linear_2", "audio_tower.proj2"),
         ("model.audio_tower.", "audio_tower."),
@@ -169,7 +170,7 @@ class Qwen3Asr(Family):
         """See `layout_of`."""
         return layout_of(config, folder)
 
-    def flow(self, layout: Layout, medium: Medium) -> Flow:
+    def flow(self, layout: Layout, medium: Encoded) -> Flow:
         """The whole tower sees one row for each placeholder."""
         if not isinstance(medium, Sound):
             raise UsageError(f"{self.title} takes sounds alone", "the medium")
@@ -220,6 +221,7 @@ class Qwen3Asr(Family):
             "attention-window": 8 * second,
             "over-attention-window": 8 * second + 3 * hop,
             "half-a-minute": 30 * second - 1,
+            **{f"{w}x{r}": w for w, r in (self.sizes.one, self.sizes.few, self.sizes.many)},
             **{f"{n / 10:.1f}-windows": n * second // 10 + 7 for n in (6, 13, 25, 47, 123)},
         }
         clips = {name: Clip(name, samples, layout.rate) for name, samples in lengths.items()}

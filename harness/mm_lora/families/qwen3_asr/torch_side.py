@@ -1,11 +1,47 @@
 """Qwen3-ASR on the torch side: one call of the processor for each sound, norms of its own name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
-from mm_lora.families.qwen3_asr.family import FAMILY
+from mm_lora.families.qwen3_asr.family import FAMILY, UNFILLED
+from mm_lora.families.qwen3_asr.layout import halved
 from mm_lora.families.qwen3_asr.miniature import END, PAD, START
 from mm_lora.families.torch_side import TorchSide
+
+
+def short_windows_not_filled(model: Any) -> AbstractContextManager[None]:
+    """The convolutions are given no more frames than the longest sound has, where that is less than
+    a window: then what they make of its end is another."""
+    tower = model.model.audio_tower
+    window = 2 * tower.n_window
+    longest = [window]
+
+    def note(_: Any, __: Any, given: Mapping[str, Any]) -> None:
+        longest[0] = min(window, int(given["input_features_mask"].sum(-1).max()))
+
+    def cut(_: Any, given: Sequence[Any]) -> Any:
+        return (given[0][..., : longest[0]],)
+
+    def fill(_: Any, __: Any, made: Any) -> Any:
+        from torch.nn.functional import pad
+
+        return pad(made, (0, halved(window) - made.shape[-1]))
+
+    @contextmanager
+    def meanwhile() -> Iterator[None]:
+        handles = (
+            tower.register_forward_pre_hook(note, with_kwargs=True),
+            tower.conv2d1.register_forward_pre_hook(cut),
+            tower.conv2d3.register_forward_hook(fill),
+        )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    return meanwhile()
 
 
 class Qwen3AsrSide(TorchSide):
@@ -13,6 +49,7 @@ class Qwen3AsrSide(TorchSide):
 
     family = FAMILY
     auto: ClassVar[str] = "AutoModelForMultimodalLM"
+    base_mistakes: ClassVar[Mapping[str, Any]] = {UNFILLED: short_windows_not_filled}
 
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """The encoder's last one too."""

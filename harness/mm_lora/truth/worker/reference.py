@@ -5,7 +5,6 @@ and after.
 """
 
 import base64
-import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
