@@ -2,10 +2,13 @@
 
 import base64
 import io
+import json
 import wave
+from dataclasses import asdict
 
 import pytest
 
+from mm_lora.core import typed
 from mm_lora.core.asking import Picture, Request, Sound, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.core.sounds import KINDS, sound_wav
@@ -60,3 +63,16 @@ def test_the_roles_of_pictures_are_lengths() -> None:
     assert sizes.picture("one", seed=3) == Sound(samples=300, seed=3)
     assert sizes.drawn((7, 8000), 1, "noise") == Sound(samples=7, rate=8000, kind="noise", seed=1)
     assert sizes.question((7, 8000)).asked == Sound(samples=7, rate=8000)
+
+
+def test_a_stored_request_is_read_back_with_what_it_showed() -> None:
+    shown = (Sound(samples=9, kind="noise"), Picture(width=8, height=9))
+    request = Request(model="base", pictures=shown)
+    assert typed.convert(asdict(request), Request, "a file") == request
+    plain = json.loads(json.dumps(asdict(request)))
+    plain["pictures"][0]["loud"] = True
+    with pytest.raises(UsageError, match="unknown key 'loud'"):
+        typed.convert(plain, Request, "a file")
+    plain["pictures"] = [{"samples": "many"}]
+    with pytest.raises(UsageError, match="a file"):
+        typed.convert(plain, Request, "a file")

@@ -14,8 +14,22 @@ DICE_QUESTION = "Which numbers do the four dice show, and in which colours?"
 TEXT_QUESTION = "Name a number between one and six."
 
 
+class Shown:
+    """What most requests show: a picture, or a sound where the model takes no pictures."""
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's media."""
+        raise NotImplementedError
+
+    @classmethod
+    def shape_of(cls, data: Any) -> "type[Shown]":
+        """Which of the two was stored as that plain data."""
+        return Sound if isinstance(data, Mapping) and "samples" in data else Picture
+
+
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Picture(Shown):
     """A picture to draw: `kind` is one of images.KINDS, size in pixels."""
 
     width: int
@@ -56,7 +70,7 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class Sound(Shown):
     """A sound to make: `kind` is one of sounds.KINDS, `samples` of them, `rate` in a second."""
 
     samples: int
@@ -71,13 +85,10 @@ class Sound:
         return f"{self.kind}-{self.samples}x{self.rate}{tail}"
 
 
-Shown = Picture | Sound
-"""What most requests show: pictures, or sounds where the model takes no pictures."""
-
 Medium = Picture | Video
 """What is seen."""
 
-Encoded = Medium | Sound
+Encoded = Shown | Video
 """Whatever an encoder is given."""
 
 

@@ -36,6 +36,7 @@ def shown_part(shown: Shown) -> dict[str, Any]:
     if isinstance(shown, Sound):
         data = base64.b64encode(sound_wav(shown)).decode("ascii")
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    assert isinstance(shown, Picture)
     return {"type": "image_url", "image_url": {"url": data_url(shown)}}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mm_lora.adapters.files import CONFIG, WEIGHTS
-from mm_lora.core.asking import Encoded, Picture, Request, Sound
+from mm_lora.core.asking import Encoded, Picture, Request, Sound, Video
 from mm_lora.core.cache import Values, folder_key, source_key
 from mm_lora.core.errors import BuildError
 from mm_lora.core.images import frame_jpeg, picture_png
@@ -138,11 +138,12 @@ class Reference:
 
 def _as_json(medium: Encoded) -> dict[str, Any]:
     """A medium as the worker takes it: kind and the bytes of its files, as base64."""
-    if isinstance(medium, Picture):
-        return {"kind": "image", "files": [_text(picture_png(medium))]}
+    if isinstance(medium, Video):
+        return {"kind": "video", "files": [_text(frame_jpeg(frame)) for frame in medium.pictures]}
     if isinstance(medium, Sound):
         return {"kind": "audio", "files": [_text(sound_wav(medium))]}
-    return {"kind": "video", "files": [_text(frame_jpeg(frame)) for frame in medium.pictures]}
+    assert isinstance(medium, Picture)
+    return {"kind": "image", "files": [_text(picture_png(medium))]}
 
 
 def _text(data: bytes) -> str:
