@@ -15,7 +15,7 @@ from mm_lora.checks.roles import (
     vision,
 )
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Request, Shown
 from mm_lora.core.images import DEFAULT_COLOURS
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families.family import Family
@@ -35,7 +35,7 @@ def on_two(family: Family) -> Names:
     return (BASE, *first_connector(family))
 
 
-def dice(served: Served) -> Picture:
+def dice(served: Served) -> Shown:
     return served.family.sizes.picture("one")
 
 

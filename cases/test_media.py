@@ -1,4 +1,4 @@
-"""Media beyond one picture: videos, pictures beside videos, many small pictures in one step.
+"""Media beyond one picture: videos, pictures beside videos, short sounds, many small media.
 
 Only families that take videos have the video checks. A video is sent as its JPEG frames, none of
 which vLLM leaves out, so that the reference sees the same frames.
@@ -24,7 +24,7 @@ from mm_lora.checks.running import Served
 from mm_lora.core.asking import BASE, Request, Video
 from mm_lora.families.family import Family
 
-VIDEO = "video"
+VIDEO, AUDIO = "video", "audio"
 FRAMES = (2, 4, 5)
 """An even number, and an odd one, whose last frame stands twice in a pair."""
 
@@ -44,6 +44,10 @@ def video_watched(family: Family) -> Names:
 def once(family: Family) -> Names:
     """One check for each model that takes videos."""
     return with_video((VIDEO,), family)
+
+
+def sound_subjects(family: Family) -> Names:
+    return (BASE, *groups(family)) if AUDIO in family.media else ()
 
 
 ON_SERVER = pytest.mark.server(adapters=groups)
@@ -92,6 +96,19 @@ def test_picture_and_video(model: str, adapter: str, served: Served, check: Judg
     picture = served.family.sizes.picture("few", seed=5)
     request = Request(model=adapter, pictures=(picture,), videos=(clip(served, 6),))
     require_reference(check, served, request)
+
+
+@pytest.mark.truth("reference")
+@pytest.mark.check(
+    "numerics/{model}/{adapter}/short-sound",
+    title="{adapter} agrees with transformers about a sound that is shorter than a unit",
+)
+@ON_SERVER
+@pytest.mark.each("adapter", sound_subjects)
+def test_short_sound(model: str, adapter: str, served: Served, check: Judge) -> None:
+    sizes = served.family.sizes
+    shown = sizes.drawn(min(sizes.small), seed=7)
+    require_reference(check, served, Request(model=adapter, pictures=(shown,)))
 
 
 @pytest.mark.check(
@@ -178,13 +195,12 @@ def test_many_small(
     """As many pictures as a request may have, of every tenant."""
     family = served.family
     sizes = family.sizes.small
-    count = family.limits["image"]
+    count = family.limits[family.media[0]]
     requests = []
     for at, name in enumerate((served.base, *everyone(family))):
         shapes = (sizes[(at + place) % len(sizes)] for place in range(count))
         pictures = tuple(
-            replace(family.sizes.picture("one", 70 + 10 * at + i), width=w, height=h)
-            for i, (w, h) in enumerate(shapes)
+            family.sizes.drawn(shape, 70 + 10 * at + i) for i, shape in enumerate(shapes)
         )
         requests.append(Request(model=name, pictures=pictures, top=5))
     seen = until_met(Traffic(served, check.tolerance), [(requests, ())] * 3)

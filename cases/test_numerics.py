@@ -14,7 +14,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.roles import Names, acts_on_text, everyone, predictable, subjects
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import BASE, DICE_QUESTION, TEXT_QUESTION, Request, Shown
 from mm_lora.families.family import Family
 
 ON_SERVER = pytest.mark.server(adapters=subjects)
@@ -24,7 +24,7 @@ SIZES = ("one", "many")
 TWO, TEXT = "two-pictures", "text-only"
 
 
-def variants(family: Family) -> dict[str, tuple[str, tuple[Picture, ...]]]:
+def variants(family: Family) -> dict[str, tuple[str, tuple[Shown, ...]]]:
     """A picture of one unit, one of many, two pictures, text alone."""
     draw = family.sizes.picture
     sized = {family.sizes.labels[size]: (DICE_QUESTION, (draw(size),)) for size in SIZES}

@@ -11,7 +11,7 @@ from mm_lora.checks.roles import Names, first_connector, first_tower, one_each
 from mm_lora.checks.row_claims import SHOWN, require_mixed, require_rows, watch
 from mm_lora.checks.row_evidence import evidence, measured
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import BASE, Picture, Request
+from mm_lora.core.asking import BASE, Request, Shown
 from mm_lora.families.family import Family
 
 ON_SERVER = pytest.mark.server(adapters=one_each, probe=True)
@@ -33,7 +33,10 @@ def odd_sizes(served: Served) -> list[tuple[int, int]]:
     return [one, served.family.sizes.small[-1], (one[0] + 1, one[1])]
 
 
-Noise = partial(Picture, kind="noise")
+def noise(served: Served, size: tuple[int, int], seed: int) -> Shown:
+    return served.family.sizes.drawn(size, seed, "noise")
+
+
 ask = partial(Request, max_tokens=4)
 
 
@@ -46,14 +49,14 @@ ask = partial(Request, max_tokens=4)
 def test_one_picture(model: str, size: str, served: Served, check: Judge, context: Context) -> None:
     family = served.family
     place = sizes(family).index(size)
-    width, height = flow_table.table_flows(served.model, context.picture_tokens)[place].size
-    pictures = (Noise(width=width, height=height, seed=100 + place),)
+    shown = flow_table.table_flows(served.model, context.picture_tokens)[place].size
+    pictures = (noise(served, shown, 100 + place),)
     watched = watch(
         served,
         [ask(model=name, pictures=pictures) for name in (served.base, one_each(family)[place])],
     )
     seen = measured(family, watched.workers[0], watched.evidence.steps)
-    cells = {(width, height): seen}
+    cells = {shown: seen}
     flow_table.note(context.run.tables, served.model, flow_table.MEASURED, cells)
     require_rows(check, served, watched)
 
@@ -66,7 +69,7 @@ def test_one_picture(model: str, size: str, served: Served, check: Judge, contex
 @pytest.mark.each("name", on_several)
 def test_several_pictures(model: str, name: str, served: Served, check: Judge) -> None:
     shapes = (served.family.sizes.many, *odd_sizes(served)[:2])
-    pictures = tuple(Noise(width=w, height=h, seed=200 + i) for i, (w, h) in enumerate(shapes))
+    pictures = tuple(noise(served, shape, 200 + i) for i, shape in enumerate(shapes))
     require_rows(check, served, watch(served, [ask(model=name, pictures=pictures)]))
 
 
@@ -95,8 +98,7 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
         seeds = range(300 + 10 * turn, 310 + 10 * turn)
         plan = zip(names * 2, shapes * 2, seeds, strict=True)
         return [
-            ask(model=name, pictures=(Noise(width=w, height=h, seed=seed),))
-            for name, (w, h), seed in plan
+            ask(model=name, pictures=(noise(served, shape, seed),)) for name, shape, seed in plan
         ]
 
     require_mixed(check, served, requests)

@@ -13,7 +13,7 @@ from mm_lora.adapters.peft_variants import peft_variants
 from mm_lora.adapters.relatives import relatives
 from mm_lora.adapters.sets import known, projections, standard
 from mm_lora.checks import roles
-from mm_lora.core.asking import BASE, Picture
+from mm_lora.core.asking import BASE, Picture, Shown
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.models import resolve
@@ -50,7 +50,7 @@ def parts_of(family: Family, layer: str) -> list[str]:
     return [*(f"{parent}.{name}" for name in packed), layer]
 
 
-def pictures(family: Family) -> Iterator[Picture]:
+def pictures(family: Family) -> Iterator[Shown]:
     for role in ("one", "few", "many"):
         yield family.sizes.picture(role)
 
@@ -75,15 +75,14 @@ def test_what_a_family_says_of_itself(family: Family) -> None:
     assert family.special_tokens
     assert family.chat_template
     assert family.groups.keys() == {group.name for group in family.groups.values()}
-    # A connector may have no layer that takes an adapter.
+    # vLLM's class may have no connector, and a connector no layer that takes an adapter.
     taken = {group.role for group in family.groups.values()}
     assert {TOWER, LANGUAGE} <= taken <= set(ROLES)
-    assert set(family.mapped) == {TOWER, CONNECTOR}
+    assert taken - {LANGUAGE} <= set(family.mapped) <= {TOWER, CONNECTOR}
     assert set(family.repositories.values()) <= set(family.published)
     labels = [family.sizes.labels[role] for role in ("one", "few", "many")]
     assert len(set(labels)) == 3
-    sizes = [(picture.width, picture.height) for picture in pictures(family)]
-    assert len(set(sizes)) == 3
+    assert len(set(pictures(family))) == 3
 
 
 @each_family
@@ -142,10 +141,11 @@ def test_a_picture_has_rows_for_every_group(name: str) -> None:
     family = model.family
     for picture in pictures(family):
         flow = family.flow(model.layout, picture)
-        assert flow.size == (picture.width, picture.height)
+        assert picture == family.sizes.drawn(flow.size)
+        assert flow.medium in family.media
         for group in family.groups.values():
             assert group.rows == PROMPT or flow.rows[group.rows] > 0, group.name
-        for role in (TOWER, CONNECTOR):
+        for role in family.mapped:
             assert family.mapped_rows(flow, role) == flow.rows[family.mapped[role]] > 0
         assert 0 < flow.tokens <= flow.prompt_tokens
         assert flow.units >= 1
@@ -195,7 +195,7 @@ def test_known_flows_are_met(family: Family) -> None:
     for known_flow in family.known_flows:
         assert known_flow.model in family.published
         assert known_flow.source
-        picture = Picture(width=known_flow.width, height=known_flow.height)
+        picture = family.sizes.drawn((known_flow.width, known_flow.height))
         said = family.flow(resolve(known_flow.model).layout, picture).as_json()
         assert said[known_flow.quantity] == known_flow.value, known_flow
 
@@ -213,7 +213,7 @@ def test_the_count_hook_is_asked_what_pictures_need(name: str) -> None:
         case = right.get((flow.medium, flow.tokens))
         if case is not None and not case.shapes:
             rows = tuple(model.family.mapped_rows(flow, role) for role in (TOWER, CONNECTOR))
-            assert (case.tower, case.connector) == rows
+            assert (case.tower or 0, case.connector or 0) == rows
 
 
 @each_family

@@ -128,3 +128,26 @@ def test_a_video_without_frames_is_refused() -> None:
 def test_a_family_without_videos_says_so() -> None:
     with pytest.raises(UsageError, match="scout takes no videos"):
         tokens.run("scout", [], True, ["4x112x112"])
+
+
+def test_sounds_where_no_pictures_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tokens.run("qwen3-asr", [], True, sounds=["20000", "16000x16000"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["pictures"] == []
+    assert [sound["encoder_rows"] for sound in model["sounds"]] == [17, 13]
+    assert tokens.run("qwen3-asr", [], True) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert len(model["sounds"]) == len(tokens.DEFAULT_SOUNDS)
+
+
+@pytest.mark.parametrize("sound", ["", "0", "1x2x3", "16kHz"])
+def test_wrong_sounds_are_refused(sound: str) -> None:
+    with pytest.raises(UsageError, match="is not a sound's length"):
+        tokens.run("qwen3-asr", [], True, sounds=[sound])
+
+
+def test_a_family_without_sounds_or_pictures_says_so() -> None:
+    with pytest.raises(UsageError, match="scout takes no sounds"):
+        tokens.run("scout", [], True, sounds=["16000"])
+    with pytest.raises(UsageError, match="qwen3-asr takes no pictures"):
+        tokens.run("qwen3-asr", ["64x64"], True)

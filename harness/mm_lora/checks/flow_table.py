@@ -6,7 +6,6 @@ Filled cell by cell as the checks run, since each way is asked by a check of its
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_lora.core.asking import Picture
 from mm_lora.core.table import Cell, Column, Kind, Table, Tables
 from mm_lora.families.flow import Flow, HookCase
 from mm_lora.families.models import Model
@@ -72,13 +71,18 @@ def hook_cells(
     for flow in flows:
         count = by_name.get(flow.name) or by_tokens.get(flow.tokens)
         if count is not None:
-            cells[flow.size] = count.raised or f"{count.tower} / {count.connector}"
+            connector = "none" if count.connector is None else count.connector
+            cells[flow.size] = count.raised or f"{count.tower} / {connector}"
     return cells
 
 
 def expected_rows(model: Model, flow: Flow) -> str:
     """`tower / connector` by our own arithmetic."""
-    rows = (model.family.mapped_rows(flow, role) for role in (TOWER, CONNECTOR))
+    family = model.family
+    rows = (
+        family.mapped_rows(flow, role) if role in family.mapped else "none"
+        for role in (TOWER, CONNECTOR)
+    )
     return " / ".join(map(str, rows))
 
 
@@ -87,7 +91,7 @@ def _place(table: Table, model: Model, size: tuple[int, int]) -> int:
     found = table.find(model=model.name, picture=picture)
     if found is not None:
         return found
-    flow = model.family.flow(model.layout, Picture(width=size[0], height=size[1]))
+    flow = model.family.flow(model.layout, model.family.sizes.drawn(size))
     layout, _, _ = model.family.describe(model.layout)[0].partition(", ")
     numbers = (flow.units, expected_rows(model, flow))
     table.add(model.name, layout, model.source, picture, *numbers, None, None, None)

@@ -10,13 +10,13 @@ from mm_lora.adapters.files import WEIGHTS, copy, read, write
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Answer, Picture, Request
+from mm_lora.core.asking import Answer, Request, Shown
 from mm_lora.core.errors import ServerError
 from mm_lora.core.outcomes import largest_difference, told_apart
 
 
 def request_for(
-    served: Served, name: str, *, picture: Picture | None = None, tokens: int = 16
+    served: Served, name: str, *, picture: Shown | None = None, tokens: int = 16
 ) -> Request:
     """The same picture and question for whoever bears the name."""
     shown = picture or served.family.sizes.picture("one")

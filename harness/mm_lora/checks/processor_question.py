@@ -9,18 +9,19 @@ from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.asking import Video
 from mm_lora.families.models import Model
 from mm_lora.families.pictures import Picture
+from mm_lora.families.sounds import Clip
 from mm_lora.truth.build import processor_files
 
 JOB = "processor-counts"
 
 
-def prompts(model: Model) -> tuple[Sequence[Picture], ...]:
+def prompts(model: Model) -> tuple[Sequence[Picture | Clip], ...]:
     """The family's questions, and each picture of the token-flow table that none asks alone."""
     questions = tuple(model.family.questions(model.layout))
     sizes = model.family.sizes
     asked = {prompt[0].seen_size for prompt in questions if len(prompt) == 1}
     missing = dict.fromkeys(s for s in (sizes.one, sizes.few, sizes.many) if s not in asked)
-    return (*questions, *((Picture(f"{w}x{h}", w, h),) for w, h in missing))
+    return (*questions, *((sizes.question(size),) for size in missing))
 
 
 def clips(model: Model) -> Sequence[Video]:

@@ -107,7 +107,7 @@ def pair(family: Family, role: str) -> tuple[str, str]:
     """Two adapters of one role that answer differently: the groups' or projections'."""
     if role == LANGUAGE:
         return "language-v_proj", "language-o_proj"
-    mine = family.roled(role)
+    mine = family.roled(role) or family.roled(TOWER)[-1:]
     if role == TOWER and len(mine) > 1:
         return mine[0].name, mine[1].name
     first = next(iter(mine[0].projections), mine[0].name)

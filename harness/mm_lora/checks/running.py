@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mm_lora.checks.compare_rows import Sent
 from mm_lora.checks.context import Context
-from mm_lora.core.asking import Answer, Medium, Request
+from mm_lora.core.asking import Answer, Encoded, Request
 from mm_lora.core.errors import ServerError, TroubleError
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families.family import Family
@@ -171,7 +171,7 @@ class Served:
         """The served model's."""
         return self.model.family
 
-    def flow(self, medium: Medium) -> Flow:
+    def flow(self, medium: Encoded) -> Flow:
         """The token flow of a picture or video, by our own arithmetic."""
         return self.family.flow(self.model.layout, medium)
 

@@ -158,12 +158,15 @@ def tokens(
         Repeated | None,
         typer.Option(help="A video's size, FRAMESxWxH, of frames that are kept (repeatable)."),
     ] = None,
+    sound: Annotated[
+        Repeated | None, typer.Option(help="A sound's length in samples (repeatable).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute the rows and tokens of a model for pictures and videos of any size."""
+    """Compute the rows and tokens of a model for pictures, videos and sounds of any size."""
     from mm_lora.cli.commands.tokens import run
 
-    raise typer.Exit(run(model, image or [], as_json, video or []))
+    raise typer.Exit(run(model, image or [], as_json, video or [], sound or []))
 
 
 @app.command()

@@ -14,8 +14,22 @@ DICE_QUESTION = "Which numbers do the four dice show, and in which colours?"
 TEXT_QUESTION = "Name a number between one and six."
 
 
+class Shown:
+    """What most requests show: a picture, or a sound where the model takes no pictures."""
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's media."""
+        raise NotImplementedError
+
+    @classmethod
+    def shape_of(cls, data: Any) -> "type[Shown]":
+        """Which of the two was stored as that plain data."""
+        return Sound if isinstance(data, Mapping) and "samples" in data else Picture
+
+
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Picture(Shown):
     """A picture to draw: `kind` is one of images.KINDS, size in pixels."""
 
     width: int
@@ -55,7 +69,27 @@ class Video:
         return f"{self.kind}-{self.width}x{self.height}x{self.frames}{tail}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sound(Shown):
+    """A sound to make: `kind` is one of sounds.KINDS, `samples` of them, `rate` in a second."""
+
+    samples: int
+    rate: int = 16000
+    kind: str = "tones"
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """Short and unique among one check's media, for example `tones-24000x16000`."""
+        tail = f"-{self.seed}" if self.seed else ""
+        return f"{self.kind}-{self.samples}x{self.rate}{tail}"
+
+
 Medium = Picture | Video
+"""What is seen."""
+
+Encoded = Shown | Video
+"""Whatever an encoder is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +97,20 @@ class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
 
     `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
-    come with the logprob of each token (at most 20, vLLM's own limit).
+    come with the logprob of each token (at most 20, vLLM's own limit). `pictures` are sounds where
+    the model takes no pictures.
     """
 
     model: str
     text: str = DICE_QUESTION
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Shown, ...] = ()
     videos: tuple[Video, ...] = ()
     max_tokens: int = 16
     stream: bool = False
     top: int = 1
 
     @property
-    def media(self) -> tuple[Medium, ...]:
+    def media(self) -> tuple[Encoded, ...]:
         """Everything that is encoded, in the order of the prompt: pictures, then videos."""
         return (*self.pictures, *self.videos)
 

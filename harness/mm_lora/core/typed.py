@@ -46,12 +46,19 @@ def convert(data: Any, kind: type[T], source: str, check: str = "") -> T:
         place = f"[{where}] " if where else ""
         raise UsageError(f"{source}: {place}unknown key '{key}'", f"known: {', '.join(known)}")
     try:
-        return msgspec.convert(data, kind)
+        return msgspec.convert(data, kind, dec_hook=_shaped)
     except msgspec.ValidationError as error:
         what, _, where = str(error).rpartition(" - at `$")
         place = where.rstrip("`").removeprefix(".")
         message = f"{place}: {what}" if place and what else what or str(error)
         raise UsageError(f"{source}: {message}", check) from error
+
+
+def _shaped(kind: Any, data: Any) -> Any:
+    """A value of a class that is no dataclass itself, but says by `shape_of` which one it is."""
+    if not hasattr(kind, "shape_of"):
+        raise TypeError(f"{kind} cannot be read")
+    return msgspec.convert(data, kind.shape_of(data), dec_hook=_shaped)
 
 
 def _unknown(data: Any, kind: Any, where: str = "") -> Iterator[tuple[str, str, list[str]]]:
@@ -60,6 +67,8 @@ def _unknown(data: Any, kind: Any, where: str = "") -> Iterator[tuple[str, str, 
     What is of another shape than `kind` is left to msgspec.
     """
     origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "shape_of") and not is_dataclass(kind):
+        kind = kind.shape_of(data)
     if is_dataclass(kind):
         if isinstance(data, Mapping):
             hints = get_type_hints(kind, include_extras=False)

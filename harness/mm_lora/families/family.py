@@ -13,7 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Medium, Picture, Video
+from mm_lora.core.asking import Picture, Shown, Sound, Video
+from mm_lora.families import pictures, sounds
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
 
@@ -96,10 +97,30 @@ class Sizes:
         width, height = self.clip
         return Video(width=width, height=height, frames=frames, seed=seed)
 
-    def picture(self, role: str, seed: int = 0, kind: str = "dice") -> Picture:
+    def picture(self, role: str, seed: int = 0, kind: str = "dice") -> Shown:
         """A picture of that role."""
-        width, height = getattr(self, role)
-        return Picture(width=width, height=height, seed=seed, kind=kind)
+        return self.drawn(getattr(self, role), seed, kind)
+
+    def drawn(self, size: tuple[int, int], seed: int = 0, kind: str = "dice") -> Shown:
+        """A picture of that size."""
+        return Picture(width=size[0], height=size[1], seed=seed, kind=kind)
+
+    def question(self, size: tuple[int, int]) -> pictures.Picture | sounds.Clip:
+        """The same to count, named by its size."""
+        return pictures.Picture(f"{size[0]}x{size[1]}", *size)
+
+
+class SoundSizes(Sizes):
+    """Of a family that hears, and sees no pictures: sizes are (samples, samples in a second)."""
+
+    def drawn(self, size: tuple[int, int], seed: int = 0, kind: str = "dice") -> Sound:
+        """Tones, where a picture would show dice."""
+        made = "noise" if kind == "noise" else "tones"
+        return Sound(samples=size[0], rate=size[1], seed=seed, kind=made)
+
+    def question(self, size: tuple[int, int]) -> sounds.Clip:
+        """See `Sizes`."""
+        return sounds.Clip(f"{size[0]}x{size[1]}", *size)
 
 
 class Family(ABC):
@@ -128,7 +149,8 @@ class Family(ABC):
     media: ClassVar[tuple[str, ...]] = ("image",)
     groups: ClassVar[Mapping[str, ModuleGroup]]
     mapped: ClassVar[Mapping[str, str]]
-    """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`)."""
+    """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`); a role is left out
+    where vLLM's class has no such layers."""
     formulas: ClassVar[Mapping[str, str]]
     """Kind of rows → how many of them a medium has, and where that is published."""
     bundles: ClassVar[Mapping[str, Bundle]] = {}
@@ -185,9 +207,9 @@ class Family(ABC):
         `folder` (None: as published). Raises UsageError where no model can have them."""
 
     @abstractmethod
-    def flow(self, layout: Any, medium: Medium) -> Flow:
-        """The token flow of one picture, or of one video where `media` has it; shares no line with
-        transformers or vLLM."""
+    def flow(self, layout: Any, medium: Any) -> Flow:
+        """The token flow of one medium (`asking.Encoded`) of a kind that `media` has; shares no
+        line with transformers or vLLM."""
 
     @abstractmethod
     def describe(self, layout: Any) -> Sequence[str]:
@@ -207,7 +229,8 @@ class Family(ABC):
 
     @abstractmethod
     def questions(self, layout: Any) -> Sequence[Sequence[Any]]:
-        """Prompts for the real processor: each a sequence of `pictures.Picture`."""
+        """Prompts for the real processor: each a sequence of `pictures.Picture` or, where sounds
+        are taken, `sounds.Clip`."""
 
     @abstractmethod
     def hook_cases(self, layout: Any) -> Sequence[HookCase]:
@@ -316,7 +339,7 @@ class Family(ABC):
 
     def mapped_rows(self, flow: Flow, role: str) -> int:
         """The rows that vLLM maps for a medium under a role of the vision side."""
-        return flow.rows.get(self.mapped[role], 0)
+        return flow.rows.get(self.mapped.get(role, ""), 0)
 
     def predicted_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
         """Named predictors that explain every one of the mismatches of rows, seen inside the layers

@@ -9,7 +9,8 @@ from typing import Any
 class Flow:
     """The token flow of one medium.
 
-    `name`: for a reader (`700×400`). `size`: (width, height) in pixels. `rows`: how many rows the
+    `name`: for a reader (`700×400`). `size`: (width, height) in pixels, (samples, rate) of a sound.
+    `rows`: how many rows the
     layers of each kind see (`ModuleGroup.rows`), summed over all units. `tokens`: placeholders in
     the prompt, one a row that the language model gets. `prompt_tokens`: these and all markers.
     `units`: what a picture is cut into (chunks, tiles), 1 where it is not cut. `details`: further
@@ -28,9 +29,9 @@ class Flow:
 
     def as_json(self) -> dict[str, Any]:
         """As `tokens --json` writes it."""
+        names = ("samples", "rate") if self.medium == "audio" else ("width", "height")
         return {
-            "width": self.size[0],
-            "height": self.size[1],
+            **dict(zip(names, self.size, strict=True)),
             **self.details,
             **{f"{kind}_rows": rows for kind, rows in self.rows.items()},
             "image_tokens": self.tokens,
@@ -66,7 +67,8 @@ class HookCase:
 class KnownFlow:
     """One number that others stated or that a real server showed: what the arithmetic must meet.
 
-    `quantity`: a key of `Flow.as_json`, for a picture of `width` × `height` on `model`.
+    `quantity`: a key of `Flow.as_json`, for a picture of `width` × `height` on `model`; for a sound
+    these are its samples and their rate.
     """
 
     model: str

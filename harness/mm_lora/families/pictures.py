@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mm_lora.core import asking
 
@@ -39,9 +40,12 @@ class Picture:
         return asking.Picture(width=width, height=height)
 
 
+Asked = TypeVar("Asked")
+
+
 def prompts(
-    single: Mapping[str, Picture], together: Sequence[Sequence[str]]
-) -> list[tuple[Picture, ...]]:
+    single: Mapping[str, Asked], together: Sequence[Sequence[str]]
+) -> list[tuple[Asked, ...]]:
     """Every picture alone, then those of several names in one prompt."""
     several = (tuple(single[name] for name in names) for names in together)
     return [*((picture,) for picture in single.values()), *several]

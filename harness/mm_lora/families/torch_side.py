@@ -8,12 +8,15 @@ import hashlib
 import io
 import json
 import math
+import wave
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mm_lora.core.asking import Sound
+from mm_lora.core.sounds import sound_wav
 from mm_lora.families.family import Family
 from mm_lora.families.vocabulary import answer_ids, tokenizer_json
 
@@ -41,6 +44,8 @@ class TorchSide:
     """One family's. A subclass changes what its architecture needs."""
 
     family: ClassVar[Family]
+    auto: ClassVar[str] = "AutoModelForImageTextToText"
+    """transformers' Auto class that knows the model."""
     head: ClassVar[str] = "lm_head.weight"
     """The language model's head: zero but for the words, so that answers are made of words."""
     other_modules: ClassVar[tuple[str, ...]] = ()
@@ -56,9 +61,9 @@ class TorchSide:
         """transformers' model of a config.json's content, on the meta device: no weights."""
         importable()
         import torch
-        from transformers import AutoModelForImageTextToText
+        import transformers
 
-        auto: Any = AutoModelForImageTextToText
+        auto: Any = getattr(transformers, self.auto)
         with torch.device("meta"):
             return auto.from_config(self.config(config))
 
@@ -134,9 +139,9 @@ class TorchSide:
         """The model in fp32, eager attention, ready to compute the reference."""
         importable()
         import torch
-        from transformers import AutoModelForImageTextToText
+        import transformers
 
-        auto: Any = AutoModelForImageTextToText
+        auto: Any = getattr(transformers, self.auto)
         model: Any = auto.from_pretrained(
             checkpoint, dtype=torch.float32, attn_implementation="eager", local_files_only=True
         )
@@ -168,17 +173,32 @@ class TorchSide:
     def inputs(self, processor: Any, text: str, media: Sequence[Mapping[str, Any]]) -> Any:
         """The model's inputs for a chat prompt: media first, then `text`.
 
-        `media`: [{"kind": "image" or "video", "files": [bytes, …]}, …]; a video has a file for
-        each frame.
+        `media`: [{"kind": "image", "audio" or "video", "files": [bytes, …]}, …]; a sound is a WAV
+        file, a video has a file for each frame.
         """
-        opened = [(one["kind"], [_opened(file) for file in one["files"]]) for one in media]
+        opened = [
+            (one["kind"], [_OPEN[one["kind"]](file) for file in one["files"]]) for one in media
+        ]
         pictures = [files[0] for kind, files in opened if kind == "image"]
+        sounds = [files[0] for kind, files in opened if kind == "audio"]
         videos = [files for kind, files in opened if kind == "video"]
         parts: list[dict[str, Any]] = [{"type": one["kind"]} for one in media]
         messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
         prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        known: dict[str, Any] = {"images": pictures or None}
+        known: dict[str, Any] = {"audio": sounds} if sounds else {"images": pictures or None}
         return self.processed(processor, prompt, known | self.video_arguments(videos))
+
+    def canary(self) -> dict[str, Any]:
+        """A small medium, as `inputs` takes it: a grey picture, or a sound."""
+        from PIL import Image
+
+        size = self.family.sizes.small[0]
+        shown = self.family.sizes.drawn(size)
+        if isinstance(shown, Sound):
+            return {"kind": "audio", "files": [sound_wav(shown)]}
+        png = io.BytesIO()
+        Image.new("RGB", size, (90, 120, 150)).save(png, "PNG")
+        return {"kind": "image", "files": [png.getvalue()]}
 
     def video_arguments(self, videos: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What the processor is given for videos (frames as PIL pictures), as vLLM gives it: every
@@ -340,3 +360,19 @@ def _opened(png: bytes) -> Any:
     from PIL import Image
 
     return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def _heard(file: bytes) -> Any:
+    """The samples of a WAV file, between -1 and 1."""
+    import numpy as np
+
+    with wave.open(io.BytesIO(file)) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2")
+    return samples.astype(np.float32) / 32768
+
+
+_OPEN: Mapping[str, Callable[[bytes], Any]] = {
+    "image": _opened,
+    "video": _opened,
+    "audio": _heard,
+}

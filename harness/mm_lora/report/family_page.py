@@ -94,10 +94,12 @@ def _examples(family: Family) -> Iterator[str]:
     flows = [family.flow(layout, medium) for medium in media]
     if "video" in family.media:
         flows.append(family.flow(layout, family.sizes.video()))
-    yield from (f"## Pictures of the checks, on `{name}`", "")
+    shown = "Pictures" if "image" in family.media else "Sounds"
+    yield from (f"## {shown} of the checks, on `{name}`", "")
     rows = [(_medium(flow), *_numbers(flow, family), str(flow.prompt_tokens)) for flow in flows]
     yield from _table(("medium", *family.formulas, "placeholders", "with markers"), rows)
-    yield from ("", f"`mm-lora tokens {name} --image WIDTHxHEIGHT` says it of any size.", "")
+    option = "--image WIDTHxHEIGHT" if "image" in family.media else "--sound SAMPLES"
+    yield from ("", f"`mm-lora tokens {name} {option}` says it of any size.", "")
 
 
 def _medium(flow: Flow) -> str:

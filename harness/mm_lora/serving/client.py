@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 
-from mm_lora.core.asking import Answer, Picture, Request, Video
+from mm_lora.core.asking import Answer, Picture, Request, Shown, Sound, Video
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
 from mm_lora.core.images import frame_jpeg, picture_png
+from mm_lora.core.sounds import sound_wav
 from mm_lora.serving import http
 
 CACHES = ("prefix", "mm", "encoder")
@@ -30,12 +31,18 @@ def video_url(video: Video) -> str:
     return "data:video/jpeg;base64," + ",".join(frames)
 
 
+def shown_part(shown: Shown) -> dict[str, Any]:
+    """A picture, or a sound as a WAV file, as a part of a message."""
+    if isinstance(shown, Sound):
+        data = base64.b64encode(sound_wav(shown)).decode("ascii")
+        return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    assert isinstance(shown, Picture)
+    return {"type": "image_url", "image_url": {"url": data_url(shown)}}
+
+
 def messages(request: Request) -> list[dict[str, Any]]:
-    """The chat messages of a request: pictures first, then videos, then the text."""
-    parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": data_url(picture)}}
-        for picture in request.pictures
-    ]
+    """The chat messages of a request: pictures or sounds first, then videos, then the text."""
+    parts: list[dict[str, Any]] = [shown_part(shown) for shown in request.pictures]
     parts += [
         {"type": "video_url", "video_url": {"url": video_url(video)}} for video in request.videos
     ]

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from mm_lora.adapters.files import CONFIG, WEIGHTS
-from mm_lora.core.asking import Medium, Picture, Request
+from mm_lora.core.asking import Encoded, Picture, Request, Sound, Video
 from mm_lora.core.cache import Values, folder_key, source_key
 from mm_lora.core.errors import BuildError
 from mm_lora.core.images import frame_jpeg, picture_png
 from mm_lora.core.interpreters import facts
 from mm_lora.core.resources import harness_dir
+from mm_lora.core.sounds import sound_wav
 from mm_lora.truth.worker_client import WorkerClient
 
 _SOURCES = (
@@ -135,11 +136,14 @@ class Reference:
         return self._versions[side]
 
 
-def _as_json(medium: Medium) -> dict[str, Any]:
+def _as_json(medium: Encoded) -> dict[str, Any]:
     """A medium as the worker takes it: kind and the bytes of its files, as base64."""
-    if isinstance(medium, Picture):
-        return {"kind": "image", "files": [_text(picture_png(medium))]}
-    return {"kind": "video", "files": [_text(frame_jpeg(frame)) for frame in medium.pictures]}
+    if isinstance(medium, Video):
+        return {"kind": "video", "files": [_text(frame_jpeg(frame)) for frame in medium.pictures]}
+    if isinstance(medium, Sound):
+        return {"kind": "audio", "files": [_text(sound_wav(medium))]}
+    assert isinstance(medium, Picture)
+    return {"kind": "image", "files": [_text(picture_png(medium))]}
 
 
 def _text(data: bytes) -> str:

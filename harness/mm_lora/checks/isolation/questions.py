@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Picture, Request
+from mm_lora.core.asking import DICE_QUESTION, TEXT_QUESTION, Request, Shown
 from mm_lora.families.family import Family
 
 _SAID = "Dice number {} shows {} pips and lies on the left of the next one. "
@@ -16,7 +16,7 @@ EVERY = (ONE, FEW, MANY, TWO, TEXT, LONG, LONG_PICTURE)
 
 
 @cache
-def questions(family: Family) -> Mapping[str, tuple[str, tuple[Picture, ...]]]:
+def questions(family: Family) -> Mapping[str, tuple[str, tuple[Shown, ...]]]:
     """Question → its text and pictures: pictures by their size's role."""
     draw = family.sizes.picture
     return {

@@ -1,11 +1,11 @@
-"""`mm-lora tokens`: the token arithmetic of a model for pictures and videos of any size."""
+"""`mm-lora tokens`: the token arithmetic of a model for pictures, videos and sounds of any size."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from mm_lora.core.asking import Medium, Picture, Video
+from mm_lora.core.asking import Encoded, Picture, Sound, Video
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.families.flow import Flow
 
@@ -15,24 +15,44 @@ if TYPE_CHECKING:
     from mm_lora.families.models import Model
 
 DEFAULT_PICTURES = ("336x336", "700x400", "1344x1344", "5376x336")
+DEFAULT_SOUNDS = ("8000", "16000", "105000", "480000")
 SCHEMA = 1
 
 
-def run(model: str, images: Sequence[str], as_json: bool, videos: Sequence[str] = ()) -> int:
-    """Print the token flow of each picture and video; returns the exit code.
+def run(
+    model: str,
+    images: Sequence[str],
+    as_json: bool,
+    videos: Sequence[str] = (),
+    sounds: Sequence[str] = (),
+) -> int:
+    """Print the token flow of each medium; returns the exit code.
 
     `model`: a published model, a family, or a path to a config.json or model folder. `images`:
-    sizes in pixels, `WIDTHxHEIGHT`; `videos`: `FRAMESxWIDTHxHEIGHT`; some telling pictures if both
-    are empty. Raises UsageError on a wrong one, or for videos of a model that takes none.
+    sizes in pixels, `WIDTHxHEIGHT`; `videos`: `FRAMESxWIDTHxHEIGHT`; `sounds`: samples, or
+    `SAMPLESxRATE`; some telling pictures or sounds if all are empty. Raises UsageError on a wrong
+    one, or for a kind of medium that the model does not take.
     """
     from mm_lora.families import models
 
     resolved = models.resolve(model)
     family = resolved.family
-    if videos and "video" not in family.media:
-        raise UsageError(f"{resolved.name} takes no videos", f"media: {', '.join(family.media)}")
-    asked = images or (() if videos else DEFAULT_PICTURES)
-    media: list[Medium] = [*map(picture, asked), *map(parse_video, videos)]
+    asked = {"image": images, "video": videos, "audio": sounds}
+    for kind, sizes in asked.items():
+        if sizes and kind not in family.media:
+            named = {"image": "pictures", "video": "videos", "audio": "sounds"}[kind]
+            taken = ", ".join(family.media)
+            raise UsageError(f"{resolved.name} takes no {named}", f"media: {taken}")
+    if not any(asked.values()):
+        if "image" in family.media:
+            images = DEFAULT_PICTURES
+        else:
+            sounds = DEFAULT_SOUNDS
+    media: list[Encoded] = [
+        *map(picture, images),
+        *map(parse_video, videos),
+        *map(parse_sound, sounds),
+    ]
     flows = [family.flow(resolved.layout, medium) for medium in media]
     if as_json:
         print(json.dumps(document([(resolved, flows)]), ensure_ascii=False, indent=1))
@@ -71,6 +91,18 @@ def parse_video(video: str) -> Video:
     return Video(frames=numbers[0], width=numbers[1], height=numbers[2])
 
 
+def parse_sound(sound: str) -> Sound:
+    """The sound of `48000` samples, or of `48000x16000`: samples, samples in a second."""
+    numbers = _numbers(sound)
+    if len(numbers) not in (1, 2) or 0 in numbers:
+        raise UsageError(
+            f"{sound!r} is not a sound's length",
+            "--sound takes SAMPLES at 16000 in a second, such as 48000, or SAMPLESxRATE",
+        )
+    made = Sound(samples=numbers[0])
+    return replace(made, rate=numbers[1]) if len(numbers) == 2 else made
+
+
 def _numbers(size: str) -> list[int]:
     """The whole numbers between crosses; empty if one is none."""
     parts = size.lower().replace("×", "x").split("x")
@@ -79,10 +111,12 @@ def _numbers(size: str) -> list[int]:
 
 def document(rows: Sequence[tuple["Model", Sequence[Flow]]]) -> dict[str, Any]:
     """The JSON document of `--json`: one entry per model, each with its pictures' flows, and with
-    its videos' where some were asked about."""
+    its videos' and sounds' where some were asked about."""
     models = []
     for model, flows in rows:
-        videos = [flow.as_json() for flow in flows if flow.medium == "video"]
+        videos, sounds = (
+            [flow.as_json() for flow in flows if flow.medium == kind] for kind in ("video", "audio")
+        )
         models.append(
             {
                 "model": model.name,
@@ -90,6 +124,7 @@ def document(rows: Sequence[tuple["Model", Sequence[Flow]]]) -> dict[str, Any]:
                 "geometry": asdict(model.layout),
                 "pictures": [flow.as_json() for flow in flows if flow.medium == "image"],
                 **({"videos": videos} if videos else {}),
+                **({"sounds": sounds} if sounds else {}),
             }
         )
     return {"schema": SCHEMA, "models": models}
@@ -129,4 +164,4 @@ def rendered(model: "Model", flows: Sequence[Flow]) -> "RenderableType":
     return Group(head, "", table, "", Columns(panels))
 
 
-_SIZE = ("width", "height")
+_SIZE = ("width", "height", "samples", "rate")

@@ -6,15 +6,16 @@ from typing import Any
 from ..hooks import HookGone
 from ..registry import Make
 
-Mistake = Callable[[Any, int, int], tuple[int, int]]
-"""(model, right tower rows, right connector rows) → what the mistaken hook answers."""
+Mistake = Callable[[Any, int, Any], tuple[int, Any]]
+"""(model, right tower rows, right connector rows, None where a class has no connector) → what the
+mistaken hook answers."""
 
 
 def miscount(mistake: Mistake) -> Make:
     """What puts `mistake` into the count hook."""
 
     def make(original: Any) -> Any:
-        def get_mm_lora_token_counts(self: Any, **given: Any) -> tuple[int, int]:
+        def get_mm_lora_token_counts(self: Any, **given: Any) -> tuple[int, Any]:
             return mistake(self, *original(self, **given))
 
         return get_mm_lora_token_counts

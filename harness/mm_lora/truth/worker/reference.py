@@ -5,7 +5,6 @@ and after.
 """
 
 import base64
-import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -112,13 +111,8 @@ def _load(side: str, checkpoint: str) -> tuple[Any, Any, list[float]]:
 
 
 def _canary(family: TorchSide, model: Any, processor: Any) -> list[float]:
-    """Logprobs that need every part of the model: one small grey picture and a word."""
-    from PIL import Image
-
-    png = io.BytesIO()
-    size = family.family.sizes.small[0]
-    Image.new("RGB", size, (90, 120, 150)).save(png, "PNG")
-    inputs = family.inputs(processor, "canary", [{"kind": "image", "files": [png.getvalue()]}])
+    """Logprobs that need every part of the model: one small medium and a word."""
+    inputs = family.inputs(processor, "canary", [family.canary()])
     return _forced(family, model, inputs, inputs["input_ids"][0, -4:].tolist())
 
 

@@ -1,0 +1,5 @@
+"""Qwen3-ASR's own patches."""
+
+from . import encoder, mutants
+
+PATCHES = (*encoder.PATCHES, *mutants.PATCHES)
