@@ -90,7 +90,8 @@ class Qwen3Asr(Family):
     state = "partly"
     state_reason = (
         "the processor and vLLM's class count as the arithmetic does, and adapters on the tower "
-        "agree with transformers inside vLLM's class; no core was run on a server yet"
+        "agree with transformers inside vLLM's class; no core was run on a server yet, which needs "
+        "soundfile beside vLLM"
     )
     media = ("audio",)
     limits: ClassVar[Mapping[str, int]] = {"audio": 4}
