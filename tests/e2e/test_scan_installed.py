@@ -11,6 +11,13 @@ from mm_lora.serving.scan import Kind, Scan, scan
 
 LEFT_OUT = "no LoRA layer class fits"
 
+KNOWN = {
+    "internvl": {"connector"},  # internvl-connector-adapters-refused
+    "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # fix qwen3-moe-tower-qkv; no Linear
+    "glm-4.1v": {"tower-attention", "downsample"},  # glm-tower-qkv-ignored; a convolution
+}
+"""Groups of which the scan and the servers agree that adapters are not applied."""
+
 
 @pytest.fixture(scope="module")
 def installed() -> Scan:
@@ -37,7 +44,8 @@ def test_no_alarm_for_a_group_that_a_server_applies(name: str, installed: Scan) 
             assert (name, one.path.rpartition(".")[2]) == ("llama4", "qkv_proj")
         elif group is not None:
             missed.add(group.name)
-    assert missed == {g.name for g in family.groups.values() if g.unwrapped == LEFT_OUT}
+    left_out = {g.name for g in family.groups.values() if g.unwrapped == LEFT_OUT}
+    assert missed == left_out | KNOWN.get(name, set())
 
 
 def test_seconds(installed: Scan) -> None:

@@ -19,8 +19,8 @@ def outcome_of(
     version = run.vllm.get("version")
     if not version or inputs.options.with_fixes:
         return verdict.outcome, None
-    platform = inputs.profile.platform
-    return defects.with_known_defects(verdict, check_id, version, platform, inputs.defects)
+    platform, mine = inputs.profile.platform, inputs.known_defects(check_id)
+    return defects.with_known_defects(verdict, check_id, version, platform, mine)
 
 
 def repeat_line(options: RunOptions, check_id: str) -> str:

@@ -41,6 +41,16 @@ class Inputs:
         models = {model.name: model for model in selected_models(options, profile)}
         return cls(options, profile, models, own, tuple(defects.load()))
 
+    def known_defects(self, check_id: str) -> tuple[Defect, ...]:
+        """The entries that speak of the check's model: those of other families do not, even of a
+        user's own model."""
+        model = self.models.get(check_id.split("/")[1])
+        return tuple(
+            one
+            for one in self.defects
+            if model is None or not one.families or model.family.name in one.families
+        )
+
     @cached_property
     def server_python(self) -> Path:
         """The interpreter whose vLLM is served."""
@@ -68,7 +78,10 @@ class Inputs:
 
     def ends_server(self, check_id: str) -> bool:
         """Whether a known defect is said to end the check's server here."""
-        kills = (one.may_end_server(check_id, self.profile.platform) for one in self.defects)
+        kills = (
+            one.may_end_server(check_id, self.profile.platform)
+            for one in self.known_defects(check_id)
+        )
         return not self.options.with_fixes and any(kills)
 
     def model(self, name: str) -> Model:
