@@ -15,6 +15,7 @@ from mm_lora.families.modules import LANGUAGE, PROMPT, TOWER, ModuleGroup, by_na
 from mm_lora.families.pictures import TURNED, Picture, prompts
 from mm_lora.families.tiles import drawing
 
+CONV_IGNORED = "conv-adapters-ignored"
 _PATCHES, _VISION = f"{OWN}embeddings.patch_embedding", f"{OWN}encoder.layers.*"
 _TEXT = "model.language_model.layers.*"
 
@@ -122,7 +123,7 @@ class Lfm2Vl(EncoderTower):
         "language_model.model.layers.0.feed_forward.w13": LANGUAGE,
     }
 
-    def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
+    def layout(self, config: Mapping[str, Any], folder: Path | None) -> Any:
         """Nearly all of the image processor's file."""
         vision = config.get("vision_config")
         if not isinstance(vision, Mapping):
@@ -221,6 +222,14 @@ class Lfm2Vl(EncoderTower):
             for tokens in sorted(asked)
         ]
         return [*known, *(HookCase(label=f"{n} image tokens", tokens=n) for n in (0, -1))]
+
+    def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+        """`conv-adapters-ignored`: no layer uses the tensors of the blocks that convolve, and
+        nothing else is wrong but their number."""
+        tensors = [one for one in found if one.what == "layers that use it"]
+        ignored = all(".conv." in one.where and one.observed == "none" for one in tensors)
+        counted = all(one.what.endswith("per group") for one in found if one not in tensors)
+        return (CONV_IGNORED,) if tensors and ignored and counted else ()
 
     def to_vllm(self, path: str) -> str:
         """vLLM tells the block that convolves from the convolution in it by another name."""

@@ -2,20 +2,27 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from mm_lora.families.lfm2_vl.family import FAMILY
+from mm_lora.families.lfm2_vl.family import CONV_IGNORED, FAMILY
 from mm_lora.families.lfm2_vl.miniature import IMAGE, PAD, THUMBNAIL
 from mm_lora.families.llava.torch_side import LlavaSide
-from mm_lora.families.torch_side import as_loaded, between
+from mm_lora.families.torch_side import Deltas, as_loaded, between
 
 _TILE = re.compile(r"<\|img_row_(\d+)_col_(\d+)\|>")
+
+
+def conv_ignored(model: Any, folder: Path, deltas: Deltas) -> Deltas:
+    """What a server computes that knows the blocks that convolve by another name alone."""
+    return {path: delta for path, delta in deltas.items() if ".conv." not in path}
 
 
 class Lfm2VlSide(LlavaSide):
     """transformers' Lfm2VlForConditionalGeneration; the tower's names are as in LLaVA."""
 
     family = FAMILY
+    mistakes: ClassVar[Mapping[str, Any]] = {CONV_IGNORED: conv_ignored}
 
     def without_idle(self, model: Any) -> Any:
         """Every layer of the tower is run."""
