@@ -16,6 +16,7 @@ class LlavaSide(TorchSide):
     """transformers' LlavaForConditionalGeneration."""
 
     family: ClassVar[LlavaFamily] = FAMILY
+    sharper: ClassVar[float] = SHARPER
 
     def without_idle(self, model: Any) -> Any:
         """Without the tower's layers after the one whose output the projector is given."""
@@ -42,7 +43,7 @@ class LlavaSide(TorchSide):
         nearly equal weights, and an adapter there would move nothing."""
         values = super().random_tensor(name, shape, seed, tied)
         sharp = ".vision_tower." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
-        return values * SHARPER if sharp else values
+        return values * self.sharper if sharp else values
 
     def prompt_counts(
         self, processor: Any, prompt: Sequence[Mapping[str, Any]]
