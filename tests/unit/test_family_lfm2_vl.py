@@ -188,6 +188,10 @@ def patched(patch_id: str) -> Any:
         hf_to_vllm_mapper = Mapper({"model.vision_tower.": "vision_tower."}, {})
         config = SimpleNamespace(downsample_factor=2)
 
+        def load_weights(self, weights: list[str]) -> list[str]:
+            assert not self.hf_to_vllm_mapper.orig_to_new_substr
+            return weights
+
         def get_mm_lora_token_counts(self, *, num_mm_embeds: int) -> tuple[int, int]:
             return 4 * num_mm_embeds, num_mm_embeds
 
@@ -199,9 +203,10 @@ def patched(patch_id: str) -> Any:
 
 
 def test_the_names_that_the_fixes_know() -> None:
-    assert patched("lfm2-vl-conv-names").hf_to_vllm_mapper.orig_to_new_substr == {
-        ".conv.": ".short_conv."
-    }
+    model = patched("lfm2-vl-conv-names")
+    assert model.load_weights(["w"]) == ["w"]
+    assert model.hf_to_vllm_mapper.orig_to_new_substr == {".conv.": ".short_conv."}
+    assert type(model).hf_to_vllm_mapper.orig_to_new_substr == {}
     assert list(patched("lfm2-vl-tower-names").hf_to_vllm_mapper.orig_to_new_prefix) == [
         "model.vision_tower.embeddings.",
         "model.vision_tower.encoder.",

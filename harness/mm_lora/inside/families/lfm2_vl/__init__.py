@@ -15,11 +15,16 @@ Rows = tuple[int, int]
 """(tower rows, connector rows)."""
 
 
-def _conv_names(module: ModuleType) -> None:
-    owner: Any = module.Lfm2VLForConditionalGeneration
-    mapper = owner.hf_to_vllm_mapper
-    inner = {**mapper.orig_to_new_substr, ".conv.": ".short_conv."}
-    owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_substr=inner)
+def _conv_names(original: Any) -> Any:
+    def load_weights(self: Any, weights: Any) -> Any:
+        loaded = original(self, weights)
+        # Not before: the model within changes the names of weights itself, and would do so twice.
+        mapper = self.hf_to_vllm_mapper
+        inner = {**mapper.orig_to_new_substr, ".conv.": ".short_conv."}
+        self.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_substr=inner)
+        return loaded
+
+    return load_weights
 
 
 def _tower_names(module: ModuleType) -> None:
@@ -49,8 +54,8 @@ PATCHES = (
         id="lfm2-vl-conv-names",
         kind="fix",
         versions=">=0.32",
+        wraps={f"{OWNER}.load_weights": _conv_names},
         needs=(MAPPER,),
-        adds=_conv_names,
         reason="adapters name the blocks that convolve `conv`, vLLM's class `short_conv`; only the "
         "text-only class knows both",
     ),
