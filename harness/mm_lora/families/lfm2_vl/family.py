@@ -71,6 +71,8 @@ class Lfm2Vl(EncoderTower):
         "LiquidAI/LFM2-VL-450M": "lfm2-vl-450m",
         "LiquidAI/LFM2-VL-3B": "lfm2-vl-3b",
     }
+    state = "partly"
+    state_reason = "arithmetic alone; never served"
     tower = "siglip2_vision_model"
     groups = GROUPS
     forms = PeftForms(
