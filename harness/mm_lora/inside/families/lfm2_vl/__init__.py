@@ -1,0 +1,78 @@
+"""LFM2-VL's own patches: the names that its class does not know, and seeded miscounts."""
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from ...mutants.mapping import miscount
+from ...registry import Patch, mutant
+
+OWNER = "vllm.model_executor.models.lfm2_vl:Lfm2VLForConditionalGeneration"
+HOOK = f"{OWNER}.get_mm_lora_token_counts"
+MAPPER = f"{OWNER}.hf_to_vllm_mapper"
+
+Rows = tuple[int, int]
+"""(tower rows, connector rows)."""
+
+
+def _conv_names(original: Any) -> Any:
+    def load_weights(self: Any, weights: Any) -> Any:
+        loaded = original(self, weights)
+        # Not before: the model within changes the names of weights itself, and would do so twice.
+        mapper = self.hf_to_vllm_mapper
+        inner = {**mapper.orig_to_new_substr, ".conv.": ".short_conv."}
+        self.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_substr=inner)
+        return loaded
+
+    return load_weights
+
+
+def _tower_names(module: ModuleType) -> None:
+    owner: Any = module.Lfm2VLForConditionalGeneration
+    mapper = owner.hf_to_vllm_mapper
+    newest = {
+        f"model.vision_tower.{part}.": f"vision_tower.vision_model.{part}."
+        for part in ("embeddings", "encoder")
+    }
+    # Before the tower's own prefix, which would fit too.
+    prefixes = {**newest, **mapper.orig_to_new_prefix}
+    owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
+
+
+def not_squared(model: Any, tower: int, connector: int) -> Rows:
+    """As many tower rows a connector row as the factor, not its square."""
+    return connector * model.config.downsample_factor, connector
+
+
+def not_unshuffled(model: Any, tower: int, connector: int) -> Rows:
+    """The connector is counted as many rows as the tower."""
+    return tower, tower
+
+
+PATCHES = (
+    Patch(
+        id="lfm2-vl-conv-names",
+        kind="fix",
+        versions=">=0.32",
+        wraps={f"{OWNER}.load_weights": _conv_names},
+        needs=(MAPPER,),
+        reason="adapters name the blocks that convolve `conv`, vLLM's class `short_conv`; only the "
+        "text-only class knows both",
+    ),
+    Patch(
+        id="lfm2-vl-tower-names",
+        kind="fix",
+        versions=">=0.32",
+        needs=(MAPPER,),
+        adds=_tower_names,
+        reason="adapters that were trained with newer versions of transformers name the tower's "
+        "layers without `vision_model`, under which vLLM alone looks",
+    ),
+    *(
+        mutant(f"lfm2-vl-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+        for name, mistake, reason in (
+            ("not-squared", not_squared, "tower rows by the factor, not its square"),
+            ("not-unshuffled", not_unshuffled, "connector rows by patches"),
+        )
+    ),
+)
