@@ -13,6 +13,7 @@ from mm_lora.core.record import DefectEntry
 from mm_lora.core.resources import fixtures_dir
 from mm_lora.core.selection import matches
 from mm_lora.families import registry
+from mm_lora.families.family import Family
 
 SERVER_DIES = "server-dies"
 
@@ -41,7 +42,11 @@ class Defect(DefectEntry):
     def _has_model(self, name: str) -> bool:
         """Whether the entry speaks of a model's family; of a user's own model it may."""
         family = registry.published().get(name)
-        return not self.families or family is None or family.name in self.families
+        return family is None or self.is_of(family)
+
+    def is_of(self, family: Family) -> bool:
+        """Whether models of the family have it."""
+        return not self.families or family.name in self.families
 
     def may_end_server(self, check_id: str, platform: str) -> bool:
         """Whether it is said of some vLLM that the check ends its server."""

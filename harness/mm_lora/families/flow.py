@@ -10,9 +10,9 @@ class Flow:
     """The token flow of one medium.
 
     `name`: for a reader (`700×400`). `size`: (width, height) in pixels, (samples, rate) of a sound.
-    `rows`: how many rows the
-    layers of each kind see (`ModuleGroup.rows`), summed over all units. `tokens`: placeholders in
-    the prompt, one a row that the language model gets. `prompt_tokens`: these and all markers.
+    `rows`: how many rows the layers of each kind see (`ModuleGroup.rows`), summed over all units.
+    `tokens`: placeholders in the prompt, one a row that the language model gets.
+    `prompt_tokens`: these and all markers.
     `units`: what a picture is cut into (chunks, tiles), 1 where it is not cut. `details`: further
     numbers, as `tokens --json` has them. `drawing`: how the medium is cut, in text.
     """

@@ -11,7 +11,7 @@ from .registry import Patch
 
 _QUEUE = "vllm.distributed.device_communicators.shm_broadcast:SpinCondition"
 _LOOKS_S = 0.0005
-"""For so long after a message it still looks for the next; waking up takes about a fifth of it."""
+"""For so long after a message it still looks for the next."""
 
 
 def _short(original: Any) -> Any:

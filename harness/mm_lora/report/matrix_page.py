@@ -64,7 +64,7 @@ def markdown(rows: Sequence[Row]) -> str:
             lines.append(f"- {row.label}: known defects: {met}")
         if row.patches:
             lines.append(f"- {row.label}: in the server: {', '.join(row.patches)}")
-    lines += _families(rows, groups)
+    lines += _families(rows)
     scans = {row.scan: row.label for row in reversed(rows) if row.scan}
     for scan, label in reversed(scans.items()):
         lines += ["", f"## Scan of {label}", "", scan_lines.summary(scan), ""]
@@ -89,16 +89,13 @@ def table(rows: Sequence[Row]) -> Table:
 
 def family_table(rows: Sequence[Row]) -> Table | None:
     """The same by family, for the terminal; None where there is one family."""
-    groups, found = group_names(rows), matrix_families.family_rows(rows)
-    if len({one.family for one in found}) < 2:
-        return None
+    heads, *lines = _by_family(rows) or [[]]
     shown = Table(title="families", title_justify="left")
-    for column in ("family", "vLLM", "patch", *groups):
+    for column in heads:
         shown.add_column(column, overflow="fold")
-    for one in found:
-        cells = (cell(one.groups.get(group, {})) for group in groups)
-        shown.add_row(one.family, one.version, one.patch, *cells)
-    return shown
+    for line in lines:
+        shown.add_row(*line)
+    return shown if lines else None
 
 
 def _cells(row: Row, groups: Sequence[str]) -> list[str]:
@@ -106,17 +103,27 @@ def _cells(row: Row, groups: Sequence[str]) -> list[str]:
     return [row.version, row.patch, *(cell(row.groups.get(group, {})) for group in groups), outcome]
 
 
-def _families(rows: Sequence[Row], groups: Sequence[str]) -> list[str]:
-    """A line for each family and row, and what turned; nothing where there is one family."""
-    found = matrix_families.family_rows(rows)
+def _by_family(rows: Sequence[Row]) -> list[list[str]]:
+    """Heads, and the cells of each family and row; empty where there is one family."""
+    groups, found = group_names(rows), matrix_families.family_rows(rows)
     if len({one.family for one in found}) < 2:
         return []
-    lines = ["", "## Families", "", _line(["family", "vLLM", "patch", *groups])]
-    lines.append("|" + "---|" * (len(groups) + 3))
-    for one in found:
-        cells = (cell(one.groups.get(group, {})) for group in groups)
-        lines.append(_line([one.family, one.version, one.patch, *cells]))
-    lines.append("")
+    return [
+        ["family", "vLLM", "patch", *groups],
+        *(
+            [one.family, one.version, one.patch, *(cell(one.groups.get(g, {})) for g in groups)]
+            for one in found
+        ),
+    ]
+
+
+def _families(rows: Sequence[Row]) -> list[str]:
+    """A line for each family and row, and what turned; nothing where there is one family."""
+    cells = _by_family(rows)
+    if not cells:
+        return []
+    heads, *others = map(_line, cells)
+    lines = ["", "## Families", "", heads, "|" + "---|" * len(cells[0]), *others, ""]
     for turn in matrix_families.turns(rows):
         for word, names in (("appeared", turn.appeared), ("lost", turn.lost)):
             if names:

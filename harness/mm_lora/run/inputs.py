@@ -45,11 +45,7 @@ class Inputs:
         """The entries that speak of the check's model: those of other families do not, even of a
         user's own model."""
         model = self.models.get(check_id.split("/")[1])
-        return tuple(
-            one
-            for one in self.defects
-            if model is None or not one.families or model.family.name in one.families
-        )
+        return tuple(one for one in self.defects if model is None or one.is_of(model.family))
 
     @cached_property
     def server_python(self) -> Path:

@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from mm_lora.families.family import PeftForms, VllmClass
-from mm_lora.families.flow import KnownFlow
 from mm_lora.families.image_processor import VIDEO_NAME
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup, by_name
 from mm_lora.families.qwen import miniature
 from mm_lora.families.qwen.geometry import Layout
-from mm_lora.families.qwen.vision import BLOCK, TEXT, QwenVision, groups
+from mm_lora.families.qwen.vision import BLOCK, TEXT, QwenVision, groups, measured
 
 QKV_IGNORED = "tower-qkv-ignored"
 """A wrong value: what a server answers that has no LoRA layer for the tower's fused qkv."""
@@ -126,18 +125,7 @@ class Glm41V(QwenVision):
         "visual.merger.down_proj": CONNECTOR,
         "language_model.model.layers.39.self_attn.o_proj": LANGUAGE,
     }
-    known_flows = tuple(
-        KnownFlow(
-            model="glm-4.1v",
-            width=width,
-            height=height,
-            quantity=quantity,
-            value=value,
-            source="rows inside a running vLLM 0.32.0",
-        )
-        for width, height, *rows in ((336, 336, 576, 144), (700, 400, 1400, 350))
-        for quantity, value in zip(("patch_rows", "merged_rows"), rows, strict=True)
-    )
+    known_flows = measured("glm-4.1v")
 
     def describe(self, layout: Layout) -> Sequence[str]:
         """The limits are of both copies of a picture."""

@@ -236,7 +236,7 @@ class QwenVision(Family):
 
 
 def measured(model: str) -> tuple[KnownFlow, ...]:
-    """What layers of a running server saw; the same for both, whose published sizes agree."""
+    """What layers of a running server saw; the same for all whose patch and merge agree."""
     return tuple(
         KnownFlow(
             model=model,

@@ -1,11 +1,10 @@
 """Gemma 3's count hook and names: two fixes, and seeded mistakes that the row checks must find."""
 
-from types import ModuleType
 from typing import Any
 
 from ...mutants.mapping import miscount
 from ...registry import Patch, mutant
-from ..llava.hooks import other_names
+from ..llava.hooks import tower_names
 
 OWNER = "vllm.model_executor.models.gemma3_mm:Gemma3ForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
@@ -29,10 +28,6 @@ def _behind_pooling(original: Any) -> Any:
     return get_mm_lora_token_counts
 
 
-def _other_names(module: ModuleType) -> None:
-    other_names(module.Gemma3ForConditionalGeneration)
-
-
 def pooling_forgotten(model: Any, tower: int, connector: int) -> Rows:
     """The tower is counted a row for each placeholder."""
     return tower // averaged(model), connector
@@ -53,15 +48,7 @@ PATCHES = (
         "sees as many as there are placeholders, the hook says 16 times as many",
         upstream=("32764",),
     ),
-    Patch(
-        id="gemma3-tower-names",
-        kind="fix",
-        versions=">=0.32",
-        needs=(f"{OWNER}.hf_to_vllm_mapper",),
-        adds=_other_names,
-        reason="adapters that were trained with transformers 5.6 or newer name the tower's layers "
-        "without `vision_model`, under which vLLM alone looks",
-    ),
+    tower_names("gemma3", OWNER),
     mutant(
         "gemma3-pooling-forgotten",
         {HOOK: miscount(pooling_forgotten)},

@@ -1,15 +1,20 @@
 """LFM2-VL's own patches: the names that its class does not know, and seeded miscounts."""
 
 import dataclasses
-from types import ModuleType
 from typing import Any
 
 from ...mutants.mapping import miscount
 from ...registry import Patch, mutant
+from ..llava.hooks import tower_names
 
 OWNER = "vllm.model_executor.models.lfm2_vl:Lfm2VLForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
 MAPPER = f"{OWNER}.hf_to_vllm_mapper"
+NEWEST = {
+    f"model.vision_tower.{part}.": f"vision_tower.vision_model.{part}."
+    for part in ("embeddings", "encoder")
+}
+"""As transformers names the tower's parts since 5.6 → as vLLM does."""
 
 Rows = tuple[int, int]
 """(tower rows, connector rows)."""
@@ -25,18 +30,6 @@ def _conv_names(original: Any) -> Any:
         return loaded
 
     return load_weights
-
-
-def _tower_names(module: ModuleType) -> None:
-    owner: Any = module.Lfm2VLForConditionalGeneration
-    mapper = owner.hf_to_vllm_mapper
-    newest = {
-        f"model.vision_tower.{part}.": f"vision_tower.vision_model.{part}."
-        for part in ("embeddings", "encoder")
-    }
-    # Before the tower's own prefix, which would fit too.
-    prefixes = {**newest, **mapper.orig_to_new_prefix}
-    owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
 
 
 def not_squared(model: Any, tower: int, connector: int) -> Rows:
@@ -59,15 +52,7 @@ PATCHES = (
         reason="adapters name the blocks that convolve `conv`, vLLM's class `short_conv`; only the "
         "text-only class knows both",
     ),
-    Patch(
-        id="lfm2-vl-tower-names",
-        kind="fix",
-        versions=">=0.32",
-        needs=(MAPPER,),
-        adds=_tower_names,
-        reason="adapters that were trained with newer versions of transformers name the tower's "
-        "layers without `vision_model`, under which vLLM alone looks",
-    ),
+    tower_names("lfm2-vl", OWNER, NEWEST),
     *(
         mutant(f"lfm2-vl-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
         for name, mistake, reason in (

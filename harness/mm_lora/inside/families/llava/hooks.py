@@ -1,6 +1,7 @@
 """LLaVA's count hook and names: two fixes, and seeded mistakes that the row checks must find."""
 
 import dataclasses
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -9,8 +10,8 @@ from ...registry import Patch, mutant
 
 OWNER = "vllm.model_executor.models.llava:LlavaForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
-RENAMED = ("model.vision_tower.encoder.", "vision_tower.vision_model.encoder.")
-"""As transformers names the layers of a CLIP or SigLIP tower since 5.6, and as vLLM does."""
+RENAMED = {"model.vision_tower.encoder.": "vision_tower.vision_model.encoder."}
+"""As transformers names the layers of a CLIP or SigLIP tower since 5.6 → as vLLM does."""
 
 Rows = tuple[int, int]
 """(tower rows, connector rows)."""
@@ -41,16 +42,25 @@ def _with_class_tokens(original: Any) -> Any:
     return get_mm_lora_token_counts
 
 
-def other_names(owner: Any) -> None:
-    """Let a class know the tower's newest names too."""
-    mapper = owner.hf_to_vllm_mapper
-    # Before the tower's own prefix, which would fit too.
-    prefixes = {RENAMED[0]: RENAMED[1], **mapper.orig_to_new_prefix}
-    owner.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
+def tower_names(family: str, owner: str, renamed: Mapping[str, str] = RENAMED) -> Patch:
+    """The fix that lets the class `owner` of a family know the tower's newest names too."""
 
+    def other_names(module: ModuleType) -> None:
+        model: Any = getattr(module, owner.partition(":")[2])
+        mapper = model.hf_to_vllm_mapper
+        # Before the tower's own prefix, which would fit too.
+        prefixes = {**renamed, **mapper.orig_to_new_prefix}
+        model.hf_to_vllm_mapper = dataclasses.replace(mapper, orig_to_new_prefix=prefixes)
 
-def _other_names(module: ModuleType) -> None:
-    other_names(module.LlavaForConditionalGeneration)
+    return Patch(
+        id=f"{family}-tower-names",
+        kind="fix",
+        versions=">=0.32",
+        needs=(f"{owner}.hf_to_vllm_mapper",),
+        adds=other_names,
+        reason="adapters that were trained with transformers 5.6 or newer name the tower's layers "
+        "without `vision_model`, under which vLLM alone looks",
+    )
 
 
 def class_token_forgotten(model: Any, tower: int, connector: int) -> Rows:
@@ -77,15 +87,7 @@ PATCHES = (
         wraps={HOOK: _with_class_tokens},
         reason="a CLIP tower sees a class token more for each picture than there are placeholders",
     ),
-    Patch(
-        id="llava-tower-names",
-        kind="fix",
-        versions=">=0.32",
-        needs=(f"{OWNER}.hf_to_vllm_mapper",),
-        adds=_other_names,
-        reason="adapters that were trained with transformers 5.6 or newer name the tower's layers "
-        "without `vision_model`, under which vLLM alone looks",
-    ),
+    tower_names("llava", OWNER),
     *(
         mutant(f"llava-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
         for name, mistake, reason in MISCOUNTS

@@ -1,11 +1,10 @@
 """LLaVA-NeXT's count hook and names: two fixes, and seeded mistakes that the row checks find."""
 
-from types import ModuleType
 from typing import Any
 
 from ...mutants.mapping import miscount
 from ...registry import Patch, mutant
-from ..llava.hooks import Rows, has_dropped_token, other_names, patches
+from ..llava.hooks import Rows, has_dropped_token, patches, tower_names
 
 OWNER = "vllm.model_executor.models.llava_next:LlavaNextForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
@@ -30,10 +29,6 @@ def _room_for_tiles(original: Any) -> Any:
         return tiles * (patches(self) + has_dropped_token(self)), tiles * patches(self)
 
     return get_mm_lora_token_counts
-
-
-def _other_names(module: ModuleType) -> None:
-    other_names(module.LlavaNextForConditionalGeneration)
 
 
 def _placeholders_counted(original: Any) -> Any:
@@ -62,15 +57,7 @@ PATCHES = (
         wraps={HOOK: _room_for_tiles},
         reason="the wrappers' buffers are sized by placeholders; tower and projector see more rows",
     ),
-    Patch(
-        id="llava-next-tower-names",
-        kind="fix",
-        versions=">=0.32",
-        needs=(f"{OWNER}.hf_to_vllm_mapper",),
-        adds=_other_names,
-        reason="adapters that were trained with transformers 5.6 or newer name the tower's layers "
-        "without `vision_model`, under which vLLM alone looks",
-    ),
+    tower_names("llava-next", OWNER),
     *(
         mutant(f"llava-next-{name}", {HOOK: make}, reason, versions=">=0.32")
         for name, make, reason in (
