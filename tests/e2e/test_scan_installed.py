@@ -13,8 +13,8 @@ LEFT_OUT = "no LoRA layer class fits"
 
 KNOWN = {
     "internvl": {"connector"},  # internvl-connector-adapters-refused
-    "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # fix qwen3-moe-tower-qkv; no Linear
-    "glm-4.1v": {"tower-attention", "downsample"},  # glm-tower-qkv-ignored; a convolution
+    "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # tower-qkv-ignored; no Linear
+    "glm-4.1v": {"tower-attention", "downsample"},  # tower-qkv-ignored; a convolution
 }
 """Groups of which the scan and the servers agree that adapters are not applied."""
 

@@ -13,10 +13,11 @@ from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.asking import Picture, Video
 from mm_lora.core.errors import UsageError
 from mm_lora.families.glm4_1v.family import FAMILY
-from mm_lora.families.glm4_1v.torch_side import by_medium, without_tower_qkv
+from mm_lora.families.glm4_1v.torch_side import by_medium
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.families.qwen.geometry import video_grid
+from mm_lora.families.qwen.tower_qkv import without_tower_qkv
 from mm_lora.inside.families.glm4_1v import patches
 
 PUBLISHED = resolve("glm-4.1v").layout

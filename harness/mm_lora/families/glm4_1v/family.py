@@ -7,12 +7,9 @@ from typing import Any, ClassVar
 from mm_lora.families.family import PeftForms, VllmClass
 from mm_lora.families.image_processor import VIDEO_NAME
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup, by_name
-from mm_lora.families.qwen import miniature
+from mm_lora.families.qwen import miniature, tower_qkv
 from mm_lora.families.qwen.geometry import Layout
 from mm_lora.families.qwen.vision import BLOCK, TEXT, QwenVision, groups, measured
-
-QKV_IGNORED = "tower-qkv-ignored"
-"""A wrong value: what a server answers that has no LoRA layer for the tower's fused qkv."""
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _MERGER = "model.visual.merger"
@@ -110,7 +107,7 @@ class Glm41V(QwenVision):
         *("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"),
         *("<|image|>", "<|video|>"),
     )
-    predictors = (QKV_IGNORED,)
+    predictors = (tower_qkv.IGNORED,)
     predicted_roles = (TOWER, LANGUAGE)
     later = "tower-down_proj"
     prefix_cases: ClassVar[Mapping[str, str]] = {
@@ -165,24 +162,12 @@ class Glm41V(QwenVision):
 
     def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
         """The fused projection of the tower has no layer, and nothing else is amiss."""
-        explained = [_is_of_qkv(one.where, one.expected, one.observed) for one in found]
-        return (QKV_IGNORED,) if found and all(explained) else ()
+        return tower_qkv.explains(found)
 
     @property
     def chat_template(self) -> str:
         """Its own."""
         return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
-
-
-def _is_of_qkv(where: str, expected: Any, observed: Any) -> bool:
-    """Whether a tensor of the fused projection is missing, or as many from a table of groups."""
-    if ".attn.qkv." in where:
-        return True
-    if not isinstance(expected, Mapping) or not isinstance(observed, Mapping):
-        return False
-    odd = {name for name in (*expected, *observed) if expected.get(name) != observed.get(name)}
-    modules, _ = observed.get("tower-attention", (0, 0))
-    return odd == {"tower-attention"} and modules < expected["tower-attention"][0]
 
 
 FAMILY = Glm41V()

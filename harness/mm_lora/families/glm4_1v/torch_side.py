@@ -1,17 +1,12 @@
 """GLM-4.1V on the torch side: its tokens, whose they are, and a known mistake of servers."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.families.glm4_1v.family import FAMILY, QKV_IGNORED
+from mm_lora.families.glm4_1v.family import FAMILY
+from mm_lora.families.qwen import tower_qkv
 from mm_lora.families.qwen.torch_side import QwenSide
-from mm_lora.families.torch_side import Deltas, Mistake
-
-
-def without_tower_qkv(model: Any, folder: Path, deltas: Deltas) -> Deltas:
-    """What a server adds whose tower has no LoRA layer for the fused projection."""
-    return {path: delta for path, delta in deltas.items() if not path.endswith(".attn.qkv")}
+from mm_lora.families.torch_side import Mistake
 
 
 def by_medium(config: Any) -> Callable[..., tuple[Any, Any]]:
@@ -42,7 +37,7 @@ class Glm41VSide(QwenSide):
         *("<|begin_of_video|>", "<|end_of_video|>"),
         *("<|begin_of_image|>", "<|end_of_image|>", "<|image|>"),
     )
-    mistakes: ClassVar[Mapping[str, Mistake]] = {QKV_IGNORED: without_tower_qkv}
+    mistakes: ClassVar[Mapping[str, Mistake]] = {tower_qkv.IGNORED: tower_qkv.without_tower_qkv}
 
     def prepare(self, model: Any) -> None:
         """See `by_medium`."""

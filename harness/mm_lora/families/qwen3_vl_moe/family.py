@@ -1,11 +1,12 @@
 """Qwen3-VL-MoE as a family: Qwen3-VL's tower and mergers, routed experts in the language model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
-from mm_lora.families.modules import by_name
+from mm_lora.families.modules import LANGUAGE, TOWER, by_name
+from mm_lora.families.qwen import tower_qkv
 from mm_lora.families.qwen.geometry import Layout
 from mm_lora.families.qwen.vision import TEXT, forms
 from mm_lora.families.qwen3_vl.family import Qwen3VL
@@ -37,7 +38,7 @@ class Qwen3VLMoe(Qwen3VL):
     published = ("qwen3-vl-moe", "qwen3-vl-235b")
     state = "partly"
     state_reason = (
-        "vLLM 0.32.0 has no LoRA layer for its tower's fused qkv; with the fix qwen3-moe-tower-qkv "
+        "vLLM 0.32.0 has no LoRA layer for its tower's fused qkv; with the fix tower-qkv "
         "dice, coverage and the numerics of every projection pass, the rest of the core was not run"
     )
     repositories: ClassVar[Mapping[str, str]] = {
@@ -55,11 +56,13 @@ class Qwen3VLMoe(Qwen3VL):
     vllm = VllmClass(module="qwen3_vl_moe", name="Qwen3VLMoeForConditionalGeneration")
     # Not the experts, whose LoRA layers no CPU can run. With `proj`, which would name the patch
     # embedding too, and with `qkv`, which the class does not list as packed, vLLM does not start:
-    # the fix "qwen3-moe-tower-qkv" chooses that one by itself.
+    # the fix "tower-qkv" chooses that one by itself.
     target_modules = (
         *(*MLP, "qkv_proj", "o_proj"),
         *(f"visual.blocks.{block}.attn.proj" for block in range(BLOCKS)),
     )
+    predictors = (tower_qkv.IGNORED,)
+    predicted_roles = (TOWER, LANGUAGE)
     known_flows = tuple(replace(one, model="qwen3-vl-moe") for one in Qwen3VL.known_flows)
 
     def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
@@ -69,6 +72,10 @@ class Qwen3VLMoe(Qwen3VL):
             num_experts=EXPERTS, num_experts_per_tok=CHOSEN, moe_intermediate_size=EXPERT_WIDTH
         )
         return small
+
+    def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
+        """The fused projection of the tower has no layer, and nothing else is amiss."""
+        return tower_qkv.explains(found)
 
 
 FAMILY = Qwen3VLMoe()

@@ -1,7 +1,7 @@
 """Fixes: LoRA layers that fit GLM-4.1V's tower. Mutants: mistakes in its hooks."""
 
 from ...mutants.mapping import under_tower
-from ...packed_entries import CREATE, NEEDED, in_parts, with_entry
+from ...packed_entries import CREATE, NEEDED, in_parts
 from ...registry import Patch, mutant
 from ..qwen.mutants import merge_forgotten, merge_not_squared, merger_unmerged, miscount
 
@@ -10,14 +10,6 @@ COUNTS = f"{CLASS}.get_mm_lora_token_counts"
 MAPPING = f"{CLASS}.get_mm_mapping"
 
 PATCHES = (
-    Patch(
-        id="glm-tower-qkv",
-        kind="fix",
-        versions=">=0.32",
-        wraps={f"{CLASS}.__init__": with_entry("qkv")},
-        reason="the class lists no `qkv` as packed, so the tower's fused projection has no LoRA "
-        "layer: what an adapter has for it is ignored",
-    ),
     Patch(
         id="glm-tower-gate-up",
         kind="fix",

@@ -1,5 +1,5 @@
-"""What runs inside vLLM for Qwen2-VL and Qwen2.5-VL."""
+"""What runs inside vLLM for the classes whose vision side is Qwen's."""
 
-from . import mutants
+from . import mutants, tower_qkv
 
-PATCHES = mutants.PATCHES
+PATCHES = (tower_qkv.PATCH, *mutants.PATCHES)
