@@ -255,7 +255,10 @@ def test_mistakes() -> None:
 def test_what_the_hook_reads() -> None:
     vision = SimpleNamespace(image_size=448, patch_size=14)
     config = SimpleNamespace(vision_config=vision, downsample_ratio=0.5)
-    assert patches.PREPARE["InternVLChatModel"](config) == {"patch_tokens": 1024, "num_image_token": 256}
+    assert patches.PREPARE["InternVLChatModel"](config) == {
+        "patch_tokens": 1024,
+        "num_image_token": 256,
+    }
 
 
 def test_only_the_linear_layers_of_the_connector_are_replaced(

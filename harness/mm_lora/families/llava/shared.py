@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.families.family import Family, Sizes, VllmClass
+from mm_lora.families.family import Family, PeftForms, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase
-from mm_lora.families.forms import PeftForms, peft_forms
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.llava import miniature
 from mm_lora.families.llava.layout import Layout, layout_of, require_size
 from mm_lora.families.miniature import PICTURES as USUAL
