@@ -73,7 +73,7 @@ def siblings(
 
 
 def language_model(at: str, mlp: Sequence[str] = ("gate", "up", "down")) -> ModuleGroup:
-    """The group of a Llama-like language model, whose layers the glob `at` names.
+    """The group of the usual language model, whose layers the glob `at` names.
 
     `mlp`: the projections beside those of the attention.
     """
