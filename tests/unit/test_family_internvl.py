@@ -15,7 +15,7 @@ from mm_lora.families.internvl import miniature
 from mm_lora.families.internvl.layout import Layout, layout_of
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
-from mm_lora.inside.families.internvl import PREPARE, patches
+from mm_lora.inside.families import internvl as patches
 from mm_lora.run.plan import family_flags
 
 FAMILY = registry.family("internvl")
@@ -255,7 +255,10 @@ def test_mistakes() -> None:
 def test_what_the_hook_reads() -> None:
     vision = SimpleNamespace(image_size=448, patch_size=14)
     config = SimpleNamespace(vision_config=vision, downsample_ratio=0.5)
-    assert PREPARE["InternVLChatModel"](config) == {"patch_tokens": 1024, "num_image_token": 256}
+    assert patches.PREPARE["InternVLChatModel"](config) == {
+        "patch_tokens": 1024,
+        "num_image_token": 256,
+    }
 
 
 def test_only_the_linear_layers_of_the_connector_are_replaced(

@@ -15,7 +15,7 @@ from mm_lora.families import registry
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
 from mm_lora.families.smolvlm.layout import Layout
-from mm_lora.inside.families.smolvlm import mutants
+from mm_lora.inside.families import smolvlm as mutants
 
 FAMILY = registry.family("smolvlm")
 LAYOUTS = {name: resolve(name).layout for name in FAMILY.published}
@@ -132,7 +132,7 @@ def test_a_pair_of_every_role_differs() -> None:
     assert known(FAMILY)[one].pattern == known(FAMILY)[other].pattern
 
 
-def test_miscounts() -> None:
+def test_mistakes() -> None:
     class Idefics3ForConditionalGeneration:
         config = SimpleNamespace(
             scale_factor=3, vision_config=SimpleNamespace(image_size=384, patch_size=14)
@@ -141,15 +141,26 @@ def test_miscounts() -> None:
         def get_mm_lora_token_counts(self, *, num_mm_embeds: int) -> tuple[int, int]:
             return num_mm_embeds * 9, num_mm_embeds
 
+        def get_mm_mapping(self) -> Any:
+            return SimpleNamespace(connector=["model.connector"], tower_model=["model.vision"])
+
     answers = {}
     for patch in mutants.PATCHES:
         module = ModuleType("counts")
-        copy = type("Idefics3ForConditionalGeneration", (Idefics3ForConditionalGeneration,), {})
-        copy.get_mm_lora_token_counts = Idefics3ForConditionalGeneration.get_mm_lora_token_counts
+        copy = type(
+            "Idefics3ForConditionalGeneration",
+            (Idefics3ForConditionalGeneration,),
+            dict(vars(Idefics3ForConditionalGeneration)),
+        )
         module.Idefics3ForConditionalGeneration = copy  # type: ignore[attr-defined]
         patch.apply(module)
-        answers[patch.id] = copy().get_mm_lora_token_counts(num_mm_embeds=405)
+        answers[patch.id.removeprefix("mutant-")] = (
+            copy().get_mm_lora_token_counts(num_mm_embeds=405),
+            copy().get_mm_mapping().connector,
+        )
     assert answers == {
-        "mutant-scale-not-squared": (405 * 3, 405),
-        "mutant-whole-picture-lost": (3645 - 729, 405 - 81),
+        "scale-not-squared": ((405 * 3, 405), ["model.connector"]),
+        "whole-picture-lost": ((3645 - 729, 405 - 81), ["model.connector"]),
+        "idefics3-connector-as-tower": ((3645, 3645), ["model.connector"]),
+        "idefics3-connector-under-tower": ((3645, 405), []),
     }

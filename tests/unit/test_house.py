@@ -48,14 +48,15 @@ def names_of_families() -> dict[str, str]:
 
 
 def sources() -> list[Path]:
-    """Every file of the harness and the cases but those in a family's own folders."""
+    """Every file of the harness and the cases but a family's own folders and files."""
     own = {
         file.parent
         for folder in ("families", "inside/families")
         for file in (PACKAGE / folder).glob("*/__init__.py")
     }
+    own |= set((PACKAGE / "inside/families").glob("[!_]*.py"))
     found = [*PACKAGE.rglob("*.py"), *(ROOT / "cases").glob("*.py")]
-    return sorted(file for file in found if not own & set(file.parents))
+    return sorted(file for file in found if not own & {file, *file.parents})
 
 
 def test_the_page_and_the_contract_name_the_same_rooms() -> None:

@@ -16,7 +16,10 @@ from typing import Any, ClassVar
 from mm_lora.core.asking import Picture, Shown, Sound, Video
 from mm_lora.families import pictures, sounds
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.miniature import TEXT_HIDDEN
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
+
+_HERE = Path(__file__).parent
 
 Calls = Sequence[tuple[int, int]]
 """(place of the medium in the step, rows) for each medium that one call of a layer serves."""
@@ -46,11 +49,11 @@ class GoodAdapter:
     of `parent`; `outputs`: rows of `plain`'s B on the miniature.
     """
 
-    adapter: str
-    parent: str
-    fused: str
-    plain: str
-    outputs: int
+    adapter: str = "language-attention"
+    parent: str = "self_attn"
+    fused: str = "v_proj"
+    plain: str = "o_proj"
+    outputs: int = TEXT_HIDDEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,7 @@ class Family(ABC):
     """What is not verified, and why."""
     media: ClassVar[tuple[str, ...]] = ("image",)
     groups: ClassVar[Mapping[str, ModuleGroup]]
-    mapped: ClassVar[Mapping[str, str]]
+    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`); a role is left out
     where vLLM's class has no such layers."""
     formulas: ClassVar[Mapping[str, str]]
@@ -156,7 +159,7 @@ class Family(ABC):
     bundles: ClassVar[Mapping[str, Bundle]] = {}
     """Adapters over several groups, besides `all`."""
     forms: ClassVar[PeftForms]
-    good: ClassVar[GoodAdapter]
+    good: ClassVar[GoodAdapter] = GoodAdapter()
     sizes: ClassVar[Sizes] = Sizes()
     special_tokens: ClassVar[tuple[str, ...]]
     vllm: ClassVar[VllmClass]
@@ -238,19 +241,30 @@ class Family(ABC):
 
     # What has a default.
 
+    def alone(self, layout: Any) -> list[Flow]:
+        """The flow of each question of one medium."""
+        return [self.flow(layout, one.asked) for one, *more in self.questions(layout) if not more]
+
     def clips(self, layout: Any) -> Sequence[Video]:
         """Videos for the real processor, each asked alone."""
         return ()
 
     @property
-    def folder(self) -> Path:
-        """Where the family's data lies."""
-        return Path(__file__).parent / self.package
-
-    @property
     def package(self) -> str:
         """The family's package below `families`."""
-        return type(self).__module__.split(".")[-2]
+        return self._packages[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the family's data lies."""
+        return _HERE / self.package
+
+    @property
+    def _packages(self) -> tuple[str, ...]:
+        """Its own, then those of the families that it is built on."""
+        kinds = (kind for kind in type(self).__mro__ if issubclass(kind, Family))
+        own = (kind.__module__.split(".")[-2] for kind in kinds if kind is not Family)
+        return tuple(dict.fromkeys(own))
 
     def published_config(self, name: str) -> dict[str, Any]:
         """{"name", "source", "known", "config", …}: a published model as stored."""
@@ -268,8 +282,10 @@ class Family(ABC):
 
     @property
     def chat_template(self) -> str:
-        """The text of chat_template.jinja; one placeholder for each medium."""
-        return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
+        """The text of chat_template.jinja, its own or that of the family that it is built on; one
+        placeholder for each medium."""
+        files = (_HERE / package / "chat_template.jinja" for package in self._packages)
+        return next(file for file in files if file.is_file()).read_text(encoding="utf-8")
 
     def group_of(self, path: str) -> ModuleGroup | None:
         """The group of the module at a PEFT path, None for a module that takes no adapter."""
@@ -371,6 +387,7 @@ class Family(ABC):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Files of the family that decide what the torch side builds, below the package."""
-        files = sorted(self.folder.glob("*.py"))
-        return tuple(str(Path("families") / self.package / file.name) for file in files)
+        """Files of the family, and of those that it is built on, that decide what the torch side
+        builds; below the package."""
+        files = [file for one in self._packages for file in sorted((_HERE / one).glob("*.py"))]
+        return tuple(str(file.relative_to(_HERE.parent)) for file in files)

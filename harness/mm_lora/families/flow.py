@@ -77,3 +77,16 @@ class KnownFlow:
     quantity: str
     value: int
     source: str
+
+
+def known(
+    model: str, size: tuple[int, int], source: str, **quantities: int
+) -> tuple[KnownFlow, ...]:
+    """What one source states of a picture of that size on `model`."""
+    width, height = size
+    return tuple(
+        KnownFlow(
+            model=model, width=width, height=height, quantity=name, value=value, source=source
+        )
+        for name, value in quantities.items()
+    )

@@ -1,7 +1,7 @@
 """Module groups as data: which modules an adapter can target together, and what their rows are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 TOWER, CONNECTOR, LANGUAGE = "tower", "connector", "language"
@@ -40,6 +40,55 @@ class ModuleGroup:
 def by_name(*groups: ModuleGroup) -> dict[str, ModuleGroup]:
     """The groups by their names, in their order."""
     return {group.name: group for group in groups}
+
+
+def siblings(
+    name: str,
+    at: str,
+    ends: Sequence[str],
+    glob: str,
+    *,
+    role: str = TOWER,
+    rows: str = "encoder",
+    prefix: str = "",
+    drop: str = "",
+    within: str = "",
+) -> ModuleGroup:
+    """A group of the modules `ends` below `at`, where a star stands for the number of a layer.
+
+    `glob`: of all ends, and of nothing else that lies beside them. Adapters of one projection are
+    called by `prefix` and an end without `drop` before it; the prefix is the role, of a connector
+    the group's name. `within`: `at` as an expression, where it has other spellings.
+    """
+    within = within or re.escape(at).replace(r"\*", r"\d+")
+    prefix = prefix or (name if role == CONNECTOR else role)
+    return ModuleGroup(
+        name=name,
+        pattern=rf"{within}\.({'|'.join(ends)})",
+        role=role,
+        rows=rows,
+        target=f"{at}.{glob}",
+        projections={f"{prefix}-{end.removeprefix(drop)}": f"{at}.{end}" for end in ends},
+    )
+
+
+def language_model(at: str, mlp: Sequence[str] = ("gate", "up", "down")) -> ModuleGroup:
+    """The group of the usual language model, whose layers the glob `at` names.
+
+    `mlp`: the projections beside those of the attention.
+    """
+    layer = re.escape(at).replace(r"\*", r"\d+")
+    return ModuleGroup(
+        name="language-model",
+        pattern=rf"{layer}\.(self_attn\.[qkvo]_proj|mlp\.({'|'.join(mlp)})_proj)",
+        role=LANGUAGE,
+        rows=PROMPT,
+        target=f"{at}.*_proj",
+        projections={
+            **{f"language-{p}_proj": f"{at}.self_attn.{p}_proj" for p in "qkvo"},
+            **{f"language-{p}_proj": f"{at}.mlp.{p}_proj" for p in mlp},
+        },
+    )
 
 
 def either(patterns: list[str]) -> str:

@@ -49,3 +49,25 @@ def prompts(
     """Every picture alone, then those of several names in one prompt."""
     several = (tuple(single[name] for name in names) for names in together)
     return [*((picture,) for picture in single.values()), *several]
+
+
+def by_size(*sizes: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Sizes in pixels, each named by itself: `700x400`."""
+    return {f"{width}x{height}": (width, height) for width, height in sizes}
+
+
+def questions(
+    sizes: Mapping[str, tuple[int, int]],
+    together: Sequence[Sequence[str]],
+    *,
+    gray: tuple[int, int],
+    rgba: tuple[int, int],
+    turned: tuple[int, int] = (300, 100),
+) -> list[tuple[Picture, ...]]:
+    """Every size alone, a picture without colours, one with an alpha channel and one that EXIF
+    turns, by these names; then those of several names in one prompt."""
+    seen = {name: Picture(name, *size) for name, size in sizes.items()}
+    seen["gray"] = Picture("gray", *gray, mode="L")
+    seen["rgba"] = Picture("rgba", *rgba, mode="RGBA")
+    seen["turned"] = Picture("turned", *turned, orientation=TURNED)
+    return prompts(seen, together)

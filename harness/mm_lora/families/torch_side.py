@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 
 from mm_lora.core.asking import Sound
 from mm_lora.core.sounds import sound_wav
+from mm_lora.families.counting import Counting
 from mm_lora.families.family import Family
 from mm_lora.families.vocabulary import answer_ids, tokenizer_json
 
@@ -36,11 +38,8 @@ BaseMistake = Callable[[Any], AbstractContextManager[None] | None]
 Mistake = Callable[[Any, Path, Deltas], Deltas]
 """(model, adapter folder, right deltas) → what a server with that mistake computes with."""
 
-ORIENTATION = 0x0112
-"""The EXIF tag."""
 
-
-class TorchSide:
+class TorchSide(Counting):
     """One family's. A subclass changes what its architecture needs."""
 
     family: ClassVar[Family]
@@ -48,6 +47,11 @@ class TorchSide:
     """transformers' Auto class that knows the model."""
     head: ClassVar[str] = "lm_head.weight"
     """The language model's head: zero but for the words, so that answers are made of words."""
+    sharp: ClassVar[str] = ""
+    """An expression of weights' names: queries and keys that are `sharper` times longer. Hundreds
+    of patches that look alike would have nearly equal weights in the tower's attention, and an
+    adapter there would move nothing."""
+    sharper: ClassVar[float] = 2.5
     other_modules: ClassVar[tuple[str, ...]] = ()
     """Classes that are no nn.Linear, but for which vLLM has LoRA layers."""
     mistakes: ClassVar[Mapping[str, Mistake]] = {}
@@ -110,7 +114,7 @@ class TorchSide:
         Norms are 1, biases N(0, BIAS²), all else N(0, (GAIN/√fan_in)²). The head's rows are zero
         but for the words of `vocabulary`: any other token has logit 0, below the best of a hundred
         random words, so that answers are words and special tokens keep a finite logprob. So are
-        those of the embeddings, where the head is `tied` to them.
+        those of the embeddings, where the head is `tied` to them. `sharp` ones are longer.
         """
         import torch
 
@@ -124,6 +128,9 @@ class TorchSide:
             words = torch.zeros(shape[0], 1)
             words[list(answer_ids())] = 1.0
             values *= words
+        if self.sharp and re.search(self.sharp, name):
+            # Where values lie in the same weight, they are the last third of its rows.
+            values[: shape[0] * 2 // 3 if "qkv" in name else None] *= self.sharper
         return values
 
     def fan_in(self, name: str, shape: Sequence[int]) -> int:
@@ -274,23 +281,6 @@ class TorchSide:
         """What `compute` gives, and what else is right: the other side of each routing tie."""
         return compute(), []
 
-    # Counting.
-
-    def counting(self, folder: Path, layout: Mapping[str, Any]) -> Any:
-        """The real processor to count with; `folder` has tokenizer and processor files."""
-        return self.processor(str(folder))
-
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """What the processor makes of each picture of one prompt, from the token ids and the
-        pixels' shapes: {"name", quantity: number}, the quantities named as in `Flow.as_json`."""
-        raise NotImplementedError
-
-    def video_counts(self, processor: Any, video: Mapping[str, Any]) -> dict[str, Any]:
-        """The same of a video alone: {"name", "width", "height", "frames"}, all frames kept."""
-        raise NotImplementedError
-
 
 @lru_cache(maxsize=1)
 def importable() -> None:
@@ -322,38 +312,6 @@ def write_files(
             content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / name).write_text(content, encoding="utf-8")
     (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
-
-
-def between(tokens: Sequence[str], apart: str) -> list[list[str]]:
-    """The tokens between those that are `apart`: of each picture, where it parts placeholders."""
-    spans: list[list[str]] = [[]]
-    for token in tokens:
-        if token == apart:
-            spans.append([])
-        else:
-            spans[-1].append(token)
-    return spans
-
-
-def framed(ids: Sequence[int], start: int, end: int) -> list[list[int]]:
-    """The token ids of each picture, from its `start` token to its `end` token."""
-    starts = [at for at, token in enumerate(ids) if token == start]
-    ends = [at for at, token in enumerate(ids) if token == end]
-    return [list(ids[first : last + 1]) for first, last in zip(starts, ends, strict=True)]
-
-
-def as_loaded(picture: Mapping[str, Any]) -> Any:
-    """A picture as transformers loads a file: PNG with EXIF, read by its `load_image`."""
-    from PIL import Image
-    from transformers.image_utils import load_image
-
-    image = Image.new(picture["mode"], (picture["width"], picture["height"]))
-    exif = Image.Exif()
-    exif[ORIENTATION] = picture["orientation"]
-    file = io.BytesIO()
-    image.save(file, "PNG", exif=exif, compress_level=0)
-    with Image.open(file) as stored:
-        return load_image(stored)
 
 
 def _opened(png: bytes) -> Any:

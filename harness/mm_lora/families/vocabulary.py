@@ -1,6 +1,6 @@
 """The miniatures' tokenizer: byte-level BPE with a few words and a family's special tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -53,6 +53,11 @@ def vocabulary(special: tuple[str, ...]) -> dict[str, int]:
 def token_id(special: Sequence[str], token: str) -> int:
     """The id of a token; KeyError where there is none."""
     return vocabulary(tuple(special))[token]
+
+
+def token_ids(special: Sequence[str], named: Mapping[str, str]) -> dict[str, int]:
+    """The ids of tokens by what config.json calls them: `bos` becomes `bos_token_id`."""
+    return {f"{name}_token_id": token_id(special, token) for name, token in named.items()}
 
 
 def answer_ids() -> tuple[int, ...]:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
-from mm_lora.families.flow import KnownFlow
+from mm_lora.families.flow import known
 from mm_lora.families.gemma3 import miniature
 from mm_lora.families.gemma3.layout import TOWER as TOWER_TYPE
 from mm_lora.families.gemma3.layout import Layout, layout_of
 from mm_lora.families.llava.shared import PICTURES
 from mm_lora.families.llava.towers import EncoderTower
+from mm_lora.families.miniature import HALF
 from mm_lora.families.modules import CONNECTOR
 
 CAUSAL = "pictures-attended-causally"
 UNPOOLED = "connector-rows-before-pooling"
-_HALF = [0.5, 0.5, 0.5]
 _PROJECTOR = "multi_modal_projector."
 
 
@@ -62,21 +62,17 @@ class Gemma3(EncoderTower):
         f"{_PROJECTOR}mm_soft_emb_norm": CONNECTOR,
     }
     known_flows = (
-        KnownFlow(
-            model="gemma3",
-            width=896,
-            height=896,
-            quantity="image_tokens",
-            value=256,
-            source="Gemma 3 Technical Report (arXiv 2503.19786), section 2.1",
+        *known(
+            name,
+            (896, 896),
+            "Gemma 3 Technical Report (arXiv 2503.19786), section 2.1",
+            image_tokens=256,
         ),
-        KnownFlow(
-            model="gemma3",
-            width=700,
-            height=400,
-            quantity="encoder_rows",
-            value=4096,
-            source="vLLM issue 32758: 16 tower rows for each image token",
+        *known(
+            name,
+            (700, 400),
+            "vLLM issue 32758: 16 tower rows for each image token",
+            encoder_rows=4096,
         ),
     )
 
@@ -100,8 +96,8 @@ class Gemma3(EncoderTower):
             **PICTURES,
             "image_processor_type": "Gemma3ImageProcessor",
             "do_pan_and_scan": None,
-            "image_mean": _HALF,
-            "image_std": _HALF,
+            "image_mean": HALF,
+            "image_std": HALF,
             "image_seq_length": layout.pooled,
             "resample": 2,
             "size": {"height": side, "width": side},

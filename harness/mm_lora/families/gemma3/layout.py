@@ -11,6 +11,7 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import require_same, stored_settings
+from mm_lora.families.layouts import require_whole, vision_of
 from mm_lora.families.llava import layout as llava
 
 TOWER = "siglip_vision_model"
@@ -30,8 +31,7 @@ class Layout(llava.Layout):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.pooled, bool) or not isinstance(self.pooled, int) or self.pooled <= 0:
-            raise UsageError(f"mm_tokens_per_image is {self.pooled!r}", "a whole number above zero")
+        require_whole(self, "pooled")
         side = self.image_size // self.patch_size
         if isqrt(self.pooled) ** 2 != self.pooled or side % isqrt(self.pooled):
             raise UsageError(
@@ -46,9 +46,7 @@ class Layout(llava.Layout):
 
 def layout_of(config: Mapping[str, Any], folder: Path | None) -> Layout:
     """Of a config.json, and the processor's files in its folder if there are any."""
-    vision = config.get("vision_config")
-    if not isinstance(vision, Mapping):
-        raise UsageError("the config has no vision_config", "a config.json of a whole Gemma 3")
+    vision = vision_of(config, "Gemma 3")
     kind = vision.get("model_type", TOWER)
     if kind != TOWER:
         raise UsageError(f"the tower is a {kind!r}, which no Gemma 3 has", "vision_config")

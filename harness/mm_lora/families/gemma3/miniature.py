@@ -6,6 +6,7 @@ from typing import Any
 from mm_lora.families import vocabulary
 from mm_lora.families.gemma3.layout import Layout
 from mm_lora.families.llava import miniature
+from mm_lora.families.miniature import HEAD_DIM
 
 START, END, IMAGE = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
 BREAKS = tuple("\n" * count for count in (1, 2, 3, 4))
@@ -17,7 +18,6 @@ SPECIAL_TOKENS = (
     *BREAKS,
 )
 PROCESSOR = "Gemma3Processor"
-HEAD_DIM = 32
 
 
 def miniature_config(published: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mm_lora.families.counting import Spans
 from mm_lora.families.gemma3.family import CAUSAL, FAMILY
+from mm_lora.families.gemma3.miniature import IMAGE, START
 from mm_lora.families.llava.torch_side import LlavaSide
-from mm_lora.families.torch_side import NOTHING, as_loaded
+from mm_lora.families.torch_side import NOTHING
 
 _PROJECTION = "mm_input_projection_weight"
 
@@ -60,33 +62,26 @@ class Gemma3Side(LlavaSide):
         processor.patch_size = layout["patch_size"]
         return processor
 
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the token ids behind each start of a picture, and the pixels. A line break comes
-        first, as in a chat."""
-        start = processor.boi_token
-        outcome = processor(
-            text="\n" + start * len(prompt),
-            images=[as_loaded(picture) for picture in prompt],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        tokens = processor.tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
-        at = [place for place, token in enumerate(tokens) if token == start]
-        spans = [tokens[first:last] for first, last in zip(at, [*at[1:], len(tokens)], strict=True)]
-        pixels, patch = outcome["pixel_values"], processor.patch_size
-        if not len(spans) == len(pixels) == len(prompt):
-            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(pixels)}")
+    def picture_tokens(self, processor: Any) -> tuple[str, str]:
+        """A picture is shown by its first marker."""
+        return START, IMAGE
+
+    def prompt_text(self, shown: str, count: int) -> str:
+        """A line break comes first, as in a chat."""
+        return "\n" + shown * count
+
+    def spans(self, tokens: Sequence[str]) -> Spans:
+        """From the start of each picture to the next one's."""
+        at = [place for place, token in enumerate(tokens) if token == START]
+        ends = [*at[1:], len(tokens)]
+        return [tokens[first:last] for first, last in zip(at, ends, strict=True)]
+
+    def measured(self, processor: Any, outcome: Any) -> Sequence[dict[str, int]]:
+        """The grid of patches, by the pixels."""
+        patch = processor.patch_size
         return [
-            {
-                "name": picture["name"],
-                "grid_height": int(one.shape[-2]) // patch,
-                "grid_width": int(one.shape[-1]) // patch,
-                "image_tokens": span.count(processor.tokenizer.image_token),
-                "prompt_tokens": len(span),
-            }
-            for picture, one, span in zip(prompt, pixels, spans, strict=True)
+            {"grid_height": int(one.shape[-2]) // patch, "grid_width": int(one.shape[-1]) // patch}
+            for one in outcome["pixel_values"]
         ]
 
 

@@ -1,15 +1,23 @@
 """GLM-4.1V (dense) as a family."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
-from mm_lora.families.family import PeftForms, VllmClass
+from mm_lora.families.family import VllmClass
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.image_processor import VIDEO_NAME
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup, by_name
+from mm_lora.families.modules import (
+    CONNECTOR,
+    LANGUAGE,
+    TOWER,
+    ModuleGroup,
+    by_name,
+    language_model,
+    siblings,
+)
 from mm_lora.families.qwen import miniature, tower_qkv
 from mm_lora.families.qwen.geometry import Layout
-from mm_lora.families.qwen.vision import BLOCK, TEXT, QwenVision, groups, measured
+from mm_lora.families.qwen.vision import TEXT, QwenVision, groups, measured
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _MERGER = "model.visual.merger"
@@ -25,26 +33,10 @@ GROUPS = by_name(
         target="model.visual.downsample",
         unwrapped="vLLM counts its name not among the model's LoRA modules",
     ),
-    ModuleGroup(
-        name="merger",
-        pattern=r"model\.visual\.merger\.(proj|gate_proj|up_proj|down_proj)",
-        role=CONNECTOR,
-        rows="merged",
-        target=f"{_MERGER}.*proj",
-        projections={f"merger-{name}": f"{_MERGER}.{name}" for name in ("proj", *_MLP)},
-    ),
+    siblings("merger", _MERGER, ("proj", *_MLP), "*proj", role=CONNECTOR, rows="merged"),
     # The language model's MLP has gate and up in one module, on disk too.
-    replace(
-        _SHARED["language-model"],
-        pattern=r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj"
-        r"|mlp\.(gate_up|down)_proj)",
-        projections={
-            **{f"language-{p}_proj": f"{TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-            **{f"language-{p}_proj": f"{TEXT}.mlp.{p}_proj" for p in ("gate_up", "down")},
-        },
-    ),
+    language_model(TEXT, ("gate_up", "down")),
 )
-_LANGUAGE = GROUPS["language-model"].projections
 
 
 class Glm41V(QwenVision):
@@ -66,14 +58,12 @@ class Glm41V(QwenVision):
         "together, a picture as temporal_patch_size of them (GLM-4.1V, arXiv 2507.01006)",
         "merged": "patch rows / spatial_merge_size²",
     }
-    forms = PeftForms(
+    forms = peft_forms(
+        GROUPS,
         # Neither the tower's qkv nor gate and up of tower and merger, see known_defects.toml.
         wide=(
-            f"{BLOCK}.attn.proj",
-            f"{BLOCK}.mlp.down_proj",
-            f"{_MERGER}.proj",
-            f"{_MERGER}.down_proj",
-            GROUPS["language-model"].target,
+            *("tower-proj", "tower-down_proj", "merger-proj", "merger-down_proj"),
+            "language-model",
         ),
         ranks={"attn.proj": 2, "down_proj": 4},
         alphas={"o_proj": 5, "attn.proj": 40},
@@ -81,7 +71,6 @@ class Glm41V(QwenVision):
             "model.visual.blocks.1.attn.proj",
             "model.language_model.layers.2.self_attn.[vo]_proj",
         ),
-        part_of_packed=(_LANGUAGE["language-q_proj"], _LANGUAGE["language-v_proj"]),
         ends=("down_proj",),
         ends_groups=("tower-mlp", "merger", "language-model"),
     )
@@ -163,11 +152,6 @@ class Glm41V(QwenVision):
     def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
         """The fused projection of the tower has no layer, and nothing else is amiss."""
         return tower_qkv.explains(found)
-
-    @property
-    def chat_template(self) -> str:
-        """Its own."""
-        return (self.folder / "chat_template.jinja").read_text(encoding="utf-8")
 
 
 FAMILY = Glm41V()

@@ -5,71 +5,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.families.family import Family, GoodAdapter, PeftForms, Sizes, VllmClass
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.family import Family, Sizes, VllmClass
+from mm_lora.families.flow import Flow, HookCase, known
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.image_processor import stored_settings
 from mm_lora.families.internvl import miniature
 from mm_lora.families.internvl.layout import Layout, layout_of
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture, prompts
-from mm_lora.families.tiles import drawing, hook_cases
+from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, by_name, language_model, siblings
+from mm_lora.families.pictures import Picture, by_size, questions
 
-_VISION, _TEXT = "vision_model.encoder.layers.*", "language_model.model.layers.*"
-_VISION_LAYER = r"vision_model\.encoder\.layers\.\d+"
-_MLP = ("gate", "up", "down")
+_VISION = "vision_model.encoder.layers.*"
 _MARKERS = 2
 """`<img>` and `</img>`."""
 
 GROUPS = by_name(
-    ModuleGroup(
-        name="tower-attention",
-        pattern=rf"{_VISION_LAYER}\.attn\.(qkv|proj)",
-        role=TOWER,
-        rows="encoder",
-        # Not the dropout and the norms beside them.
-        target=f"{_VISION}.attn.[qp]*[vj]",
-        projections={f"tower-{name}": f"{_VISION}.attn.{name}" for name in ("qkv", "proj")},
-    ),
-    ModuleGroup(
-        name="tower-mlp",
-        pattern=rf"{_VISION_LAYER}\.mlp\.fc[12]",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_VISION}.mlp.fc?",
-        projections={f"tower-fc{n}": f"{_VISION}.mlp.fc{n}" for n in "12"},
-    ),
+    # Not the dropout and the norms beside them.
+    siblings("tower-attention", f"{_VISION}.attn", ("qkv", "proj"), "[qp]*[vj]"),
+    siblings("tower-mlp", f"{_VISION}.mlp", ("fc1", "fc2"), "fc?"),
     # The patch embedding is a convolution, for which vLLM has no LoRA layer: in no group.
     # nn.Sequential numbers its layers: a norm, a Linear, GELU, a Linear.
-    ModuleGroup(
-        name="connector",
-        pattern=r"mlp1\.[13]",
-        role=CONNECTOR,
-        rows="connector",
-        target="mlp1.[13]",
-        projections={f"connector-{n}": f"mlp1.{n}" for n in "13"},
-    ),
-    ModuleGroup(
-        name="language-model",
-        pattern=r"language_model\.model\.layers\.\d+\."
-        r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-        role=LANGUAGE,
-        rows=PROMPT,
-        target=f"{_TEXT}.*_proj",
-        projections={
-            **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-            **{f"language-{p}_proj": f"{_TEXT}.mlp.{p}_proj" for p in _MLP},
-        },
-    ),
+    siblings("connector", "mlp1", ("1", "3"), "[13]", role=CONNECTOR, rows="connector"),
+    language_model("language_model.model.layers.*"),
 )
-_LANGUAGE = GROUPS["language-model"].projections
-
-
-def _known(source: str, size: tuple[int, int], **numbers: int) -> list[KnownFlow]:
-    width, height = size
-    return [
-        KnownFlow(model="internvl", width=width, height=height, quantity=q, value=v, source=source)
-        for q, v in numbers.items()
-    ]
 
 
 class InternVl(Family):
@@ -90,34 +47,18 @@ class InternVl(Family):
     state = "partly"
     state_reason = "vLLM refuses adapters of its connector"
     groups = GROUPS
-    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     formulas: ClassVar[Mapping[str, str]] = {
         "encoder": "tiles · (p² + 1), p = image_size / patch_size: patches and a class token",
         "connector": "tiles · p² · downsample_ratio² (vLLM pull request 32397)",
     }
-    forms = PeftForms(
+    forms = peft_forms(
+        GROUPS,
         # Not the connector, see known_defects.toml.
-        wide=(
-            GROUPS["tower-attention"].target,
-            GROUPS["tower-mlp"].target,
-            GROUPS["language-model"].target,
-        ),
+        wide=("tower-attention", "tower-mlp", "language-model"),
         ranks={"qkv": 2, "fc1": 4},
         alphas={"o_proj": 5, "fc2": 40},
-        partial=(
-            "vision_model.encoder.layers.1.attn.[qp]*[vj]",
-            "language_model.model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(_LANGUAGE["language-q_proj"], _LANGUAGE["language-v_proj"]),
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp",),
-    )
-    good = GoodAdapter(
-        adapter="language-attention",
-        parent="self_attn",
-        fused="v_proj",
-        plain="o_proj",
-        outputs=miniature.TEXT_HIDDEN,
     )
     sizes = Sizes(
         one=(336, 336),
@@ -134,8 +75,10 @@ class InternVl(Family):
     # The tokenizer has a token for videos, for which vLLM would keep room.
     limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 0}
     known_flows = (
-        *_known("a printed run of InternVL3-1B", (448, 448), encoder_rows=1025),
-        *_known("vLLM pull request 48129, of the same tiles", (448, 448), connector_rows=256),
+        *known("internvl", (448, 448), "a printed run of InternVL3-1B", encoder_rows=1025),
+        *known(
+            "internvl", (448, 448), "vLLM pull request 48129, of the same tiles", connector_rows=256
+        ),
     )
     prefix_cases: ClassVar[Mapping[str, str]] = {
         "vision_model.encoder.layers.23.attn.qkv": TOWER,
@@ -154,19 +97,7 @@ class InternVl(Family):
 
     def flow(self, layout: Layout, medium: Medium) -> Flow:
         """A picture's: one pair of markers around all of its tiles."""
-        rows, columns = layout.tiling(medium.width, medium.height)
-        tiles = layout.tiles(medium.width, medium.height)
-        tokens = tiles * layout.connector_rows
-        return Flow(
-            name=f"{medium.width}×{medium.height}",
-            size=(medium.width, medium.height),
-            rows={"encoder": tiles * layout.encoder_rows, "connector": tokens},
-            tokens=tokens,
-            prompt_tokens=tokens + _MARKERS,
-            units=tiles,
-            details={"tile_rows": rows, "tile_columns": columns, "tiles": tiles},
-            drawing=drawing(rows, columns, whole=tiles > rows * columns),
-        )
+        return layout.flow(medium, _MARKERS)
 
     def describe(self, layout: Layout) -> Sequence[str]:
         """The layout, and the rows of one tile."""
@@ -174,7 +105,7 @@ class InternVl(Family):
         return (
             f"image_size {layout.image_size} / patch_size {layout.patch_size} / downsample_ratio "
             f"{layout.downsample_ratio}, {layout.min_tiles} to {layout.max_tiles} tiles{whole}",
-            f"rows of one tile: {layout.encoder_rows} encoder, {layout.connector_rows} connector",
+            layout.rows_of_a_tile,
         )
 
     def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
@@ -207,24 +138,18 @@ class InternVl(Family):
             "upright-thin": (3, 1000),
             "nearly-square": (100, 88),
             "large": (4001, 3001),
-            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few)},
-            **{f"{w}x{h}": (w, h) for w, h in self.sizes.small},
-            "700x400": (700, 400),
+            **by_size(self.sizes.one, self.sizes.few, *self.sizes.small, (700, 400)),
         }
-        seen = {name: Picture(name, *size) for name, size in sizes.items()}
-        seen["gray"] = Picture("gray", 2 * tile, tile, mode="L")
-        seen["rgba"] = Picture("rgba", tile, 3 * tile, mode="RGBA")
-        seen["turned"] = Picture("turned", 300, 100, orientation=TURNED)
         together = (
             ("one-tile", "400x200"),
             ("700x400", "strip", "700x400"),
             ("1x1", "thin", "gray", "turned"),
         )
-        return prompts(seen, together)
+        return questions(sizes, together, gray=(2 * tile, tile), rgba=(tile, 3 * tile))
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """Every number of tiles up to one more than a picture has; numbers that none has."""
-        return hook_cases(layout.encoder_rows, layout.connector_rows, layout.most_tiles + 1)
+        return layout.hook_cases(layout.most_tiles + 1)
 
 
 FAMILY = InternVl()

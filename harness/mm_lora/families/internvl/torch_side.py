@@ -1,16 +1,14 @@
 """InternVL on the torch side: transformers' own model, its parts under the published names."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
+from mm_lora.families.counting import Spans, require_tiles
 from mm_lora.families.internvl.family import FAMILY
-from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded, framed, importable
+from mm_lora.families.renaming import RenamedSide, content_of, fused, renamed
+from mm_lora.families.torch_side import importable
 
-SHARPER = 2.5
 _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _TOKENS = {
     "start_image_token": "<img>",
@@ -35,75 +33,13 @@ _EMBEDDINGS = {"cls_token": "class_embedding", "position_embeddings": "position_
 _CONNECTOR = {"layer_norm": "0", "linear_1": "1", "linear_2": "3"}
 
 
-def renamed(module: Any, names: Mapping[str, str], **more: property) -> None:
-    """Give children and parameters other names; the module's own code still finds them by the old
-    ones. So PEFT, a checkpoint and transformers' code speak of one module, each in its names."""
-    aliases = dict(more)
-    for old, new in names.items():
-        for table in (module._modules, module._parameters):
-            if old in table:
-                table[new] = table.pop(old)
-        aliases[old] = property(attrgetter(new))
-    kind = type(module)
-    module.__class__ = type(kind.__name__, (kind,), aliases)
-
-
-def fused(attention: Any) -> None:
-    """One Linear in the place of those of q, k and v, whose thirds are what each of them gives."""
-    import torch
-
-    q, _, _ = (attention._modules.pop(f"{name}_proj") for name in "qkv")
-    attention.qkv = torch.nn.Linear(
-        q.in_features,
-        3 * q.out_features,
-        bias=q.bias is not None,
-        device=q.weight.device,
-        dtype=q.weight.dtype,
-    )
-    parts = {f"{name}_proj": property(partial(_part, at=at)) for at, name in enumerate("qkv")}
-    renamed(attention, {"projection_layer": "proj"}, **parts)
-
-
-def _part(attention: Any, at: int) -> Any:
-    """What gives q, k or v of rows; the layer is looked up anew, since PEFT replaces it."""
-    return lambda rows: attention.qkv(rows).chunk(3, dim=-1)[at]
-
-
-def as_published(native: Any) -> Any:
-    """transformers' model with the names of the published checkpoints: it computes by `native`."""
-    import torch
-
-    vision = native.model.vision_tower
-    renamed(vision.encoder, {"layer": "layers"})
-    for layer in vision.encoder.layers:
-        renamed(layer, _LAYER)
-        fused(layer.attn)
-    patches = vision.embeddings._modules.pop("patch_embeddings")
-    vision.embeddings.patch_embedding = patches.projection
-    renamed(vision.embeddings, _EMBEDDINGS, patch_embeddings=property(lambda self: patches))
-    renamed(native.model.multi_modal_projector, _CONNECTOR)
-
-    class InternVLChatModel(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.config = native.config
-            self.vision_model = vision
-            self.mlp1 = native.model.multi_modal_projector
-            self.language_model = torch.nn.Module()
-            self.language_model.model = native.model.language_model
-            self.language_model.lm_head = native.lm_head
-
-        def forward(self, **given: Any) -> Any:
-            return native(**given)
-
-    return InternVLChatModel()
-
-
-class InternVlSide(TorchSide):
+class InternVlSide(RenamedSide):
     """transformers' InternVLForConditionalGeneration, which is trained with other names."""
 
     family = FAMILY
     head = "language_model.lm_head.weight"
+    sharp = r"attn\.qkv\.weight$"
+    markers = (_TOKENS["start_image_token"], _TOKENS["end_image_token"])
 
     def config(self, content: Mapping[str, Any]) -> Any:
         """transformers' config object, of a published config's content."""
@@ -119,29 +55,32 @@ class InternVlSide(TorchSide):
             tie_word_embeddings=False,
         )
 
-    def meta_model(self, config: Mapping[str, Any]) -> Any:
-        """With the published names."""
-        return as_published(super().meta_model(config))
-
-    def load(self, checkpoint: str) -> Any:
-        """From the published names, each of which must be there. The config does not say which
-        token stands for a picture."""
-        importable()
-        import torch
-        from transformers import AutoModelForImageTextToText
-        from transformers.modeling_utils import load_state_dict
-
-        auto: Any = AutoModelForImageTextToText
-        config = self.config(_content(checkpoint))
+    def config_for(self, checkpoint: str) -> Any:
+        """The published config does not say which token stands for a picture."""
+        config = super().config_for(checkpoint)
         config.image_token_id = _tokenizer(checkpoint).context_image_token_id
-        native = auto.from_config(config, dtype=torch.float32, attn_implementation="eager")
-        model = as_published(native)
-        weights: dict[str, Any] = {}
-        for file in sorted(Path(checkpoint).glob("*.safetensors")):
-            weights |= load_state_dict(str(file))
-        model.load_state_dict(weights)
-        native.eval()
-        model.eval()
+        return config
+
+    def as_published(self, native: Any) -> Any:
+        """q, k and v of a layer are one there, and the patches a layer of the embeddings."""
+        import torch
+
+        vision, projector = native.model.vision_tower, native.model.multi_modal_projector
+        renamed(vision.encoder, {"layer": "layers"})
+        for layer in vision.encoder.layers:
+            renamed(layer, _LAYER)
+            fused(layer.attn, ("q_proj", "k_proj", "v_proj"), "qkv")
+            renamed(layer.attn, {"projection_layer": "proj"})
+        patches = vision.embeddings._modules.pop("patch_embeddings")
+        vision.embeddings.patch_embedding = patches.projection
+        renamed(vision.embeddings, _EMBEDDINGS, patch_embeddings=property(lambda _: patches))
+        renamed(projector, _CONNECTOR)
+        model: Any = torch.nn.Module()
+        model.config, model.forward = native.config, native.forward
+        model.vision_model, model.mlp1 = vision, projector
+        model.language_model = torch.nn.Module()
+        model.language_model.model = native.model.language_model
+        model.language_model.lm_head = native.lm_head
         return model
 
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
@@ -152,29 +91,17 @@ class InternVlSide(TorchSide):
         """Embeddings that are added to others' are [1, rows, width]."""
         return 1 if name.endswith("_embedding") else super().fan_in(name, shape)
 
-    def random_tensor(
-        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
-    ) -> Any:
-        """Queries and keys of the tower are longer: hundreds of patches that look alike would have
-        nearly equal weights, and an adapter there would move nothing."""
-        values = super().random_tensor(name, shape, seed, tied)
-        if name.endswith("attn.qkv.weight"):
-            values[: 2 * shape[0] // 3] *= SHARPER
-        return values
-
     def processor(self, checkpoint: str) -> Any:
         """transformers' own for this architecture, as the converted checkpoints have it; the
         published ones have none."""
         importable()
         import transformers
 
-        content = _content(checkpoint)
-        layout = self.family.layout(content, None)
+        layout = self.family.layout(content_of(checkpoint), None)
         # transformers 4 calls its PIL class so without the ending.
         names = ("GotOcr2ImageProcessorPil", "GotOcr2ImageProcessor")
-        images: Any = next(getattr(transformers, n) for n in names if hasattr(transformers, n))
-        tokenizer = _tokenizer(checkpoint)
-        image_processor = images(
+        kind: Any = next(getattr(transformers, n) for n in names if hasattr(transformers, n))
+        pictures = kind(
             size={"height": layout.image_size, "width": layout.image_size},
             crop_to_patches=True,
             min_patches=layout.min_tiles,
@@ -182,12 +109,12 @@ class InternVlSide(TorchSide):
             image_mean=_MEAN,
             image_std=_STD,
         )
-        image_processor.crop_image_to_patches = partial(
-            image_processor.crop_image_to_patches, use_thumbnail=layout.thumbnail
-        )
+        cut = pictures.crop_image_to_patches
+        pictures.crop_image_to_patches = partial(cut, use_thumbnail=layout.thumbnail)
         videos: Any = transformers.InternVLVideoProcessor
+        tokenizer = _tokenizer(checkpoint)
         return transformers.InternVLProcessor(
-            image_processor=image_processor,
+            image_processor=pictures,
             tokenizer=tokenizer,
             video_processor=videos(),
             image_seq_length=layout.connector_rows,
@@ -199,59 +126,23 @@ class InternVlSide(TorchSide):
         prompt = prompt.replace("<image>", processor.image_token)
         return super().processed(processor, prompt, media)
 
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the token ids between the markers of each picture, and the number of all tiles."""
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """The grid that the processor chooses for each picture; tiles by its tokens."""
         from transformers.models.got_ocr2.image_processing_got_ocr2 import (
             get_optimal_tiled_canvas,
         )
 
-        pictures = [as_loaded(picture) for picture in prompt]
-        outcome = processor(
-            text=processor.image_token * len(prompt),
-            images=pictures,
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        spans = framed(
-            outcome["input_ids"][0].tolist(),
-            processor.start_image_token_id,
-            processor.end_image_token_id,
-        )
-        counts = [span.count(processor.image_token_id) for span in spans]
-        tiles = [count // processor.image_seq_length for count in counts]
-        if sum(tiles) != outcome["pixel_values"].shape[0]:
-            raise RuntimeError(
-                f"{len(prompt)} pictures became {tiles} tiles in the prompt and "
-                f"{tuple(outcome['pixel_values'].shape)} pixels"
-            )
+        tiles = [span.count(processor.image_token) // processor.image_seq_length for span in spans]
+        require_tiles(tiles, len(outcome["pixel_values"]))
         own = processor.image_processor
-        side = (own.size["height"], own.size["width"])
-        grids = [
-            get_optimal_tiled_canvas(one.size[::-1], side, own.min_patches, own.max_patches)
-            for one in pictures
-        ]
+        limits = ((own.size["height"], own.size["width"]), own.min_patches, own.max_patches)
+        grids = [get_optimal_tiled_canvas(one.size[::-1], *limits) for one in pictures]
         return [
-            {
-                "name": picture["name"],
-                "tile_rows": rows,
-                "tile_columns": columns,
-                "tiles": tile,
-                "image_tokens": count,
-                "prompt_tokens": len(span),
-            }
-            for picture, (columns, rows), tile, count, span in zip(
-                prompt, grids, tiles, counts, spans, strict=True
-            )
+            {"tile_rows": rows, "tile_columns": columns, "tiles": count}
+            for (columns, rows), count in zip(grids, tiles, strict=True)
         ]
-
-
-def _content(checkpoint: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(
-        Path(checkpoint, "config.json").read_text(encoding="utf-8")
-    )
-    return content
 
 
 def _tokenizer(checkpoint: str) -> Any:

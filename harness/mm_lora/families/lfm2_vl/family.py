@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.core.errors import UsageError
-from mm_lora.families.family import GoodAdapter, PeftForms, Sizes, VllmClass
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.family import GoodAdapter, Sizes, VllmClass
+from mm_lora.families.flow import Flow, HookCase, known
+from mm_lora.families.forms import peft_forms
+from mm_lora.families.layouts import vision_of
 from mm_lora.families.lfm2_vl import miniature
 from mm_lora.families.lfm2_vl.layout import Layout, layout_of
 from mm_lora.families.llava.towers import OWN, EncoderTower
 from mm_lora.families.modules import LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture, prompts
+from mm_lora.families.pictures import Picture, by_size, questions
 from mm_lora.families.tiles import drawing
 
 CONV_IGNORED = "conv-adapters-ignored"
-_PATCHES, _VISION = f"{OWN}embeddings.patch_embedding", f"{OWN}encoder.layers.*"
 _TEXT = "model.language_model.layers.*"
 
 
@@ -39,7 +39,7 @@ GROUPS = by_name(
         pattern=r"model\.vision_tower\.(vision_model\.)?embeddings\.patch_embedding",
         role=TOWER,
         rows="encoder",
-        target=_PATCHES,
+        target=f"{OWN}embeddings.patch_embedding",
     ),
     *(EncoderTower.groups[name] for name in ("tower-attention", "tower-mlp", "projector")),
     _language(
@@ -53,7 +53,6 @@ GROUPS = by_name(
     # The convolution between them is no layer of its own in vLLM's forward.
     _language("language-conv", "conv", "*_proj", conv_in="in_proj", conv_out="out_proj"),
 )
-_LANGUAGE = {n: glob for group in GROUPS.values() for n, glob in group.projections.items()}
 
 
 class Lfm2Vl(EncoderTower):
@@ -80,26 +79,23 @@ class Lfm2Vl(EncoderTower):
         "downsample_factor)) · (w / (patch_size · downsample_factor)) of the resized one",
     }
     groups = GROUPS
-    forms = PeftForms(
+    forms = peft_forms(
+        GROUPS,
         wide=(
-            *(GROUPS[name].target for name in ("patch-embedding", "tower-attention", "tower-mlp")),
-            GROUPS["projector"].target,
-            _LANGUAGE["language-v_proj"],
-            _LANGUAGE["language-w2"],
+            *("patch-embedding", "tower-attention", "tower-mlp", "projector"),
+            *("language-v_proj", "language-w2"),
         ),
         ranks={"q_proj": 2, "fc1": 4},
         alphas={"out_proj": 5, "fc2": 40},
+        # The tower's second layer, and the first that attends of the language model.
         partial=(
-            _VISION.replace("*", "1") + ".self_attn.*_proj",
-            "model.language_model.layers.1.self_attn.*_proj",
+            GROUPS["tower-attention"].target.replace("*", "1", 1),
+            f"{_TEXT.replace('*', '1')}.self_attn.*_proj",
         ),
-        part_of_packed=(f"{_VISION}.self_attn.q_proj", f"{_VISION}.self_attn.v_proj"),
         ends=("linear_1", "linear_2"),
         ends_groups=("projector",),
     )
-    good = GoodAdapter(
-        adapter="tower-attention", parent="self_attn", fused="v_proj", plain="out_proj", outputs=64
-    )
+    good = GoodAdapter(adapter="tower-attention", plain="out_proj", outputs=64)
     packed: ClassVar[Mapping[str, str]] = {
         **{f"{name}_proj": "qkv_proj" for name in "qkv"},
         "w1": "w13",
@@ -112,16 +108,7 @@ class Lfm2Vl(EncoderTower):
     )
     special_tokens = miniature.SPECIAL_TOKENS
     vllm = VllmClass(module="lfm2_vl", name="Lfm2VLForConditionalGeneration")
-    known_flows = (
-        KnownFlow(
-            model="lfm2-vl",
-            width=384,
-            height=256,
-            quantity="image_tokens",
-            value=96,
-            source="the published model card",
-        ),
-    )
+    known_flows = known(name, (384, 256), "the published model card", image_tokens=96)
     prefix_cases: ClassVar[Mapping[str, str]] = {
         **EncoderTower.prefix_cases,
         "vision_tower.vision_model.embeddings.patch_embedding": TOWER,
@@ -132,10 +119,7 @@ class Lfm2Vl(EncoderTower):
 
     def layout(self, config: Mapping[str, Any], folder: Path | None) -> Any:
         """Nearly all of the image processor's file."""
-        vision = config.get("vision_config")
-        if not isinstance(vision, Mapping):
-            raise UsageError("the config has no vision_config", "a config.json of a whole LFM2-VL")
-        return layout_of(folder, config, vision)
+        return layout_of(folder, config, vision_of(config, self.title))
 
     def published_layout(self, data: Mapping[str, Any]) -> Layout:
         """The image processor's settings are stored beside the config."""
@@ -197,29 +181,21 @@ class Lfm2Vl(EncoderTower):
             "upright": (400, 3200),
             "thin": (1000, 3),
             "upright-thin": (3, 1000),
-            "256x256": (256, 256),
-            "100x60": (100, 60),
-            "384x256": (384, 256),
-            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few, self.sizes.many)},
+            **by_size((256, 256), (100, 60), (384, 256)),
+            **by_size(self.sizes.one, self.sizes.few, self.sizes.many),
         }
-        seen = {name: Picture(name, *size) for name, size in sizes.items()}
-        seen["gray"] = Picture("gray", 300, 150, mode="L")
-        seen["rgba"] = Picture("rgba", 150, 400, mode="RGBA")
-        seen["turned"] = Picture("turned", 1200, 500, orientation=TURNED)
         together = (
             ("square", "480x400"),
             ("1100x550", "upright-cut", "1100x550"),
             ("1x1", "256x256", "gray", "turned"),
         )
-        return prompts(seen, together)
+        return questions(sizes, together, gray=(300, 150), rgba=(150, 400), turned=(1200, 500))
 
     def hook_cases(self, layout: Any) -> Sequence[HookCase]:
         """What each picture of the questions has, and several times as many; numbers of none."""
-        alone = {
-            self.flow(layout, p.asked).tokens for p, *more in self.questions(layout) if not more
-        }
+        alone = {flow.tokens for flow in self.alone(layout)}
         asked = {times * tokens for tokens in alone for times in (1, 2, 8)}
-        known = [
+        right = [
             HookCase(
                 label=f"{tokens} placeholders",
                 tokens=tokens,
@@ -228,7 +204,7 @@ class Lfm2Vl(EncoderTower):
             )
             for tokens in sorted(asked)
         ]
-        return [*known, *(HookCase(label=f"{n} image tokens", tokens=n) for n in (0, -1))]
+        return [*right, *(HookCase(label=f"{n} image tokens", tokens=n) for n in (0, -1))]
 
     def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
         """`conv-adapters-ignored`: no layer uses the tensors of the blocks that convolve, and

@@ -11,6 +11,8 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.layouts import require_picture, require_whole
+from mm_lora.families.tiles import nearest
 
 NUMBERS: Mapping[str, int] = {
     "tile_size": 512,
@@ -46,10 +48,7 @@ class Layout:
     thumbnail: bool = True
 
     def __post_init__(self) -> None:
-        for name in NUMBERS:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero", name)
+        require_whole(self, *NUMBERS)
         if self.tile_size % self.square:
             raise UsageError(
                 f"a tile of {self.tile_size} pixels is no whole number of {self.square}",
@@ -72,22 +71,14 @@ class Layout:
     def tiling(self, width: int, height: int) -> tuple[int, int]:
         """(rows, columns) of tiles, (1, 1) for a picture that is not cut.
 
-        The grid nearest to the picture's shape; of several such, the largest that the picture fills
-        more than half, else the smallest.
+        A picture that is cut has the grid that is `nearest` to it.
         """
-        if min(width, height) < 1:
-            raise UsageError(f"no picture has {width}x{height} pixels", "the size")
+        require_picture(width, height)
         # The processor allows a thin picture half a square here.
         sides = (max(_nearest(side, self.square) * 2, 1) for side in (width, height))
         if math.prod(sides) <= 4 * self.max_image_tokens * self.tolerance or self.max_tiles == 1:
             return 1, 1
-        most = range(1, self.max_tiles + 1)
-        grids = [(r, c) for r in most for c in most if self.min_tiles <= r * c <= self.max_tiles]
-        # As floating-point numbers: the processor finds two grids equally near only where they are.
-        near = min(abs(width / height - columns / rows) for rows, columns in grids)
-        best = [(r, c) for r, c in grids if abs(width / height - c / r) == near]
-        full = [(r, c) for r, c in best if 2 * width * height > self.tile_size**2 * r * c]
-        return max(full, key=math.prod) if full else min(best, key=math.prod)
+        return nearest(width, height, self.tile_size, self.min_tiles, self.max_tiles)
 
     def whole(self, width: int, height: int) -> tuple[int, int]:
         """(rows, columns) of the connector for a picture that is shown as a whole: its own size to

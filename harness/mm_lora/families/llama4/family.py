@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.families.family import Bundle, Family, GoodAdapter, PeftForms, Sizes, VllmClass
+from mm_lora.families.family import Bundle, Family, GoodAdapter, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.llama4 import explain, known_flows, miniature, modules, pictures
 from mm_lora.families.llama4.geometry import Geometry, token_flow
 from mm_lora.families.llama4.layout import drawing, layout_of
@@ -29,7 +30,6 @@ class Llama4(Family):
         "nvidia/Llama-4-Maverick-17B-128E-Instruct-FP8": "maverick",
     }
     groups = modules.GROUPS
-    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     formulas: ClassVar[Mapping[str, str]] = {
         "patch": "chunks · p², p = image_size / patch_size",
         "encoder": "chunks · (p² + 1): the class token comes after the patch embedding",
@@ -48,33 +48,20 @@ class Llama4(Family):
             roles=(TOWER, CONNECTOR, LANGUAGE),
         )
     }
-    forms = PeftForms(
+    forms = peft_forms(
+        modules.GROUPS,
         # Without q and k of the language model: see known_defects.toml.
         wide=(
-            *(
-                modules.GROUPS[name].target
-                for name in ("tower-attention", "vision-adapter", "projector")
-            ),
-            modules.projection("language-v_proj"),
-            modules.projection("language-down_proj"),
+            *("tower-attention", "vision-adapter", "projector"),
+            *("language-v_proj", "language-down_proj"),
         ),
         ranks={"q_proj": 2, "fc1": 4},
         alphas={"o_proj": 5, "fc2": 40},
-        partial=(
-            "vision_model.model.layers.1.self_attn.?_proj",
-            "language_model.model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(
-            modules.projection("tower-q_proj"),
-            modules.projection("tower-v_proj"),
-        ),
         # PEFT takes a list as ends of module paths: tower MLP and vision adapter at once.
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp", "vision-adapter"),
     )
-    good = GoodAdapter(
-        adapter="tower-attention", parent="self_attn", fused="v_proj", plain="o_proj", outputs=64
-    )
+    good = GoodAdapter(adapter="tower-attention", outputs=64)
     sizes = Sizes(labels={"one": "1-chunk", "few": "3-chunks", "many": "7-chunks"}, unit="chunk")
     special_tokens = miniature.SPECIAL_TOKENS
     vllm = VllmClass(module="mllama4", name="Llama4ForConditionalGeneration")

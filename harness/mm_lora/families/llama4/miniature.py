@@ -4,12 +4,10 @@ What decides rows and routing is kept (image_size, patch_size, pixel_shuffle_rat
 MoE step, qk-norm, RoPE pattern and scaling, attention chunks); what only costs memory is small.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
-from mm_lora.core.errors import UsageError
-from mm_lora.families import vocabulary
+from mm_lora.families import miniature, vocabulary
 from mm_lora.families.llama4.geometry import Geometry
 
 SPECIAL_TOKENS = (
@@ -34,9 +32,6 @@ SPECIAL_TOKENS = (
 
 VISION_HIDDEN = 64
 TEXT_LAYERS = 4
-MAX_POSITIONS = 16384
-"""vLLM lays a table of all positions out in memory: the published 10 million would take 1.3 GB."""
-
 _VISION: dict[str, Any] = {
     "hidden_size": VISION_HIDDEN,
     "num_hidden_layers": 2,
@@ -52,7 +47,7 @@ _TEXT: dict[str, Any] = {
     "head_dim": 32,
     "intermediate_size": 128,
     "intermediate_size_mlp": 256,
-    "max_position_embeddings": MAX_POSITIONS,
+    "max_position_embeddings": miniature.MAX_POSITIONS,
 }
 _END_TOKENS = ("<|end_of_text|>", "<|eom|>", "<|eot|>")
 
@@ -62,13 +57,7 @@ def miniature_config(published: Mapping[str, Any], geometry: Geometry) -> dict[s
 
     Raises UsageError for a config that has no text part.
     """
-    config = copy.deepcopy(dict(published))
-    if not all(isinstance(config.get(part), dict) for part in ("text_config", "vision_config")):
-        raise UsageError(
-            "the config has no text_config or no vision_config",
-            "a config.json of a whole multimodal Llama 4",
-        )
-    text, vision = config["text_config"], config["vision_config"]
+    config, text, vision = miniature.copied(published, "text_config", "vision_config")
     layers = max(TEXT_LAYERS, text.get("interleave_moe_layer_step", 1))
     text.update(
         _TEXT,
@@ -85,9 +74,6 @@ def miniature_config(published: Mapping[str, Any], geometry: Geometry) -> dict[s
         # Pixel shuffle stacks shuffle² neighbours: that is the width of the vision adapter's input.
         intermediate_size=VISION_HIDDEN * geometry.shuffle**2,
     )
-    for part in (config, text, vision):
-        for key in ("torch_dtype", "dtype", "quantization_config", "_name_or_path"):
-            part.pop(key, None)
     config.update(
         dtype="float32",
         boi_token_index=_id("<|image_start|>"),
@@ -112,7 +98,7 @@ def side_files(geometry: Geometry) -> dict[str, Any]:
         "tokenizer_config.json": vocabulary.tokenizer_config(
             SPECIAL_TOKENS,
             "Llama4Processor",
-            MAX_POSITIONS,
+            miniature.MAX_POSITIONS,
             bos_token="<|begin_of_text|>",
             eos_token="<|eot|>",
             pad_token="<|finetune_right_pad|>",
@@ -133,19 +119,13 @@ def _token_ids() -> dict[str, Any]:
 
 
 def _image_processor(geometry: Geometry) -> dict[str, Any]:
-    half = [0.5, 0.5, 0.5]
     return {
+        **miniature.PICTURES,
         "image_processor_type": "Llama4ImageProcessorFast",
         "processor_class": "Llama4Processor",
         "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": half,
-        "image_std": half,
         "max_patches": geometry.max_chunks,
         "resample": 2,
-        "rescale_factor": 1 / 255,
         "resize_to_max_canvas": False,
         "size": {"height": geometry.image_size, "width": geometry.image_size},
     }

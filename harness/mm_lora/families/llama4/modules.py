@@ -5,9 +5,16 @@ maps one to one. The router and the routed experts are in no group: the experts 
 not Linear modules (transformers' `Llama4TextExperts`), and vLLM on a CPU wraps neither.
 """
 
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
+from mm_lora.families.modules import (
+    CONNECTOR,
+    LANGUAGE,
+    PROMPT,
+    TOWER,
+    ModuleGroup,
+    by_name,
+    siblings,
+)
 
-_VISION_LAYER = r"vision_model\.model\.layers\.\d+"
 _TEXT_LAYER = r"language_model\.model\.layers\.\d+"
 _VISION = "vision_model.model.layers.*"
 _TEXT = "language_model.model.layers.*"
@@ -24,22 +31,8 @@ ROLES = (
 """Prefix → role, the longest first: the vision adapter lies under the tower's prefix."""
 
 GROUPS = by_name(
-    ModuleGroup(
-        name="tower-attention",
-        pattern=rf"{_VISION_LAYER}\.self_attn\.[qkvo]_proj",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_VISION}.self_attn.?_proj",
-        projections={f"tower-{p}_proj": f"{_VISION}.self_attn.{p}_proj" for p in "qkvo"},
-    ),
-    ModuleGroup(
-        name="tower-mlp",
-        pattern=rf"{_VISION_LAYER}\.mlp\.fc[12]",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_VISION}.mlp.fc?",
-        projections={f"tower-fc{n}": f"{_VISION}.mlp.fc{n}" for n in "12"},
-    ),
+    siblings("tower-attention", f"{_VISION}.self_attn", [f"{p}_proj" for p in "qkvo"], "?_proj"),
+    siblings("tower-mlp", f"{_VISION}.mlp", ("fc1", "fc2"), "fc?"),
     # Rows before the class token is added: 576 a chunk on Scout, not 577.
     ModuleGroup(
         name="patch-embedding",
@@ -50,15 +43,13 @@ GROUPS = by_name(
         unwrapped="not among --lora-target-modules",
     ),
     # Under the tower's prefix, but a connector: the longest matching prefix must win.
-    ModuleGroup(
-        name="vision-adapter",
-        pattern=r"vision_model\.vision_adapter\.mlp\.fc[12]",
+    siblings(
+        "vision-adapter",
+        "vision_model.vision_adapter.mlp",
+        ("fc1", "fc2"),
+        "fc?",
         role=CONNECTOR,
         rows="connector",
-        target="vision_model.vision_adapter.mlp.fc?",
-        projections={
-            f"vision-adapter-fc{n}": f"vision_model.vision_adapter.mlp.fc{n}" for n in "12"
-        },
     ),
     ModuleGroup(
         name="projector",

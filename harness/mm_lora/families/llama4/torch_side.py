@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mm_lora.families.counting import Spans, require_tiles
 from mm_lora.families.llama4 import routing, sparse_experts
 from mm_lora.families.llama4.family import FAMILY, QK_ROWS
-from mm_lora.families.torch_side import Deltas, TorchSide, as_loaded, framed
+from mm_lora.families.torch_side import Deltas, TorchSide
 
 SHARED_EXPERT = ".shared_expert."
 
@@ -39,6 +40,7 @@ class Llama4Side(TorchSide):
 
     family = FAMILY
     head = "language_model.lm_head.weight"
+    markers = ("<|image_start|>", "<|image_end|>")
     # No Linear: one parameter for all experts. Listed since vLLM has LoRA layers for experts.
     other_modules = ("Llama4TextExperts",)
     mistakes: ClassVar[Mapping[str, Any]] = {
@@ -71,41 +73,20 @@ class Llama4Side(TorchSide):
             pixel_shuffle_ratio=layout["pixel_shuffle_ratio"],
         )
 
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the pixels' shape and from the token ids."""
-        outcome = processor(
-            text=processor.fake_image_token * len(prompt),
-            images=[as_loaded(picture) for picture in prompt],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
+    def picture_tokens(self, processor: Any) -> tuple[str, str]:
+        """Two tokens."""
+        return processor.fake_image_token, processor.img_patch_token
+
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """The tilings that the image processor kept, and the chunks that they are."""
         tilings = [tuple(int(n) for n in pair) for pair in processor.image_processor.tilings]
         chunks = [1 if rows * columns == 1 else rows * columns + 1 for rows, columns in tilings]
-        if sum(chunks) != outcome["pixel_values"].shape[0]:
-            raise RuntimeError(
-                f"the image processor cut {len(prompt)} pictures into {tilings} but returned "
-                f"{outcome['pixel_values'].shape[0]} chunks"
-            )
-        start, end, patch = processor.tokenizer.convert_tokens_to_ids(
-            [processor.start_of_img_token, processor.end_of_img_token, processor.img_patch_token]
-        )
-        spans = framed(outcome["input_ids"][0].tolist(), start, end)
-        if len(spans) != len(prompt):
-            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} framed spans of tokens")
+        require_tiles(chunks, outcome["pixel_values"].shape[0])
         return [
-            {
-                "name": picture["name"],
-                "tile_rows": rows,
-                "tile_columns": columns,
-                "chunks": count,
-                "image_tokens": span.count(patch),
-                "prompt_tokens": len(span),
-            }
-            for picture, (rows, columns), count, span in zip(
-                prompt, tilings, chunks, spans, strict=True
-            )
+            {"tile_rows": rows, "tile_columns": columns, "chunks": count}
+            for (rows, columns), count in zip(tilings, chunks, strict=True)
         ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mm_lora.families.flow import KnownFlow
+from mm_lora.families.flow import known
 from mm_lora.families.llava.layout import Layout
 from mm_lora.families.llava.shared import PICTURES
 from mm_lora.families.llava.towers import EncoderTower
@@ -31,21 +31,17 @@ class Llava(EncoderTower):
         "projector does not see",
     }
     known_flows = (
-        KnownFlow(
-            model="llava",
-            width=336,
-            height=336,
-            quantity="image_tokens",
-            value=576,
-            source="vLLM's docstring of LlavaForConditionalGeneration.forward",
+        *known(
+            name,
+            (336, 336),
+            "vLLM's docstring of LlavaForConditionalGeneration.forward",
+            image_tokens=576,
         ),
-        KnownFlow(
-            model="llava",
-            width=700,
-            height=400,
-            quantity="encoder_rows",
-            value=577,
-            source="positions of openai/clip-vit-large-patch14-336",
+        *known(
+            name,
+            (700, 400),
+            "positions of openai/clip-vit-large-patch14-336",
+            encoder_rows=577,
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.layouts import require_picture, require_whole, vision_of
 
 DROPS_FIRST, KEEPS_ALL = "default", "full"
 """`vision_feature_select_strategy`: without the tower's first row, or with every row."""
@@ -32,10 +33,7 @@ class Layout:
     free: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero", name)
+        require_whole(self, "image_size", "patch_size")
         if self.image_size < self.patch_size:
             raise UsageError(
                 f"a picture of {self.image_size} pixels has no patch of {self.patch_size}",
@@ -56,8 +54,7 @@ class Layout:
     def grid(self, width: int, height: int) -> tuple[int, int]:
         """(rows, columns) of patches. A free picture that is too large shrinks until its longer
         side fits; then patches cover it all."""
-        if min(width, height) < 1:
-            raise UsageError(f"no picture has {width}x{height} pixels", "the size")
+        require_picture(width, height)
         if not self.free:
             side = self.image_size // self.patch_size
             return side, side
@@ -85,9 +82,7 @@ def layout_of(config: Mapping[str, Any], tower: str, defaults: Mapping[str, int]
     `defaults`: what transformers assumes for a key that vision_config lacks; whether there is a
     class token too, and whether pictures are free in their shape.
     """
-    vision = config.get("vision_config")
-    if not isinstance(vision, Mapping):
-        raise UsageError("the config has no vision_config", "a config.json of a whole LLaVA")
+    vision = vision_of(config, "LLaVA")
     kind = vision.get("model_type", tower)
     if kind != tower:
         raise UsageError(f"the tower is a {kind!r}, which no LLaVA here has", "vision_config")

@@ -1,32 +1,15 @@
 """The miniature: published vision geometry and structure, small widths; the files beside it."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mm_lora.core.errors import UsageError
-from mm_lora.families import vocabulary
+from mm_lora.families import miniature, vocabulary
 
-TEXT_HIDDEN = 128
-MAX_POSITIONS = 16384
 LAYERS_RUN = 2
 """Of the tower. Published models stop at the last layer or at the one before it."""
-
-_VISION: Mapping[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_attention_heads": 4,
-}
-_TEXT: Mapping[str, Any] = {
-    "hidden_size": TEXT_HIDDEN,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "head_dim": 32,
-    "max_position_embeddings": MAX_POSITIONS,
-}
-_DROPPED = ("torch_dtype", "quantization_config", "_name_or_path", "transformers_version")
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+_ENDS = {"bos": BOS, "eos": EOS, "pad": PAD}
 
 
 def layers_run(feature_layer: Any, layers: int) -> int:
@@ -52,26 +35,18 @@ def miniature_config(
 
     Raises UsageError for a config that lacks a part.
     """
-    config = copy.deepcopy(dict(published))
-    if not all(isinstance(config.get(part), dict) for part in ("text_config", "vision_config")):
-        raise UsageError(
-            "the config has no text_config or no vision_config", "a config.json of a whole model"
-        )
-    text, tower = config["text_config"], config["vision_config"]
+    config, text, tower = miniature.copied(published, "text_config", "vision_config")
     layer, depth = config.get("vision_feature_layer", -2), tower.get("num_hidden_layers", 24)
     unused = depth - layers_run(layer, depth)
-    shares = text.get("num_key_value_heads") not in (None, text.get("num_attention_heads"))
-    ids = token_ids(tokens)
-    text.update(_TEXT, num_key_value_heads=2 if shares else 4, **ids)
-    tower.update(_VISION, num_hidden_layers=LAYERS_RUN + min(unused, 1), **vision)
-    for key in ("head_dim", "max_window_layers"):
-        for part in (tower, text):
-            if key in part:
-                part[key] = {"head_dim": part["hidden_size"] // 4, "max_window_layers": 4}[key]
+    ids = vocabulary.token_ids(tokens, _ENDS)
+    heads = miniature.key_value_heads(text)
+    text.update(miniature.TEXT, head_dim=miniature.HEAD_DIM, num_key_value_heads=heads, **ids)
+    tower.update({**miniature.VISION, "num_hidden_layers": LAYERS_RUN + min(unused, 1), **vision})
+    if "head_dim" in tower:
+        tower["head_dim"] = tower["hidden_size"] // tower["num_attention_heads"]
+    if "max_window_layers" in text:
+        text["max_window_layers"] = text["num_hidden_layers"]
     text["vocab_size"] = len(vocabulary.vocabulary(tuple(tokens)))
-    for part in (config, text, tower):
-        for key in _DROPPED:
-            part.pop(key, None)
     config.update(
         architectures=["LlavaForConditionalGeneration"],
         dtype="float32",
@@ -82,12 +57,6 @@ def miniature_config(
     return config
 
 
-def token_ids(tokens: Sequence[str]) -> dict[str, int]:
-    """Ends and padding, as config.json has them."""
-    named = {"bos": BOS, "eos": EOS, "pad": PAD}
-    return {f"{key}_token_id": vocabulary.token_id(tokens, token) for key, token in named.items()}
-
-
 def side_files(
     tokens: Sequence[str], name: str, processor: Mapping[str, Any], pictures: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -96,11 +65,4 @@ def side_files(
     `name`: the processor's class; `processor`, `pictures`: settings of it and of its image
     processor.
     """
-    return {
-        "generation_config.json": token_ids(tokens),
-        "preprocessor_config.json": {"processor_class": name, **pictures},
-        "processor_config.json": {"processor_class": name, **processor},
-        "tokenizer_config.json": vocabulary.tokenizer_config(
-            tokens, name, MAX_POSITIONS, bos_token=BOS, eos_token=EOS, pad_token=PAD
-        ),
-    }
+    return miniature.side_files(tokens, name, _ENDS, pictures, processor)

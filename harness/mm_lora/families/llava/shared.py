@@ -5,24 +5,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.families.family import Family, GoodAdapter, PeftForms, Sizes, VllmClass
+from mm_lora.families.family import Family, PeftForms, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.llava import miniature
 from mm_lora.families.llava.layout import Layout, layout_of, require_size
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture, prompts
+from mm_lora.families.miniature import PICTURES as USUAL
+from mm_lora.families.modules import (
+    CONNECTOR,
+    LANGUAGE,
+    ModuleGroup,
+    by_name,
+    language_model,
+    siblings,
+)
+from mm_lora.families.pictures import Picture, by_size, questions
 
-HERE = Path(__file__).parent
-_TEXT, _PROJECTOR = "model.language_model.layers.*", "model.multi_modal_projector.linear_"
 PICTURES = {
+    **USUAL,
     "do_convert_rgb": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
     "resample": 3,
-    "rescale_factor": 1 / 255,
 }
 """Settings of every image processor here."""
 
@@ -38,60 +42,32 @@ def groups(
         ends = [path.rpartition(".")[2] for path in paths]
         # Not a bare star: the activation lies beside them.
         glob = "*_proj" if ends[0].endswith("_proj") else "fc?"
-        return ModuleGroup(
-            name=name,
-            pattern=rf"{pattern}\.{parent}\.({'|'.join(ends)})",
-            role=TOWER,
-            rows="encoder",
-            target=f"{layers}.{parent}.{glob}",
-            projections={f"tower-{end}": f"{layers}.{parent}.{end}" for end in ends},
-        )
+        return siblings(name, f"{layers}.{parent}", ends, glob, within=rf"{pattern}\.{parent}")
 
     # The patch embedding is a convolution, for which vLLM has no LoRA layer: in no group.
     return by_name(
         tower("tower-attention", attention),
         tower("tower-mlp", mlp),
-        ModuleGroup(
-            name="projector",
-            pattern=r"model\.multi_modal_projector\.linear_[12]",
+        siblings(
+            "projector",
+            "model.multi_modal_projector",
+            ("linear_1", "linear_2"),
+            "linear_?",
             role=CONNECTOR,
             rows="connector",
-            target=f"{_PROJECTOR}?",
-            projections={f"projector-{n}": f"{_PROJECTOR}{n}" for n in "12"},
+            drop="linear_",
         ),
-        ModuleGroup(
-            name="language-model",
-            pattern=r"model\.language_model\.layers\.\d+\."
-            r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-            role=LANGUAGE,
-            rows=PROMPT,
-            target=f"{_TEXT}.*_proj",
-            projections={
-                **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-                **{f"language-{p}_proj": f"{_TEXT}.mlp.{p}_proj" for p in ("gate", "up", "down")},
-            },
-        ),
+        language_model("model.language_model.layers.*"),
     )
 
 
-def forms(known: Mapping[str, ModuleGroup], layers: str, last: str, mlp: str) -> PeftForms:
+def forms(known: Mapping[str, ModuleGroup], last: str, mlp: str) -> PeftForms:
     """What PEFT configurations speak of. `last`: the end of the attention's last projection,
-    `mlp`: of one in the MLP; `layers`: a glob of the tower's."""
-    language = known["language-model"].projections
-    tower = known["tower-attention"]
-    return PeftForms(
-        wide=(
-            *(known[name].target for name in ("tower-attention", "tower-mlp", "projector")),
-            language["language-v_proj"],
-            language["language-down_proj"],
-        ),
+    `mlp`: of one in the MLP."""
+    return peft_forms(
+        known,
         ranks={"q_proj": 2, mlp: 4},
         alphas={last: 5, mlp: 40},
-        partial=(
-            tower.target.replace(layers, layers.replace("*", "1")),
-            "model.language_model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(tower.projections["tower-q_proj"], tower.projections["tower-v_proj"]),
         ends=("linear_1", "linear_2"),
         ends_groups=("projector",),
     )
@@ -116,18 +92,10 @@ class LlavaFamily(Family):
         miniature.PAD,
         "<image>",
     )
-    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     formulas: ClassVar[Mapping[str, str]] = {
         "encoder": "p², p = ⌊image_size / patch_size⌋",
         "connector": "p² (LLaVA-1.5, arXiv 2310.03744: a projector of each patch)",
     }
-    good = GoodAdapter(
-        adapter="language-attention",
-        parent="self_attn",
-        fused="v_proj",
-        plain="o_proj",
-        outputs=miniature.TEXT_HIDDEN,
-    )
     sizes = Sizes(few=(300, 400), grows=False)
     vllm = VllmClass(module="llava", name="LlavaForConditionalGeneration")
     prefixes: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -227,18 +195,14 @@ class LlavaFamily(Family):
             "rounded": (3 * side + 1, 2 * side + 1),
             "100x60": (100, 60),
             "337x336": (337, 336),
-            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few, self.sizes.many)},
+            **by_size(self.sizes.one, self.sizes.few, self.sizes.many),
         }
-        seen = {name: Picture(name, *size) for name, size in sizes.items()}
-        seen["gray"] = Picture("gray", 2 * patch, patch, mode="L")
-        seen["rgba"] = Picture("rgba", patch, 3 * patch, mode="RGBA")
-        seen["turned"] = Picture("turned", 300, 100, orientation=TURNED)
         together = (
             ("square", "300x400"),
             ("700x400", "upright", "700x400"),
             ("1x1", "wide", "gray", "turned"),
         )
-        return prompts(seen, together)
+        return questions(sizes, together, gray=(2 * patch, patch), rgba=(patch, 3 * patch))
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """What each picture of the questions has, alone and several times; numbers of no picture.
@@ -246,12 +210,7 @@ class LlavaFamily(Family):
         Several, since the buffers of the wrappers are sized by as many placeholders.
         """
         known: dict[int, HookCase] = {}
-        for (picture, *more), times in (
-            (p, n) for n in (1, 2, 3, 8) for p in self.questions(layout)
-        ):
-            if more:
-                continue
-            flow = self.flow(layout, picture.asked)
+        for flow, times in ((f, n) for n in (1, 2, 3, 8) for f in self.alone(layout)):
             tokens, rows = times * flow.tokens, times * flow.rows["encoder"]
             case = HookCase(
                 label=f"{tokens} placeholders", tokens=tokens, tower=rows, connector=tokens
@@ -259,15 +218,3 @@ class LlavaFamily(Family):
             known.setdefault(tokens, case)
         odd = (0, -1) if layout.free else (0, -1, 1, layout.connector_rows(layout.grid(1, 1)) + 1)
         return [*known.values(), *(HookCase(label=f"{n} image tokens", tokens=n) for n in odd)]
-
-    @property
-    def chat_template(self) -> str:
-        """LLaVA-1.5's, where a family has none of its own."""
-        own = self.folder / "chat_template.jinja"
-        return (own if own.is_file() else HERE / own.name).read_text(encoding="utf-8")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The shared files too."""
-        shared = (str(Path("families", HERE.name, file.name)) for file in sorted(HERE.glob("*.py")))
-        return tuple(dict.fromkeys((*super().sources, *shared)))

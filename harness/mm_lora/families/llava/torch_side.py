@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from mm_lora.families.counting import Spans
 from mm_lora.families.llava.family import FAMILY
 from mm_lora.families.llava.miniature import PAD, layers_run
 from mm_lora.families.llava.shared import LlavaFamily
 from mm_lora.families.llava.towers import FILES, OWN
-from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded, between
-
-SHARPER = 2.5
+from mm_lora.families.torch_side import TorchSide
 
 
 class LlavaSide(TorchSide):
     """transformers' LlavaForConditionalGeneration."""
 
     family: ClassVar[LlavaFamily] = FAMILY
-    sharper: ClassVar[float] = SHARPER
+    sharp = r"\.vision_tower\..*[qk]_proj\.weight$"
+    apart = PAD
 
     def without_idle(self, model: Any) -> Any:
         """Without the tower's layers after the one whose output the projector is given."""
@@ -36,40 +36,11 @@ class LlavaSide(TorchSide):
         """Without that level."""
         return name.replace(FILES, OWN, 1)
 
-    def random_tensor(
-        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
-    ) -> Any:
-        """Queries and keys of the tower are longer: hundreds of patches that look alike would have
-        nearly equal weights, and an adapter there would move nothing."""
-        values = super().random_tensor(name, shape, seed, tied)
-        sharp = ".vision_tower." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
-        return values * self.sharper if sharp else values
-
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the token ids between two placeholders, and the pixels."""
-        tokenizer, token = processor.tokenizer, processor.image_token
-        outcome = processor(
-            text=PAD.join([token] * len(prompt)),
-            images=[as_loaded(picture) for picture in prompt],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
-        spans = between(tokens, PAD)
-        seen = self.measured(processor, outcome)
-        if not len(spans) == len(seen) == len(prompt):
-            raise RuntimeError(f"{len(prompt)} pictures became {len(spans)} and {len(seen)}")
-        return [
-            {
-                "name": picture["name"],
-                **numbers,
-                "image_tokens": span.count(token),
-                "prompt_tokens": len(span),
-            }
-            for picture, numbers, span in zip(prompt, seen, spans, strict=True)
-        ]
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """What the pixels show."""
+        return self.measured(processor, outcome)
 
     def measured(self, processor: Any, outcome: Any) -> Sequence[dict[str, int]]:
         """What each picture's pixels show: its grid of patches."""

@@ -20,7 +20,7 @@ class EncoderTower(LlavaFamily):
 
     renamed = "tower-attention"
     groups = groups(_LAYERS, _PATTERN, _ATTENTION, ("mlp.fc1", "mlp.fc2"))
-    forms = forms(groups, _LAYERS, "out_proj", "fc1")
+    forms = forms(groups, "out_proj", "fc1")
     prefixes = ((OWN, "vision_tower.vision_model."), *LlavaFamily.prefixes)
     prefix_cases: ClassVar[Mapping[str, str]] = {
         "vision_tower.vision_model.encoder.layers.22.self_attn.qkv_proj": TOWER,

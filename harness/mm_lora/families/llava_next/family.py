@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
 from mm_lora.families.family import Sizes, VllmClass
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.flow import Flow, HookCase, known
 from mm_lora.families.llava.family import FAMILY as LLAVA
 from mm_lora.families.llava.towers import EncoderTower
 from mm_lora.families.llava_next.layout import Layout, layout_of
-from mm_lora.families.pictures import TURNED, Picture, prompts
+from mm_lora.families.pictures import Picture, by_size, questions
 from mm_lora.families.tiles import drawing
 
 SHORT_BUFFERS = "buffers-sized-by-placeholders"
@@ -48,15 +48,11 @@ class LlavaNext(EncoderTower):
         small=((336, 14), (500, 20), (420, 42), (336, 28)),
         labels={"one": "3-tiles", "few": "3-tiles-wide", "many": "5-tiles"},
     )
-    known_flows = (
-        KnownFlow(
-            model="llava-next",
-            width=1,
-            height=1,
-            quantity="image_tokens",
-            value=576 + 24 * 25,
-            source="a square is half of the first pinpoint; counted by transformers 5.19",
-        ),
+    known_flows = known(
+        name,
+        (1, 1),
+        "a square is half of the first pinpoint; counted by transformers 5.19",
+        image_tokens=576 + 24 * 25,
     )
 
     def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
@@ -117,27 +113,21 @@ class LlavaNext(EncoderTower):
             "337x336": (337, 336),
             "100x60": (100, 60),
             "prime": (997, 499),
-            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few, self.sizes.many)},
-            **{f"{w}x{h}": (w, h) for w, h in named},
+            **by_size(self.sizes.one, self.sizes.few, self.sizes.many, *named),
             **{f"over-{w}x{h}": (w + 1, h) for w, h in named},
             **{f"under-{w}x{h}": (w, h - 1) for w, h in named},
             **{f"half-{w}x{h}": (w // 2, h // 2) for w, h in named},
         }
-        seen = {name: Picture(name, *size) for name, size in sizes.items()}
-        seen["gray"] = Picture("gray", 300, 150, mode="L")
-        seen["rgba"] = Picture("rgba", 150, 400, mode="RGBA")
-        seen["turned"] = Picture("turned", 300, 100, orientation=TURNED)
         one = "{}x{}".format(*self.sizes.one)
         together = ((one, "large"), ("700x360", one, "upright-thin"), ("1x1", "thin", "gray", one))
-        return prompts(seen, together)
+        return questions(sizes, together, gray=(300, 150), rgba=(150, 400))
 
     def hook_cases(self, layout: Any) -> Sequence[HookCase]:
         """Each picture of the questions, as its tiles say; then the sizes of the buffers.
 
         These must have room for the rows of any pictures with so many placeholders.
         """
-        asked = [one for (one, *more) in self.questions(layout) if not more]
-        flows = [self.flow(layout, picture.asked) for picture in asked]
+        flows = self.alone(layout)
         side = layout.image_size
         cases = [
             HookCase(

@@ -10,6 +10,7 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.layouts import require_picture
 from mm_lora.families.llava import layout as llava
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
@@ -62,8 +63,7 @@ class Layout(llava.Layout):
 
         Scaled up, a picture has no more pixels than it had.
         """
-        if min(width, height) < 1:
-            raise UsageError(f"no picture has {width}x{height} pixels", "the size")
+        require_picture(width, height)
 
         def worth(canvas: tuple[int, int]) -> tuple[int, int]:
             high, wide = canvas

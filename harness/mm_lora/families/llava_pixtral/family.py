@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mm_lora.families.family import Sizes
-from mm_lora.families.flow import KnownFlow
+from mm_lora.families.flow import known
 from mm_lora.families.llava import miniature
 from mm_lora.families.llava.layout import Layout
 from mm_lora.families.llava.shared import PICTURES, LlavaFamily, forms, groups
@@ -27,7 +27,7 @@ class LlavaPixtral(LlavaFamily):
     tower = "pixtral"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 1024, "patch_size": 16, "free": True}
     groups = groups(_LAYERS, _PATTERN, _ATTENTION, _MLP)
-    forms = forms(groups, _LAYERS, "o_proj", "down_proj")
+    forms = forms(groups, "o_proj", "down_proj")
     sizes = Sizes(few=(300, 400))
     processor_class = "PixtralProcessor"
     image_token = "[IMG]"
@@ -46,15 +46,11 @@ class LlavaPixtral(LlavaFamily):
         "most image_size (Pixtral 12B, arXiv 2410.07073)",
         "connector": "as many",
     }
-    known_flows = (
-        KnownFlow(
-            model="llava-pixtral",
-            width=1024,
-            height=1024,
-            quantity="image_tokens",
-            value=64 * 64,
-            source="the published tower: 1024 pixels a side at most, patches of 16",
-        ),
+    known_flows = known(
+        name,
+        (1024, 1024),
+        "the published tower: 1024 pixels a side at most, patches of 16",
+        image_tokens=64 * 64,
     )
 
     def markers(self, grid: tuple[int, int]) -> int:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mm_lora.families.flow import KnownFlow
+from mm_lora.families.flow import known
 from mm_lora.families.llava.layout import Layout
 from mm_lora.families.llava.shared import PICTURES
 from mm_lora.families.llava.towers import EncoderTower
-
-_HALF = [0.5, 0.5, 0.5]
+from mm_lora.families.miniature import HALF
 
 
 class LlavaSiglip(EncoderTower):
@@ -23,15 +22,8 @@ class LlavaSiglip(EncoderTower):
     }
     tower = "siglip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 224, "patch_size": 16}
-    known_flows = (
-        KnownFlow(
-            model="llava-siglip",
-            width=384,
-            height=384,
-            quantity="image_tokens",
-            value=729,
-            source="positions of google/siglip-so400m-patch14-384",
-        ),
+    known_flows = known(
+        name, (384, 384), "positions of google/siglip-so400m-patch14-384", image_tokens=729
     )
 
     def picture_settings(self, layout: Layout) -> dict[str, Any]:
@@ -40,8 +32,8 @@ class LlavaSiglip(EncoderTower):
         return {
             **PICTURES,
             "image_processor_type": "SiglipImageProcessor",
-            "image_mean": _HALF,
-            "image_std": _HALF,
+            "image_mean": HALF,
+            "image_std": HALF,
             "size": {"height": side, "width": side},
         }
 

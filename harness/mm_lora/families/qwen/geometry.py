@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families.layouts import require_whole
 
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 3584 * 3584
 """Of the published image processors, in pixels of the resized picture."""
@@ -45,10 +46,7 @@ class Layout:
     window: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("patch", "merge", "temporal", "copies", *_LIMITS):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero")
+        require_whole(self, "patch", "merge", "temporal", "copies", *_LIMITS)
         for least, most in (_LIMITS[:2], _LIMITS[2:]):
             if getattr(self, most) < max(self.square**2, getattr(self, least)):
                 raise UsageError(

@@ -5,12 +5,11 @@ separate heads. The published configs have the text's keys beside `vision_config
 transformers write have a `text_config`. Both are taken, and stay as they are.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mm_lora.core.errors import UsageError
-from mm_lora.families import vocabulary
+from mm_lora.families import miniature, vocabulary
 from mm_lora.families.qwen.geometry import Layout
 
 SPECIAL_TOKENS = (
@@ -21,20 +20,9 @@ SPECIAL_TOKENS = (
 )
 """The published ones, in their order."""
 
-TEXT_HIDDEN = 128
+TEXT_HIDDEN = miniature.TEXT_HIDDEN
 DEPTH = 4
-MAX_POSITIONS = 16384
-
-_TEXT: dict[str, Any] = {
-    "hidden_size": TEXT_HIDDEN,
-    "intermediate_size": 256,
-    "num_hidden_layers": DEPTH,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": MAX_POSITIONS,
-    "max_window_layers": DEPTH,
-}
-_HALF_HEAD = TEXT_HIDDEN // 4 // 2
+_HALF_HEAD = miniature.HEAD_DIM // 2
 IDS: Mapping[str, str] = {
     "bos_token_id": "<|endoftext|>",
     "eos_token_id": "<|im_end|>",
@@ -47,7 +35,6 @@ IDS: Mapping[str, str] = {
 """Key of a config → the token whose id it holds."""
 ENDS = ("<|im_end|>", "<|endoftext|>")
 """What ends an answer; the last one also fills and begins."""
-_DROPPED = ("torch_dtype", "dtype", "quantization_config", "_name_or_path", "layer_types")
 
 
 def miniature_config(
@@ -60,18 +47,20 @@ def miniature_config(
 
     Raises UsageError for a config that has no vision part.
     """
-    config = copy.deepcopy(dict(published))
-    if not isinstance(config.get("vision_config"), dict):
-        raise UsageError("the config has no vision_config", "a config.json of a whole model")
-    text, vision = config.get("text_config") or config, config["vision_config"]
+    config, vision = miniature.copied(published, "vision_config")
+    text = config.get("text_config") or config
     if "hidden_size" not in text:
         raise UsageError("the config has no text part", "a config.json of a whole model")
     for part in (config, text, vision):
-        for key in _DROPPED:
-            part.pop(key, None)
+        part.pop("layer_types", None)
         found = {key: token for key, token in ids.items() if key in part}
         part.update({key: vocabulary.token_id(tokens, token) for key, token in found.items()})
-    text.update(_TEXT, vocab_size=len(vocabulary.vocabulary(tuple(tokens))))
+    text.update(
+        miniature.TEXT,
+        num_key_value_heads=2,
+        max_window_layers=DEPTH,
+        vocab_size=len(vocabulary.vocabulary(tuple(tokens))),
+    )
     for key in ("rope_scaling", "rope_parameters"):
         if sections := (text.get(key) or {}).get("mrope_section"):
             turned = int(_HALF_HEAD * text[key].get("partial_rotary_factor", 1))
@@ -110,7 +99,7 @@ def side_files(
         "tokenizer_config.json": vocabulary.tokenizer_config(
             tokens,
             processor,
-            MAX_POSITIONS,
+            miniature.MAX_POSITIONS,
             eos_token=ends[0],
             pad_token=ends[-1],
         ),

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from mm_lora.families.counting import Spans, framed
 from mm_lora.families.qwen.positions import after_the_greatest
-from mm_lora.families.torch_side import TorchSide, as_loaded, framed
+from mm_lora.families.torch_side import TorchSide
 
 
 class QwenSide(TorchSide):
@@ -36,36 +37,27 @@ class QwenSide(TorchSide):
         model.model.rope_deltas = None
         return super().greedy(model, inputs, count)
 
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the grids, the number of patches in the pixels, and the token ids."""
-        outcome = processor(
-            text="".join(self.picture) * len(prompt),
-            images=[as_loaded(picture) for picture in prompt],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        grids = [[int(n) for n in grid] for grid in outcome["image_grid_thw"]]
+    def picture_tokens(self, processor: Any) -> tuple[str, str]:
+        """A picture is shown by its placeholder between markers."""
+        return "".join(self.picture), self.picture[1]
+
+    def spans(self, tokens: Sequence[str]) -> Spans:
+        """From marker to marker."""
+        return framed(tokens, self.picture[0], self.picture[2])
+
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """The grids, and the patches that they say; as many as there are in the pixels."""
+        grids = outcome["image_grid_thw"].tolist()
         patches = [frames * height * width for frames, height, width in grids]
         if sum(patches) != outcome["pixel_values"].shape[0]:
             raise RuntimeError(
                 f"grids {grids} and {outcome['pixel_values'].shape[0]} patches of pixels"
             )
-        start, placeholder, end = processor.tokenizer.convert_tokens_to_ids(list(self.picture))
-        spans = framed(outcome["input_ids"][0].tolist(), start, end)
         return [
-            {
-                "name": picture["name"],
-                "grid_height": height,
-                "grid_width": width,
-                "patch_rows": count,
-                "image_tokens": span.count(placeholder),
-                "prompt_tokens": len(span),
-            }
-            for picture, (_, height, width), count, span in zip(
-                prompt, grids, patches, spans, strict=True
-            )
+            {"grid_height": height, "grid_width": width, "patch_rows": count}
+            for (_, height, width), count in zip(grids, patches, strict=True)
         ]
 
     def video_counts(self, processor: Any, video: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium, Video
-from mm_lora.core.errors import UsageError
-from mm_lora.families.family import Family, GoodAdapter, PeftForms
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
+from mm_lora.families.family import Family, PeftForms
+from mm_lora.families.flow import Flow, HookCase, KnownFlow, known
+from mm_lora.families.forms import peft_forms
 from mm_lora.families.image_processor import NAMES, VIDEO_NAME, require_same, stored_settings
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
+from mm_lora.families.layouts import vision_of
+from mm_lora.families.modules import (
+    CONNECTOR,
+    LANGUAGE,
+    TOWER,
+    ModuleGroup,
+    by_name,
+    language_model,
+    siblings,
+)
 from mm_lora.families.pictures import Picture
 from mm_lora.families.qwen import miniature, pictures
 from mm_lora.families.qwen.geometry import (
@@ -22,7 +31,6 @@ from mm_lora.families.qwen.geometry import (
     windows,
 )
 
-HERE = Path(__file__).parent
 TEXT = "model.language_model.layers.*"
 BLOCK = "model.visual.blocks.*"
 _FRAME = 2
@@ -38,24 +46,9 @@ _SAME = {
 
 def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
     """The module groups; `mlp`: last names in the tower's MLP, `glob`: all of them."""
-    either = "|".join(mlp)
     return by_name(
-        ModuleGroup(
-            name="tower-attention",
-            pattern=r"model\.visual\.blocks\.\d+\.attn\.(qkv|proj)",
-            role=TOWER,
-            rows="patch",
-            target=f"{BLOCK}.attn.[qp]*",
-            projections={f"tower-{name}": f"{BLOCK}.attn.{name}" for name in ("qkv", "proj")},
-        ),
-        ModuleGroup(
-            name="tower-mlp",
-            pattern=rf"model\.visual\.blocks\.\d+\.mlp\.({either})",
-            role=TOWER,
-            rows="patch",
-            target=f"{BLOCK}.mlp.{glob}",
-            projections={f"tower-{name}": f"{BLOCK}.mlp.{name}" for name in mlp},
-        ),
+        siblings("tower-attention", f"{BLOCK}.attn", ("qkv", "proj"), "[qp]*", rows="patch"),
+        siblings("tower-mlp", f"{BLOCK}.mlp", mlp, glob, rows="patch"),
         # A convolution: PEFT adapts it, vLLM has no LoRA layer for it, whatever the flags.
         ModuleGroup(
             name="patch-embedding",
@@ -66,48 +59,29 @@ def groups(mlp: Sequence[str], glob: str) -> Mapping[str, ModuleGroup]:
             unwrapped="no LoRA layer class fits",
         ),
         # Under the tower's prefix, but a connector. nn.Sequential numbers its layers.
-        ModuleGroup(
-            name="merger",
-            pattern=r"model\.visual\.merger\.mlp\.[02]",
+        siblings(
+            "merger",
+            "model.visual.merger.mlp",
+            ("0", "2"),
+            "[02]",
             role=CONNECTOR,
             rows="merged",
-            target="model.visual.merger.mlp.[02]",
-            projections={f"merger-{n}": f"model.visual.merger.mlp.{n}" for n in "02"},
         ),
-        ModuleGroup(
-            name="language-model",
-            pattern=r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj"
-            r"|mlp\.(gate|up|down)_proj)",
-            role=LANGUAGE,
-            rows=PROMPT,
-            target=f"{TEXT}.*_proj",
-            projections={
-                **{f"language-{p}_proj": f"{TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-                **{f"language-{p}_proj": f"{TEXT}.mlp.{p}_proj" for p in ("gate", "up", "down")},
-            },
-        ),
+        language_model(TEXT),
     )
 
 
 def forms(
-    known: Mapping[str, ModuleGroup], ends: tuple[str, ...], ends_groups: tuple[str, ...]
+    groups: Mapping[str, ModuleGroup], ends: tuple[str, ...], ends_groups: tuple[str, ...]
 ) -> PeftForms:
     """What PEFT configurations speak of. `ends`: last names that only Linear modules have: in a
     list, `proj` would name the patch embedding too."""
-    language, mlp = known["language-model"].projections, known["tower-mlp"].projections
-    return PeftForms(
-        wide=tuple(group.target for group in known.values() if not group.unwrapped),
+    return peft_forms(
+        groups,
+        wide=tuple(name for name, group in groups.items() if not group.unwrapped),
         ranks={"qkv": 2, "down_proj": 4},
         alphas={"o_proj": 5, "qkv": 40},
-        partial=(
-            "model.visual.blocks.1.attn.[qp]*",
-            "model.language_model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(
-            language["language-q_proj"],
-            language["language-v_proj"],
-            next(iter(mlp.values())),
-        ),
+        packed=("language-q_proj", "language-v_proj", next(iter(groups["tower-mlp"].projections))),
         ends=ends,
         ends_groups=ends_groups,
     )
@@ -140,13 +114,6 @@ class QwenVision(Family):
         "merged": "patch rows / spatial_merge_size²",
     }
     special_tokens: ClassVar[tuple[str, ...]] = miniature.SPECIAL_TOKENS
-    good = GoodAdapter(
-        adapter="language-attention",
-        parent="self_attn",
-        fused="v_proj",
-        plain="o_proj",
-        outputs=miniature.TEXT_HIDDEN,
-    )
     limits: ClassVar[Mapping[str, int]] = {"image": 4, "video": 1}
     prefixes = (
         ("model.language_model.", "language_model.model."),
@@ -157,9 +124,7 @@ class QwenVision(Family):
 
     def layout(self, config: Mapping[str, Any], folder: Path | None) -> Layout:
         """Patches, merging and windows of config.json, pixel limits of the image processor."""
-        vision = config.get("vision_config")
-        if not isinstance(vision, Mapping):
-            raise UsageError("the config has no vision_config", "a config.json of a whole model")
+        vision = vision_of(config, "model")
         if folder:
             same = {key: vision.get(other) for key, other in _SAME.items()}
             for names in (NAMES, (VIDEO_NAME,)):
@@ -223,31 +188,13 @@ class QwenVision(Family):
         sizes = self.sizes
         return tuple(pictures.hook_cases(layout, (sizes.one, sizes.few, sizes.many)))
 
-    @property
-    def chat_template(self) -> str:
-        """The same for both."""
-        return (HERE / "chat_template.jinja").read_text(encoding="utf-8")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The shared files too."""
-        shared = sorted(file.name for file in HERE.glob("*.py"))
-        return (*super().sources, *(str(Path("families", HERE.name, name)) for name in shared))
-
 
 def measured(model: str) -> tuple[KnownFlow, ...]:
     """What layers of a running server saw; the same for all whose patch and merge agree."""
-    return tuple(
-        KnownFlow(
-            model=model,
-            width=width,
-            height=height,
-            quantity=quantity,
-            value=value,
-            source="rows inside a running vLLM 0.32.0",
-        )
-        for width, height, *rows in ((336, 336, 576, 144), (700, 400, 1400, 350))
-        for quantity, value in zip(("patch_rows", "merged_rows"), rows, strict=True)
+    source = "rows inside a running vLLM 0.32.0"
+    return (
+        *known(model, (336, 336), source, patch_rows=576, merged_rows=144),
+        *known(model, (700, 400), source, patch_rows=1400, merged_rows=350),
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from mm_lora.core.asking import Encoded, Sound
 from mm_lora.core.errors import UsageError
-from mm_lora.families.family import Family, GoodAdapter, PeftForms, SoundSizes, VllmClass
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
-from mm_lora.families.modules import LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
+from mm_lora.families.family import Family, GoodAdapter, SoundSizes, VllmClass
+from mm_lora.families.flow import Flow, HookCase, known
+from mm_lora.families.forms import peft_forms
+from mm_lora.families.modules import LANGUAGE, TOWER, ModuleGroup, by_name, language_model, siblings
 from mm_lora.families.pictures import prompts
 from mm_lora.families.qwen3_asr import miniature
 from mm_lora.families.qwen3_asr.layout import Layout, halved, layout_of
@@ -17,30 +18,12 @@ from mm_lora.families.sounds import Clip
 MARKERS = 2
 CONV_OUT = "audio_tower.conv_out"
 PADDED, UNFILLED = "padded-windows-counted", "short-windows-not-filled"
-_AUDIO, _TEXT = "model.audio_tower.layers.*", "model.language_model.layers.*"
-_LAYER = r"model\.audio_tower\.layers\.\d+"
-_PROJECTOR = "model.multi_modal_projector.linear_"
-_MLP = ("gate", "up", "down")
+_AUDIO = "model.audio_tower.layers.*"
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 GROUPS = by_name(
-    ModuleGroup(
-        name="tower-attention",
-        pattern=rf"{_LAYER}\.self_attn\.([qkv]|out)_proj",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_AUDIO}.self_attn.*_proj",
-        projections={
-            f"tower-{p}_proj": f"{_AUDIO}.self_attn.{p}_proj" for p in ("q", "k", "v", "out")
-        },
-    ),
-    ModuleGroup(
-        name="tower-mlp",
-        pattern=rf"{_LAYER}\.fc[12]",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_AUDIO}.fc?",
-        projections={f"tower-fc{n}": f"{_AUDIO}.fc{n}" for n in "12"},
-    ),
+    siblings("tower-attention", f"{_AUDIO}.self_attn", _ATTENTION, "*_proj"),
+    siblings("tower-mlp", _AUDIO, ("fc1", "fc2"), "fc?"),
     # What fills up a sound's last window is thrown away behind it, and is nobody's row.
     ModuleGroup(
         name="conv-out",
@@ -50,28 +33,16 @@ GROUPS = by_name(
         target="model.audio_tower.conv_out",
         unwrapped="not among --lora-target-modules",
     ),
-    ModuleGroup(
-        name="projector",
-        pattern=r"model\.multi_modal_projector\.linear_[12]",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_PROJECTOR}?",
-        projections={f"projector-{n}": f"{_PROJECTOR}{n}" for n in "12"},
+    siblings(
+        "projector",
+        "model.multi_modal_projector",
+        ("linear_1", "linear_2"),
+        "linear_?",
+        prefix="projector",
+        drop="linear_",
     ),
-    ModuleGroup(
-        name="language-model",
-        pattern=r"model\.language_model\.layers\.\d+\."
-        r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-        role=LANGUAGE,
-        rows=PROMPT,
-        target=f"{_TEXT}.*_proj",
-        projections={
-            **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-            **{f"language-{p}_proj": f"{_TEXT}.mlp.{p}_proj" for p in _MLP},
-        },
-    ),
+    language_model("model.language_model.layers.*"),
 )
-_LANGUAGE = GROUPS["language-model"].projections
 _NAMES = ("qkv_proj", "out_proj", "fc1", "fc2", "proj1", "proj2")
 _TEXT_NAMES = ("o_proj", "gate_up_proj", "down_proj")
 
@@ -101,29 +72,14 @@ class Qwen3Asr(Family):
         "encoder": "13·⌊frames / 100⌋ + ⌈(frames mod 100) / 8⌉, frames = ⌊samples / 160⌋ of at "
         "least 8000 samples (arXiv 2601.21337: 12.5 a second, each second by itself)"
     }
-    forms = PeftForms(
-        wide=(
-            *(GROUPS[name].target for name in ("tower-attention", "tower-mlp", "projector")),
-            _LANGUAGE["language-v_proj"],
-            _LANGUAGE["language-down_proj"],
-        ),
+    forms = peft_forms(
+        GROUPS,
         ranks={"q_proj": 2, "fc1": 4},
         alphas={"out_proj": 5, "fc2": 40},
-        partial=(
-            "model.audio_tower.layers.1.self_attn.*_proj",
-            "model.language_model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(f"{_AUDIO}.self_attn.q_proj", f"{_AUDIO}.self_attn.v_proj"),
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp",),
     )
-    good = GoodAdapter(
-        adapter="tower-attention",
-        parent="self_attn",
-        fused="v_proj",
-        plain="out_proj",
-        outputs=64,
-    )
+    good = GoodAdapter(adapter="tower-attention", plain="out_proj", outputs=64)
     # None is a whole number of windows; one of the small ones is shorter than a window.
     sizes = SoundSizes(
         one=(20000, 16000),
@@ -147,21 +103,17 @@ class Qwen3Asr(Family):
         ("lm_head", "language_model.lm_head"),
     )
     known_flows = (
-        KnownFlow(
-            model="qwen3-asr",
-            width=16000,
-            height=16000,
-            quantity="image_tokens",
-            value=13,
-            source="max_position_embeddings of transformers' Qwen3ASREncoderConfig, rows of 1 s",
+        *known(
+            name,
+            (16000, 16000),
+            "max_position_embeddings of transformers' Qwen3ASREncoderConfig, rows of 1 s",
+            image_tokens=13,
         ),
-        KnownFlow(
-            model="qwen3-asr",
-            width=480000,
-            height=16000,
-            quantity="image_tokens",
-            value=390,
-            source="13 rows for each of the 30 s of vLLM's own dummy sound",
+        *known(
+            name,
+            (480000, 16000),
+            "13 rows for each of the 30 s of vLLM's own dummy sound",
+            image_tokens=390,
         ),
     )
     prefix_cases: ClassVar[Mapping[str, str]] = {
@@ -236,12 +188,7 @@ class Qwen3Asr(Family):
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """What each sound has, and several of them; numbers of no sound."""
-        counts = {
-            times * self.flow(layout, clip.asked).tokens
-            for clip, *more in self.questions(layout)
-            for times in (1, 2, 8)
-            if not more
-        }
+        counts = {n * flow.tokens for flow in self.alone(layout) for n in (1, 2, 8)}
         right = [
             HookCase(label=f"{n} audio tokens", tokens=n, tower=n, medium="audio")
             for n in sorted(counts)

@@ -11,6 +11,7 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import require_same, stored_settings
+from mm_lora.families.layouts import require_whole
 
 HALVINGS = 3
 """Convolutions of stride 2, one after the other."""
@@ -31,10 +32,7 @@ class Layout:
     shortest: int = 8000
 
     def __post_init__(self) -> None:
-        for name in ("half_window", "rate", "hop"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero", name)
+        require_whole(self, "half_window", "rate", "hop")
 
     @property
     def window(self) -> int:

@@ -6,15 +6,12 @@ transformers does not read the released layout with `thinker_config`; vLLM reads
 from collections.abc import Mapping
 from typing import Any
 
-from mm_lora.families import vocabulary
+from mm_lora.families import miniature, vocabulary
 from mm_lora.families.qwen3_asr.layout import Layout, parts
 
 START, END, PAD = "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>"
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", START, END, PAD, "<asr_text>")
 PROCESSOR = "Qwen3ASRProcessor"
-HIDDEN = 128
-LAYERS = 4
-MAX_POSITIONS = 16384
 THETA = 1000000.0
 
 _AUDIO: Mapping[str, Any] = {
@@ -24,17 +21,13 @@ _AUDIO: Mapping[str, Any] = {
     "encoder_attention_heads": 4,
     "encoder_ffn_dim": 128,
     "downsample_hidden_size": 16,
-    "output_dim": HIDDEN,
+    "output_dim": miniature.TEXT_HIDDEN,
 }
 _TEXT: Mapping[str, Any] = {
     "model_type": "qwen3",
-    "hidden_size": HIDDEN,
-    "intermediate_size": 256,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
+    **miniature.TEXT,
     "num_key_value_heads": 2,
-    "head_dim": 32,
-    "max_position_embeddings": MAX_POSITIONS,
+    "head_dim": miniature.HEAD_DIM,
     # A sound's places are the same on all three axes of mRoPE: plain RoPE.
     "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
     "rope_theta": THETA,
@@ -70,7 +63,7 @@ def side_files(layout: Layout) -> dict[str, Any]:
     tokens = vocabulary.tokenizer_config(
         SPECIAL_TOKENS,
         PROCESSOR,
-        MAX_POSITIONS,
+        miniature.MAX_POSITIONS,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
     )

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
-from mm_lora.families.flow import KnownFlow
+from mm_lora.families.flow import known
 from mm_lora.families.image_processor import VIDEO_NAME
+from mm_lora.families.miniature import HALF, HEAD_DIM
 from mm_lora.families.modules import CONNECTOR, TOWER
 from mm_lora.families.qwen.geometry import Layout
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
 from mm_lora.families.qwen.vision import QwenVision, forms, prefix_cases
 from mm_lora.families.qwen3_vl.modules import GROUPS, MLP
-
-HEAD = 32
-"""Width of a head of the miniature's text: the published configs state their own."""
 
 
 class Qwen3VL(QwenVision):
@@ -54,27 +52,27 @@ class Qwen3VL(QwenVision):
         "visual.deepstack_merger_list.2.linear_fc2": CONNECTOR,
     }
     known_flows = tuple(
-        KnownFlow(
-            model="qwen3-vl",
-            width=width,
-            height=height,
-            quantity=quantity,
-            value=value,
-            source="rows inside a running vLLM 0.32.0",
+        one
+        for size, patches, merged in (
+            ((336, 336), 400, 100),
+            ((400, 300), 432, 108),
+            ((700, 400), 1056, 264),
+            ((1280, 960), 4800, 1200),
         )
-        for width, height, patches, merged in (
-            (336, 336, 400, 100),
-            (400, 300, 432, 108),
-            (700, 400, 1056, 264),
-            (1280, 960, 4800, 1200),
+        for one in known(
+            "qwen3-vl",
+            size,
+            "rows inside a running vLLM 0.32.0",
+            patch_rows=patches,
+            merged_rows=merged,
         )
-        for quantity, value in (("patch_rows", patches), ("merged_rows", merged))
     )
 
     def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
         """The levels of deepstack stay about where they are in the published depth."""
         small = super().miniature(config, layout)
-        small["text_config"]["head_dim"] = HEAD
+        # The published configs state their own.
+        small["text_config"]["head_dim"] = HEAD_DIM
         published = config["vision_config"]
         levels = published["deepstack_visual_indexes"]
         scaled = [level * DEPTH // published["depth"] for level in levels]
@@ -90,7 +88,7 @@ class Qwen3VL(QwenVision):
             "shortest_edge": pictures.pop("min_pixels"),
             "longest_edge": pictures.pop("max_pixels"),
         }
-        pictures |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": size}
+        pictures |= {"image_mean": HALF, "image_std": HALF, "size": size}
         shared = {key: pictures[key] for key in pictures if key != "image_processor_type"}
         files[VIDEO_NAME] = {
             **shared,

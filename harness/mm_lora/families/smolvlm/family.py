@@ -5,38 +5,29 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Medium
-from mm_lora.families.family import Family, GoodAdapter, PeftForms, Sizes, VllmClass
-from mm_lora.families.flow import Flow, HookCase, KnownFlow
-from mm_lora.families.modules import CONNECTOR, LANGUAGE, PROMPT, TOWER, ModuleGroup, by_name
-from mm_lora.families.pictures import TURNED, Picture, prompts
+from mm_lora.families.family import Family, Sizes, VllmClass
+from mm_lora.families.flow import Flow, HookCase, known
+from mm_lora.families.forms import peft_forms
+from mm_lora.families.modules import (
+    CONNECTOR,
+    LANGUAGE,
+    TOWER,
+    ModuleGroup,
+    by_name,
+    language_model,
+    siblings,
+)
+from mm_lora.families.pictures import Picture, by_size, questions
 from mm_lora.families.smolvlm import miniature
 from mm_lora.families.smolvlm.layout import Layout, layout_of
-from mm_lora.families.tiles import drawing, hook_cases
 
 ROUNDED = "patch-positions-rounded"
-_VISION, _TEXT = "model.vision_model.encoder.layers.*", "model.text_model.layers.*"
-_VISION_LAYER = r"model\.vision_model\.encoder\.layers\.\d+"
-_MLP = ("gate", "up", "down")
+_VISION = "model.vision_model.encoder.layers.*"
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 GROUPS = by_name(
-    ModuleGroup(
-        name="tower-attention",
-        pattern=rf"{_VISION_LAYER}\.self_attn\.([qkv]|out)_proj",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_VISION}.self_attn.*_proj",
-        projections={
-            f"tower-{p}_proj": f"{_VISION}.self_attn.{p}_proj" for p in ("q", "k", "v", "out")
-        },
-    ),
-    ModuleGroup(
-        name="tower-mlp",
-        pattern=rf"{_VISION_LAYER}\.mlp\.fc[12]",
-        role=TOWER,
-        rows="encoder",
-        target=f"{_VISION}.mlp.fc?",
-        projections={f"tower-fc{n}": f"{_VISION}.mlp.fc{n}" for n in "12"},
-    ),
+    siblings("tower-attention", f"{_VISION}.self_attn", _ATTENTION, "*_proj"),
+    siblings("tower-mlp", f"{_VISION}.mlp", ("fc1", "fc2"), "fc?"),
     # The patch embedding is a convolution, for which vLLM has no LoRA layer: in no group.
     ModuleGroup(
         name="connector",
@@ -45,27 +36,8 @@ GROUPS = by_name(
         rows="connector",
         target="model.connector.modality_projection.proj",
     ),
-    ModuleGroup(
-        name="language-model",
-        pattern=r"model\.text_model\.layers\.\d+\."
-        r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
-        role=LANGUAGE,
-        rows=PROMPT,
-        target=f"{_TEXT}.*_proj",
-        projections={
-            **{f"language-{p}_proj": f"{_TEXT}.self_attn.{p}_proj" for p in "qkvo"},
-            **{f"language-{p}_proj": f"{_TEXT}.mlp.{p}_proj" for p in _MLP},
-        },
-    ),
+    language_model("model.text_model.layers.*"),
 )
-_LANGUAGE = GROUPS["language-model"].projections
-
-
-def _known(model: str, size: tuple[int, int], source: str, **numbers: int) -> list[KnownFlow]:
-    return [
-        KnownFlow(model=model, width=size[0], height=size[1], quantity=q, value=v, source=source)
-        for q, v in numbers.items()
-    ]
 
 
 class SmolVlm(Family):
@@ -85,33 +57,16 @@ class SmolVlm(Family):
         "HuggingFaceTB/SmolVLM-256M-Instruct": "smolvlm-256m",
     }
     groups = GROUPS
-    mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     formulas: ClassVar[Mapping[str, str]] = {
         "encoder": "tiles · ⌊image_size / patch_size⌋², the tile of the whole picture among them",
         "connector": "encoder rows / scale_factor² (Idefics3, arXiv 2408.12637)",
     }
-    forms = PeftForms(
-        wide=(
-            *(GROUPS[name].target for name in ("tower-attention", "tower-mlp", "connector")),
-            _LANGUAGE["language-v_proj"],
-            _LANGUAGE["language-down_proj"],
-        ),
+    forms = peft_forms(
+        GROUPS,
         ranks={"q_proj": 2, "fc1": 4},
         alphas={"out_proj": 5, "fc2": 40},
-        partial=(
-            "model.vision_model.encoder.layers.1.self_attn.*_proj",
-            "model.text_model.layers.2.self_attn.[vo]_proj",
-        ),
-        part_of_packed=(f"{_VISION}.self_attn.q_proj", f"{_VISION}.self_attn.v_proj"),
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp",),
-    )
-    good = GoodAdapter(
-        adapter="language-attention",
-        parent="self_attn",
-        fused="v_proj",
-        plain="o_proj",
-        outputs=128,
     )
     sizes = Sizes(
         one=(336, 84),
@@ -126,9 +81,7 @@ class SmolVlm(Family):
     text_part = "text_model."
     logits = "lm_head"
     base_predictors = (ROUNDED,)
-    known_flows = (
-        *_known("smolvlm", (1536, 1536), "vLLM's own test of SmolVLM", image_tokens=1377),
-    )
+    known_flows = known("smolvlm", (1536, 1536), "vLLM's own test of SmolVLM", image_tokens=1377)
     prefix_cases: ClassVar[Mapping[str, str]] = {
         "model.vision_model.encoder.layers.26.self_attn.qkv_proj": TOWER,
         "model.vision_model.encoder.layers.0.self_attn.out_proj": TOWER,
@@ -150,19 +103,8 @@ class SmolVlm(Family):
         one more before the whole picture, whose tile has `<fake…><global-img>` before and
         `<fake…>` after it."""
         rows, columns = layout.tiling(medium.width, medium.height)
-        cut = rows * columns if layout.splits and rows * columns > 1 else 0
-        tiles = cut + 1
-        tokens = tiles * layout.connector_rows
-        return Flow(
-            name=f"{medium.width}×{medium.height}",
-            size=(medium.width, medium.height),
-            rows={"encoder": tiles * layout.encoder_rows, "connector": tokens},
-            tokens=tokens,
-            prompt_tokens=tokens + 2 * cut + (rows + 1 if cut else 0) + 3,
-            units=tiles,
-            details={"tile_rows": rows, "tile_columns": columns, "tiles": tiles},
-            drawing=drawing(rows, columns, whole=cut > 0),
-        )
+        cut = rows * columns
+        return layout.flow(medium, 3 if cut == 1 else 2 * cut + rows + 4)
 
     def describe(self, layout: Layout) -> Sequence[str]:
         """The layout, and the rows of one tile."""
@@ -170,7 +112,7 @@ class SmolVlm(Family):
         return (
             f"image_size {layout.image_size} / patch_size {layout.patch_size} / "
             f"scale_factor {layout.scale_factor}, {cut}",
-            f"rows of one tile: {layout.encoder_rows} encoder, {layout.connector_rows} connector",
+            layout.rows_of_a_tile,
         )
 
     def miniature(self, config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
@@ -199,27 +141,20 @@ class SmolVlm(Family):
             "thin": (1000, 3),
             "upright-thin": (3, 1000),
             "large": (5000, 3001),
-            **{f"{w}x{h}": (w, h) for w, h in (self.sizes.one, self.sizes.few, self.sizes.many)},
-            "100x60": (100, 60),
-            "700x400": (700, 400),
-            "337x84": (337, 84),
+            **by_size(self.sizes.one, self.sizes.few, self.sizes.many),
+            **by_size((100, 60), (700, 400), (337, 84)),
         }
-        seen = {name: Picture(name, *size) for name, size in sizes.items()}
-        seen["gray"] = Picture("gray", 2 * tile, tile, mode="L")
-        seen["rgba"] = Picture("rgba", tile, 3 * tile, mode="RGBA")
-        seen["turned"] = Picture("turned", 300, 100, orientation=TURNED)
         together = (
             ("exact-strip", "400x200"),
             ("700x400", "upright-strip", "700x400"),
             ("1x1", "thin", "gray", "turned"),
         )
-        return prompts(seen, together)
+        return questions(sizes, together, gray=(2 * tile, tile), rgba=(tile, 3 * tile))
 
     def hook_cases(self, layout: Layout) -> Sequence[HookCase]:
         """Every number of tiles up to one row more than a square has; numbers that none has."""
         square = layout.tiling(1, 1)
-        most = (square[0] + 1) * square[1] + 1
-        return hook_cases(layout.encoder_rows, layout.connector_rows, most)
+        return layout.hook_cases((square[0] + 1) * square[1] + 1)
 
     def role_of_path(self, path: str) -> str | None:
         """The language model lies under another name than elsewhere."""

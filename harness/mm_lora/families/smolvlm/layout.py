@@ -10,6 +10,8 @@ from typing import Any
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.image_processor import stored_settings
+from mm_lora.families.layouts import require_picture, require_whole, vision_of
+from mm_lora.families.tiles import TileLayout
 
 LARGEST_SIDE = 4096
 """No side of a picture is resized to more."""
@@ -22,32 +24,19 @@ DEFAULTS: Mapping[str, Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(TileLayout):
     """The numbers that decide token counts.
 
-    `image_size`: side of a square tile in pixels; `patch_size`: of a patch, what is left over at a
-    tile's border is seen by no patch. `scale_factor`: n, where n×n neighbouring patches become one
-    row of the connector. `longest_edge`: to which a picture is resized before it is cut; `splits`:
-    whether it is cut. Raises UsageError where no model can have these numbers.
+    `longest_edge`: to which a picture is resized before it is cut; `splits`: whether it is cut.
     """
 
-    image_size: int
-    patch_size: int
     scale_factor: int
     longest_edge: int
     splits: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "scale_factor", "longest_edge"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number above zero", name)
-        if self.side < 1 or self.side % self.scale_factor:
-            raise UsageError(
-                f"scale_factor {self.scale_factor} does not divide the {self.side} patches along a "
-                f"tile (image_size {self.image_size} / patch_size {self.patch_size})",
-                "scale_factor and vision_config of the config",
-            )
+        require_whole(self, "scale_factor", "longest_edge")
+        super().__post_init__()
         if self.splits and self.longest_edge % self.image_size:
             raise UsageError(
                 f"longest_edge {self.longest_edge} is no multiple of the tile's {self.image_size}: "
@@ -56,19 +45,9 @@ class Layout:
             )
 
     @property
-    def side(self) -> int:
-        """Patches along a tile."""
-        return self.image_size // self.patch_size
-
-    @property
-    def encoder_rows(self) -> int:
-        """Rows of every tower layer for one tile; there is no class token."""
-        return self.side**2
-
-    @property
-    def connector_rows(self) -> int:
-        """Rows of the connector for one tile, and its placeholders: 81 on SmolVLM."""
-        return (self.side // self.scale_factor) ** 2
+    def joined(self) -> int:
+        """n, where n×n neighbouring patches become one row of the connector."""
+        return self.scale_factor
 
     def tiling(self, width: int, height: int) -> tuple[int, int]:
         """(rows, columns) of tiles, (1, 1) for a picture that is not cut.
@@ -76,8 +55,7 @@ class Layout:
         The longer side becomes `longest_edge`, the other one follows and is made even; then tiles
         cover it all.
         """
-        if min(width, height) < 1:
-            raise UsageError(f"no picture has {width}x{height} pixels", "the size")
+        require_picture(width, height)
         if not self.splits:
             return 1, 1
         longest = min(self.longest_edge, LARGEST_SIDE)
@@ -92,9 +70,7 @@ def layout_of(config: Mapping[str, Any], folder: Path | None, longest_edge: int 
 
     `longest_edge`: where there is no such file; four tiles' as all published models have it.
     """
-    vision = config.get("vision_config")
-    if not isinstance(vision, Mapping):
-        raise UsageError("the config has no vision_config", "a config.json of a whole Idefics3")
+    vision = vision_of(config, "Idefics3")
     numbers = {key: vision.get(key, v) for key, v in DEFAULTS["vision_config"].items()}
     tile = numbers["image_size"]
     settings = _image_processor(folder)

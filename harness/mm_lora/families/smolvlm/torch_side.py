@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
+from mm_lora.families.counting import Spans, require_tiles
 from mm_lora.families.smolvlm.family import FAMILY, ROUNDED
-from mm_lora.families.torch_side import NOTHING, TorchSide, as_loaded, between
+from mm_lora.families.torch_side import TorchSide
 
-SHARPER = 2.5
 _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 
@@ -44,49 +44,20 @@ class SmolVlmSide(TorchSide):
     """transformers' Idefics3ForConditionalGeneration."""
 
     family = FAMILY
+    sharp = r"\.vision_model\..*[qk]_proj\.weight$"
+    apart = "<|im_end|>"
     base_mistakes: ClassVar[Mapping[str, Any]] = {ROUNDED: patch_positions_rounded}
 
-    def random_tensor(
-        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
-    ) -> Any:
-        """Queries and keys of the tower are longer: hundreds of patches that look alike would have
-        nearly equal weights, and an adapter there would move nothing."""
-        values = super().random_tensor(name, shape, seed, tied)
-        sharp = ".vision_model." in name and name.endswith(("q_proj.weight", "k_proj.weight"))
-        return values * SHARPER if sharp else values
-
-    def prompt_counts(
-        self, processor: Any, prompt: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """From the token ids between two placeholders, and the names of its tiles."""
-        tokenizer, apart = processor.tokenizer, "<|im_end|>"
-        outcome = processor(
-            text=apart.join([processor.image_token] * len(prompt)),
-            images=[as_loaded(picture) for picture in prompt],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        tokens = tokenizer.convert_ids_to_tokens(outcome["input_ids"][0].tolist())
-        spans = between(tokens, apart)
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """Each tile has a marker, and so has the end of a picture; the last tile says its place."""
         tiles = [span.count(processor.fake_image_token) - 1 for span in spans]
-        if len(spans) != len(prompt) or sum(tiles) != outcome["pixel_values"].shape[1]:
-            raise RuntimeError(
-                f"{len(prompt)} pictures became {tiles} tiles in the prompt and "
-                f"{tuple(outcome['pixel_values'].shape)} pixels"
-            )
+        require_tiles(tiles, outcome["pixel_values"].shape[1])
         last = [_last_tile(span) for span in spans]
         return [
-            {
-                "name": picture["name"],
-                "tile_rows": rows,
-                "tile_columns": columns,
-                "tiles": count,
-                "image_tokens": span.count(processor.image_token),
-                "prompt_tokens": len(span),
-            }
-            for picture, (rows, columns), count, span in zip(
-                prompt, last, tiles, spans, strict=True
-            )
+            {"tile_rows": rows, "tile_columns": columns, "tiles": count}
+            for (rows, columns), count in zip(last, tiles, strict=True)
         ]
 
 

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ...mutants.mapping import held_by_tower, miscount
-from ...registry import Patch, mutant
+from ..mutants.mapping import held_by_tower, miscount
+from ..registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.internvl"
 CLASS = f"{MODULE}:InternVLChatModel"
@@ -98,3 +98,4 @@ PATCHES = (
         )
     ),
 )
+PREPARE = {"InternVLChatModel": prepared}

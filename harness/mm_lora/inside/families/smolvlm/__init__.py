@@ -1,5 +1,0 @@
-"""SmolVLM's own patches."""
-
-from . import mutants
-
-PATCHES = mutants.PATCHES
