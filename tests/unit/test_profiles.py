@@ -114,4 +114,4 @@ def test_a_report_says_what_its_profile_cannot_see(name: str, words: tuple[str, 
     assert bool(said) == bool(words)
     assert all(word in said for word in words)
     run = Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name)))
-    assert ("This run cannot see" in markdown.render(View(report=of_run(run)))) == bool(words)
+    assert ("Cannot be seen" in markdown.render(View(report=of_run(run)))) == bool(words)

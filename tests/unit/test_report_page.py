@@ -1,8 +1,10 @@
 """The page of a run: whole, safe, bound together, and true to the numbers that it draws."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from big_report import WRONG, big_report
@@ -11,7 +13,7 @@ from mm_lora.core.outcomes import Outcome
 from mm_lora.core.record import Check
 from mm_lora.core.report import Report
 from mm_lora.core.table import Tables
-from mm_lora.report import html, markdown
+from mm_lora.report import evidence, html, markdown
 from mm_lora.report.evidence import ServerSteps
 from mm_lora.report.pictures.batches import batch_timelines
 from mm_lora.report.pictures.flow import model_flows
@@ -89,7 +91,7 @@ def test_failures_that_differ_in_numbers_alone_have_one_cause() -> None:
     view = View(report=RUN)
     (cause,) = view.causes
     assert len(cause.checks) == 4
-    assert "of 36 checks of scout, 4 failed" in view.verdict
+    assert "of 37 checks of scout, 4 failed" in view.verdict
     assert view.repeat_prefix == "mm-lora verify --profile cpu --only "
     assert any("lifecycle" in line for line in view.not_proved)
 
@@ -166,6 +168,22 @@ def test_batches_are_drawn_where_tenants_meet() -> None:
         ("base", 2),
         ("b", 1),
     ]
+
+
+def test_steps_are_read_from_the_runs_folder(tmp_path: Path) -> None:
+    place = tmp_path / "servers" / "1-scout" / "probe"
+    place.mkdir(parents=True)
+    worker = {"rank": 0, "slots": 1, "compiled": False, "prefixes": {}, "modules": []}
+    head = json.dumps({**worker, "unwrapped": [], "missing": []})
+    (place / "probe-1.modules.json").write_text(head, encoding="utf-8")
+    asked = {"id": "r", "adapter": None, "tokens": 3, "images": []}
+    line = {"seq": 1, "step": 7, "kind": "language", "requests": [asked], "calls": [], "mapped": {}}
+    (place / "probe-1.steps.0.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    server = replace(RUN.servers[0], log="servers/1-scout/server.log")
+    (found,) = evidence.read(tmp_path, replace(RUN, servers=(server,)))
+    assert [one.number for one in found.steps] == [7]
+    (place / "probe-1.modules.json").write_text("{}", encoding="utf-8")  # another mm-lora's
+    assert evidence.read(tmp_path, replace(RUN, servers=(server,))) == ()
 
 
 def test_the_time_line_has_every_check_and_stays_inside() -> None:

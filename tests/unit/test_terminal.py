@@ -35,8 +35,9 @@ def test_a_run_ends_with_one_screen(talk: Talk, most: int) -> None:
     assert "✗ FAIL" in said
     assert "reports/run/report.html" in said
     shown = talk is Talk.SCREEN
-    assert ("--only isolation/scout/tower-" in said) == shown
-    assert ("◆ d, " in said) == ("cannot see" in said) == shown
+    assert ("--only arithmetic/scout/tower-36/" in said) == shown
+    assert ("◆ d, " in said) == ("Cannot be seen" in said) == shown
+    assert ("500 × the tolerance" in said) == shown
     assert "A table" not in said
 
 

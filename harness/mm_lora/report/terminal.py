@@ -13,6 +13,7 @@ from mm_lora.core.styles import STYLES, SYMBOLS
 from mm_lora.core.table import Table as Raw
 from mm_lora.report import text
 from mm_lora.report.files import PAGE
+from mm_lora.report.pictures.number_line import number_line
 from mm_lora.report.view import Cause, View
 
 _CAUSES = 6
@@ -86,7 +87,9 @@ def _cause(cause: Cause, console: Console) -> None:
     mark = f"[{style}]{SYMBOLS[cause.outcome]} {cause.outcome}[/{style}]"
     _indented(console, f"{mark}  {escape(first.id)}{more}")
     _indented(console, escape(cause.reason), 4)
-    for key in ("expected", "observed"):
+    if found := number_line(first):
+        _indented(console, f"[dim]{escape(found.words)}[/dim]", 4)
+    for key in () if found else ("expected", "observed"):
         value = getattr(first, key)
         if value not in (None, []):
             shown = text.short(" ".join(text.lines(value).split()), _LINE)

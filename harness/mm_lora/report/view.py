@@ -147,7 +147,7 @@ class View:
     def not_proved(self) -> list[str]:
         """What a pass of this run must not be taken for, a sentence each."""
         report = self.report
-        said = [f"This run cannot see {limit}" for limit in report.limits]
+        said = [f"Cannot be seen: {limit}" for limit in report.limits]
         if report.shard:
             said.append(f"This is part {report.shard.index} of {report.shard.count} of a run")
         if left := [group for group in GROUPS if group not in {p.group for p in self.proofs}]:

@@ -16,7 +16,7 @@ from mm_lora.report.terminal import Talk, render, wide_console
 from mm_lora.report.view import View
 
 
-def show(name: str, reports: Path, talk: Talk) -> int:
+def show(name: str, reports: Path, talk: Talk = Talk.SCREEN) -> int:
     """Print the end of a stored run; 0, whatever its outcome. Raises UsageError."""
     folder = find_run(name, reports)
     render(View(report=read_report(folder)), wide_console(), str(folder), talk)
