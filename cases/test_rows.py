@@ -5,10 +5,11 @@ from functools import partial
 import pytest
 
 from mm_lora.checks import flow_table
+from mm_lora.checks.compare_rows import wrong_rows
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import Names, first_connector, first_tower, one_each
-from mm_lora.checks.row_claims import SHOWN, require_mixed, require_rows, watch
+from mm_lora.checks.row_claims import DRAWN, SHOWN, require_mixed, require_rows, watch
 from mm_lora.checks.row_evidence import evidence, measured
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import BASE, Request, Shown
@@ -127,6 +128,7 @@ def test_every_step(model: str, served: Served, check: Judge, context: Context) 
         lines[:SHOWN],
         f"{len(lines)} numbers inside the layers differ from the arithmetic",
         served.family.predicted_rows(served.model.layout, seen.mismatches),
+        wrong_rows(seen.mismatches)[:DRAWN],
     )
     check.proves(
         bool(seen.steps) and not seen.lost,

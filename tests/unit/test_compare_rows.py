@@ -10,11 +10,13 @@ from mm_lora.checks.compare_rows import (
     shown,
     step_mismatches,
     wrapper_mismatches,
+    wrong_rows,
 )
 from mm_lora.core.asking import Picture
+from mm_lora.core.outcomes import Runs
 from mm_lora.families import registry
 from mm_lora.families.llama4.geometry import Geometry
-from mm_lora.serving.probe_records import Call, Mapped, Module, Request, Runs, Step, Worker
+from mm_lora.serving.probe_records import Call, Mapped, Module, Request, Step, Worker
 
 LLAMA4 = registry.family("llama4")
 SCOUT = Geometry(336, 14, 0.5)
@@ -167,3 +169,15 @@ def test_joined_and_shown() -> None:
     assert runs == (("a", 3), (None, 3), ("a", 1))
     assert shown(runs) == "a ×3, base ×3, a ×1"
     assert shown(()) == "none"
+
+
+def test_wrong_rows_are_told_once_with_all_their_layers() -> None:
+    shifted = (("dice", 4040), (None, 1153))
+    both = Mapped("tower", 5193, shifted)
+    found = step_mismatches(LLAMA4, worker(), encoder(Call(5193, both, (QKV,))), SENT)
+    same = [replace(one, where="step 1 encoder other") for one in found if one.rows]
+    again = [replace(one, rows=replace(one.rows, layers=("other",))) for one in same if one.rows]
+    (rows,) = [one for one in wrong_rows([*found, *again]) if QKV in one.layers]
+    assert (rows.step, rows.seen) == ("step 1 encoder", 5193)
+    assert rows.layers == (QKV, "other")
+    assert (rows.expected, rows.mapped) == (TOWER_RUNS, shifted)

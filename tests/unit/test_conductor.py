@@ -291,4 +291,4 @@ def test_a_check_is_written_with_its_server_and_the_line_to_repeat_it(make: Make
 def test_the_other_reports_are_written_at_the_end(make: Make, tmp_path: Path) -> None:
     finished(make(on("a")), PASS)
     (folder,) = (path for path in (tmp_path / "reports").iterdir() if not path.is_symlink())
-    assert {path.name for path in folder.iterdir()} == {"junit.xml", "report.md"}
+    assert {path.name for path in folder.iterdir()} == {"junit.xml", "report.html", "report.md"}

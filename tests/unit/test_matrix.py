@@ -7,7 +7,7 @@ import pytest
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.record import Check, ServerRecord
 from mm_lora.core.report import Report
-from mm_lora.report import matrix_page
+from mm_lora.report import matrix_html, matrix_page
 from mm_lora.report.matrix_rows import (
     NO_FEATURE,
     NO_PATCH,
@@ -151,3 +151,13 @@ def test_one_family_needs_no_table_of_its_own() -> None:
     one = run("0.32.0", dice_scout_x="pass", dice_maverick_x="pass")
     assert "## Families" not in matrix_page.markdown([one])
     assert matrix_page.family_table([one]) is None
+
+
+def test_the_page_has_a_sign_for_every_kind_of_row() -> None:
+    page = matrix_html.render([OLD, LACKING, NEW], ["mm-lora", "matrix"], "now")
+    assert page.count("report.html") == 2
+    for words in ("rows/0.32.0/report.html", "no hooks", "✗", "1 fail", "✓", "What changed"):
+        assert words in page
+    mixed = matrix_html.cell({"pass": 2, "known-defect": 1, "skip": 4})
+    assert (mixed.outcome, mixed.passed, mixed.judged) == ("known-defect", 2, 3)
+    assert matrix_html.cell({}).outcome == ""

@@ -3,7 +3,6 @@
 import math
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -12,10 +11,10 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.numerics_table import add_row
 from mm_lora.core.asking import Answer
 from mm_lora.core.outcomes import NotPassed, Outcome, moved
-from mm_lora.core.record import Check, Run
-from mm_lora.core.report import Report, of_run
+from mm_lora.core.record import Check
 from mm_lora.core.table import Tables
-from mm_lora.report import defect_entries, dotplot
+from mm_lora.report import defect_entries
+from mm_lora.report.pictures.dots import dot_plot
 from mm_lora.truth.reference import Forced
 
 
@@ -24,31 +23,25 @@ def check(identity: str, **fields: Any) -> Check:
     return Check(id=identity, title="t", group=identity.split("/")[0], **given)
 
 
-def report(*checks: Check) -> Report:
-    return of_run(Run(profile="cpu", argv=[], seed=0, started="now", checks=list(checks)))
-
-
-def circles(svg: str) -> list[ET.Element]:
-    return [e for e in ET.fromstring(svg).iter() if e.tag.endswith("circle")]
-
-
 def test_agreement_and_error_are_both_readable_on_the_plot() -> None:
-    svg = dotplot.render(
-        report(check("numerics/scout/a/x"), check("numerics/scout/b/x", error=0.1, effect=None))
+    plot = dot_plot(
+        [check("numerics/scout/a/x"), check("numerics/scout/b/x", error=0.1, effect=None)]
     )
-    agrees, effect, errs = (float(c.attrib["cx"]) for c in circles(svg))
-    assert effect > errs > agrees + 100
+    assert plot is not None
+    (agrees,), (errs,) = (row.dots for row in plot.rows)
+    assert agrees.effect is not None
+    assert agrees.effect > errs.error > agrees.error + 20
+    assert plot.rows[0].tolerance < errs.error
 
 
 def test_what_is_not_finite_sits_on_the_plots_end() -> None:
-    (dot,) = circles(
-        dotplot.render(report(check("numerics/scout/a/x", error=math.inf, effect=None)))
-    )
-    assert float(dot.attrib["cx"]) == dotplot.LEFT + dotplot.WIDTH
+    plot = dot_plot([check("numerics/scout/a/x", error=math.inf, effect=None)])
+    assert plot is not None
+    assert plot.rows[0].dots[0].error == 100
 
 
 def test_no_numbers_no_plot() -> None:
-    assert dotplot.render(report(check("dice/scout/a/x"))) == ""
+    assert dot_plot([check("dice/scout/a/x")]) is None
 
 
 DEFECT = Defect(
@@ -74,7 +67,6 @@ def test_a_defect_is_told_once_with_its_smallest_case() -> None:
     (entry,) = defect_entries.entries([*checks, check("dice/scout/a/x")], [DEFECT])
     assert entry.met_by == 2
     assert entry.smallest.id == "numerics/scout/k/text-only"
-    assert any("--with-fixes" in line for line in defect_entries.lines(entry))
 
 
 def test_a_defect_that_no_check_met_is_not_told() -> None:

@@ -11,6 +11,7 @@ from mm_lora.core.record import Run
 from mm_lora.core.report import of_run
 from mm_lora.families.models import resolve
 from mm_lora.report import markdown
+from mm_lora.report.view import View
 from mm_lora.run import limits
 from mm_lora.run.options import RunOptions, require_place
 from mm_lora.run.profiles import Profile, load, names
@@ -113,4 +114,4 @@ def test_a_report_says_what_its_profile_cannot_see(name: str, words: tuple[str, 
     assert bool(said) == bool(words)
     assert all(word in said for word in words)
     run = Run(profile=name, argv=[], seed=0, started="now", limits=limits.of(load(name)))
-    assert ("What this run cannot see" in markdown.render(of_run(run))) == bool(words)
+    assert ("Cannot be seen" in markdown.render(View(report=of_run(run)))) == bool(words)

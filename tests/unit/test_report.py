@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mm_lora.cli.commands import report_show
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.core.journal import read_report
 from mm_lora.core.outcomes import Outcome
@@ -14,7 +15,9 @@ from mm_lora.core.record import Check, MetDefect, Run, ServerRecord, Smallest
 from mm_lora.core.report import Report, of_run
 from mm_lora.core.run_folder import RunFolder, dumps
 from mm_lora.core.table import Column, Kind
-from mm_lora.report import files, junit, markdown, terminal
+from mm_lora.report import html, junit, markdown, terminal
+from mm_lora.report.terminal import Talk
+from mm_lora.report.view import View
 
 KEYS = (
     "schema tool vllm profile outcome exit_code finished note started duration_s counts argv "
@@ -22,7 +25,7 @@ KEYS = (
 )
 CHECK_KEYS = (
     "id title group outcome expected observed error tolerance effect reason defect server "
-    "duration_s repeat"
+    "duration_s began_s repeat wrong_rows"
 )
 
 
@@ -90,13 +93,13 @@ def test_a_stored_run_is_shown_as_the_run_itself(
     report, folder = of_run(everything()), RunFolder(tmp_path)
     folder.write_json("report.json", report.as_json())
     stored = read_report(tmp_path)
-    assert markdown.render(stored) == markdown.render(report)
-    assert junit.render(stored) == junit.render(report)
-    terminal.render(stored, terminal.wide_console())
+    for writer in (markdown.render, junit.render, html.render):
+        assert writer(View(report=stored)) == writer(View(report=report))
+    terminal.render(View(report=stored), terminal.wide_console(), talk=Talk.TABLES)
     # an error that is not finite is the group's largest, not left out
     assert " inf " in capsys.readouterr().out
-    files.write(folder, stored)
-    assert (tmp_path / "numerics.svg").is_file()
+    assert report_show.write_page(str(tmp_path), tmp_path) == ExitCode.PASS
+    assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ KNOWN = a_check(Outcome.KNOWN_DEFECT, defect="known")
     ],
 )
 def test_junit_has_a_failure_where_the_run_has(run: Run, failures: int, skipped: int) -> None:
-    (suite,) = ET.fromstring(junit.render(of_run(run)))
+    (suite,) = ET.fromstring(junit.render(View(report=of_run(run))))
     assert (suite.attrib["failures"], suite.attrib["skipped"]) == (str(failures), str(skipped))
     assert len(suite.findall("testcase/failure")) == failures
     if failures and run.checks[0] is FIXED:

@@ -5,13 +5,14 @@ the right number of rows, was told the right number, and gave each row its own r
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mm_lora.checks.mismatch import Mismatch
+from mm_lora.core.outcomes import Runs, WrongRows
 from mm_lora.families.family import Family
 from mm_lora.families.flow import Flow
 from mm_lora.families.modules import LANGUAGE
-from mm_lora.serving.probe_records import Call, Module, Request, Runs, Step, Worker
+from mm_lora.serving.probe_records import Call, Module, Request, Step, Worker
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,20 @@ def _call_mismatches(where: str, call: Call, role: str | None, runs: Runs) -> It
     if call.mapped.rows != rows:
         yield Mismatch(where, "rows mapped", rows, call.mapped.rows)
     if call.mapped.runs != runs:
-        yield Mismatch(where, "adapter of each row", shown(runs), shown(call.mapped.runs))
+        step, _, layer = where.rpartition(" ")
+        wrong = WrongRows(
+            step=step, layers=(layer,), seen=call.rows, expected=runs, mapped=call.mapped.runs
+        )
+        yield Mismatch(where, "adapter of each row", shown(runs), shown(call.mapped.runs), wrong)
+
+
+def wrong_rows(found: Iterable[Mismatch]) -> tuple[WrongRows, ...]:
+    """The mismatches of rows, each once, with all the layers of a step that have it."""
+    layers: dict[WrongRows, list[str]] = {}
+    for one in found:
+        if one.rows is not None:
+            layers.setdefault(replace(one.rows, layers=()), []).extend(one.rows.layers)
+    return tuple(replace(rows, layers=tuple(names)) for rows, names in layers.items())
 
 
 def joined(runs: Iterable[tuple[str | None, int]]) -> Runs:

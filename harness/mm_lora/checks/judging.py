@@ -9,6 +9,7 @@ from mm_lora.core.outcomes import (
     NotPassed,
     Outcome,
     Verdict,
+    WrongRows,
     combine,
     judge_claim,
     judge_close,
@@ -37,14 +38,21 @@ class Judge:
         self.verdicts: list[Verdict] = []
 
     def equal(
-        self, expected: Any, observed: Any, reason: str = "", predicted_by: Sequence[str] = ()
+        self,
+        expected: Any,
+        observed: Any,
+        reason: str = "",
+        predicted_by: Sequence[str] = (),
+        wrong_rows: Sequence[WrongRows] = (),
     ) -> None:
         """Exactly the same: counts, names, texts, bit-identical logprobs.
 
-        `predicted_by`: named predictors of a wrong value that hit what was observed.
+        `predicted_by`: named predictors of a wrong value that hit what was observed; `wrong_rows`:
+        what the layers did with the rows, where that is what differs.
         """
         verdict = judge_equal(expected, observed, reason)
-        self.take(replace(verdict, predicted_by=tuple(predicted_by)))
+        hits, rows = tuple(predicted_by), tuple(wrong_rows)
+        self.take(replace(verdict, predicted_by=hits, wrong_rows=rows))
 
     def claim(
         self,

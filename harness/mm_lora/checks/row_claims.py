@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mm_lora.checks.compare_rows import Sent
+from mm_lora.checks.compare_rows import Sent, wrong_rows
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.row_evidence import Evidence, evidence, not_once
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.serving.probe_records import Worker
 
-SHOWN = 20
-"""Mismatches in a report: one wrong count is wrong in every layer."""
+SHOWN, DRAWN = 20, 6
+"""Mismatches in a report, as lines and drawn: one wrong count is wrong in every layer."""
 
 TURNS = 6
 """Attempts to see a mixed batch; one is enough as a rule."""
@@ -56,6 +56,7 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
         lines[:SHOWN],
         f"{len(lines)} numbers inside the layers differ from the arithmetic",
         served.family.predicted_rows(served.model.layout, seen.mismatches),
+        wrong_rows(seen.mismatches)[:DRAWN],
     )
     check.proves(
         not seen.lost,

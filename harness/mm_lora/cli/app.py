@@ -86,13 +86,18 @@ def verify(
     setting: Annotated[
         Repeated | None, typer.Option("--set", help="A less common setting, key=value.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the tables too.")] = False,
 ) -> None:
     """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
+    from mm_lora.report.terminal import talk_of
     from mm_lora.run.options import of_command
     from mm_lora.run.runner import run_checks, show_plan
 
     options = of_command(context.params)
-    raise typer.Exit(show_plan(options) if options.dry_run else run_checks(options))
+    if options.dry_run:
+        raise typer.Exit(show_plan(options))
+    raise typer.Exit(run_checks(options, talk_of(quiet=quiet, verbose=verbose)))
 
 
 @app.command()

@@ -20,11 +20,19 @@ Reports = Annotated[Path, typer.Option(help="The folder with the reports.")]
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `latest`.")],
     reports: Reports = Path("reports"),
+    html: Annotated[
+        bool, typer.Option("--html", help="Write report.html, report.md and junit.xml anew.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the tables too.")] = False,
 ) -> None:
-    """Print the summary of a stored run."""
+    """Print what a stored run came to."""
     from mm_lora.cli.commands import report_show
+    from mm_lora.report.terminal import talk_of
 
-    raise typer.Exit(report_show.show(run, reports))
+    if html:
+        raise typer.Exit(report_show.write_page(run, reports))
+    raise typer.Exit(report_show.show(run, reports, talk_of(quiet=quiet, verbose=verbose)))
 
 
 @app.command()

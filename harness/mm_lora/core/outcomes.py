@@ -22,11 +22,29 @@ class Outcome(StrEnum):
     SKIP = "skip"
 
 
+Runs = tuple[tuple[str | None, int], ...]
+"""(adapter name or None for the base, rows): consecutive rows that got the same adapter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongRows:
+    """Layers of one call whose rows did not get their own requests' adapters. `step`: for a reader;
+    `seen`: rows that the layers really saw; `expected`, `mapped`: whose they are, and were taken
+    for."""
+
+    step: str
+    layers: tuple[str, ...]
+    seen: int
+    expected: Runs
+    mapped: Runs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One judged comparison. `error`, `tolerance` and `effect` share a unit: logprob, or rows.
 
     `predicted_by`: named predictors of a wrong value that hit it within the tolerance.
+    `wrong_rows`: what was wrong inside the layers, to be drawn.
     """
 
     outcome: Outcome
@@ -37,6 +55,7 @@ class Verdict:
     effect: float | None = None
     reason: str = ""
     predicted_by: tuple[str, ...] = ()
+    wrong_rows: tuple[WrongRows, ...] = ()
 
 
 def judge_equal(expected: Any, observed: Any, reason: str = "") -> Verdict:
@@ -150,7 +169,7 @@ def judge_close(
     )
 
 
-_WORST_FIRST = (
+WORST_FIRST = (
     Outcome.FAIL,
     Outcome.ERROR,
     Outcome.VOID,
@@ -159,11 +178,12 @@ _WORST_FIRST = (
     Outcome.PASS,
     Outcome.SKIP,
 )
+"""The order in which one outcome stands for several."""
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
     """One verdict of several: the worst one, with the largest error and the least effect."""
-    worst = min(verdicts, key=lambda v: _WORST_FIRST.index(v.outcome))
+    worst = min(verdicts, key=lambda v: WORST_FIRST.index(v.outcome))
     errors = [v.error for v in verdicts if v.error is not None]
     effects = [v.effect for v in verdicts if v.effect is not None]
     tolerances = [v.tolerance for v in verdicts if v.tolerance is not None]
@@ -176,6 +196,7 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
         effect=min(effects, default=None),
         reason=worst.reason,
         predicted_by=worst.predicted_by,
+        wrong_rows=worst.wrong_rows,
     )
 
 

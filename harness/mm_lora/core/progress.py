@@ -14,11 +14,15 @@ from mm_lora.core.styles import STYLES
 
 
 class Progress:
-    """Says what is starting, how long it takes, what is being checked. Safe from threads."""
+    """Says what is starting, how long it takes, what is being checked. Safe from threads.
 
-    def __init__(self, console: Console | None = None) -> None:
+    `quiet`: only what did not pass is said.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True, file=sys.stderr, highlight=False)
-        self._live = self.console.is_terminal
+        self._quiet = quiet
+        self._live = self.console.is_terminal and not quiet
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._status: Status | None = None
@@ -51,7 +55,8 @@ class Progress:
         """One event: a line with the seconds since the run began."""
         with self._lock:
             elapsed = time.monotonic() - self._started
-            self.console.print(f"[dim]{elapsed:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
+            if not self._quiet:
+                self.console.print(f"[dim]{elapsed:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
             self._background = text
             self._show()
 
@@ -68,7 +73,7 @@ class Progress:
             self._current = ""
             style = STYLES.get(outcome, "")
             # On a terminal the passes stay in the status line: only what needs eyes scrolls by.
-            if not self._live or outcome != "pass":
+            if outcome != "pass" or not (self._live or self._quiet):
                 took = f"[dim]{duration_s:.1f} s[/dim]"
                 self.console.print(
                     f"[{style}]{outcome:>12}[/{style}] {escape(check_id)} {took}",

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mm_lora.core.errors import ExitCode
-from mm_lora.core.outcomes import Outcome
+from mm_lora.core.outcomes import Outcome, WrongRows
 from mm_lora.core.table import Tables
 
 
 @dataclass(kw_only=True)
 class Check:
-    """One of report.json's `checks`. `defect`: id in known_defects.toml; `repeat`: a command."""
+    """One of report.json's `checks`. `defect`: id in known_defects.toml; `repeat`: a command.
+
+    `began_s`: since the run began; None where an older mm-lora wrote it.
+    """
 
     id: str
     title: str
@@ -27,7 +30,9 @@ class Check:
     defect: str | None = None
     server: str | None = None
     duration_s: float = 0.0
+    began_s: float | None = None
     repeat: str = ""
+    wrong_rows: tuple[WrongRows, ...] = ()
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""How each outcome looks on a terminal."""
+"""How each outcome looks: its colour on a terminal, and a symbol for those who see no colours."""
 
 STYLES = {
     "pass": "green",
@@ -9,4 +9,15 @@ STYLES = {
     "fixed-upstream": "blue",
     "skip": "dim",
     "empty": "yellow",
+}
+
+SYMBOLS = {
+    "pass": "✓",
+    "fail": "✗",
+    "void": "○",
+    "error": "!",
+    "known-defect": "◆",
+    "fixed-upstream": "↑",
+    "skip": "–",
+    "empty": "○",
 }

@@ -34,31 +34,3 @@ def _size(check: Check, defect: Defect) -> int:
     """0 for the check that the entry calls the smallest, 1 for any other."""
     model = check.id.split("/")[1]
     return int(check.id != defect.smallest.format(model=model))
-
-
-def lines(entry: MetDefect) -> list[str]:
-    """The entry in Markdown."""
-    smallest = entry.smallest
-    upstream = ", ".join(entry.upstream) or f"none found (searched {entry.searched})"
-    return [
-        f"### `{entry.id}`, met by {entry.met_by} checks",
-        "",
-        f"- cause: {entry.cause}",
-        f"- expected: {entry.expected}",
-        f"- observed: {entry.observed}",
-        f"- upstream: {upstream}",
-        f"- mended by: `{entry.fix}` (`--with-fixes`)" if entry.fix else "- no fix yet",
-        f"- smallest: `{smallest.id}`, {smallest.title}",
-        f"  - expected: `{_short(smallest.expected)}`",
-        f"  - observed: `{_short(smallest.observed)}`",
-        f"  - repeat: `{smallest.repeat}`",
-        "",
-    ]
-
-
-def _short(value: Any) -> str:
-    """Four numbers of an answer say enough; the rest is in report.json."""
-    if isinstance(value, list) and value and all(isinstance(v, float) for v in value):
-        return ", ".join(f"{v:.5f}" for v in value[:4]) + (" …" if len(value) > 4 else "")
-    text = str(value)
-    return text if len(text) <= 300 else f"{text[:300]} …"

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.record import Check
 from mm_lora.core.report import Report
+from mm_lora.report.view import View, why
 
 _ELEMENT = {
     Outcome.VOID: "error",
@@ -15,12 +16,13 @@ _ELEMENT = {
 }
 
 
-def render(report: Report) -> str:
-    """The JUnit document of a report: a failure is what makes the run exit with 1.
+def render(view: View) -> str:
+    """The JUnit document of a run: a failure is what makes the run exit with 1.
 
     So is a defect that is fixed upstream and whose entry is stale, and with --strict a known one,
     which else counts as skipped, with its id as message.
     """
+    report = view.report
     checks = report.checks
     kinds = [_kind(report, check) for check in checks]
     suite = ET.Element(
@@ -42,7 +44,7 @@ def render(report: Report) -> str:
             time=str(check.duration_s),
         )
         if kind:
-            reason = _xml_safe(_why(check))
+            reason = _xml_safe(why(check))
             element = ET.SubElement(case, kind, message=reason)
             element.text = _xml_safe(
                 f"expected: {check.expected}\nobserved: {check.observed}\nrepeat: {check.repeat}"
@@ -55,12 +57,6 @@ def render(report: Report) -> str:
 
 def _kind(report: Report, check: Check) -> str:
     return "failure" if report.fails(check) else _ELEMENT.get(check.outcome, "")
-
-
-def _why(check: Check) -> str:
-    if check.outcome is Outcome.FIXED_UPSTREAM:
-        return f"passed, so that the entry {check.defect} of known_defects.toml is stale"
-    return check.reason or check.defect or check.outcome
 
 
 def _xml_safe(text: Any) -> str:

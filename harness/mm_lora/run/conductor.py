@@ -195,13 +195,15 @@ class Conductor:
         if self.context is None:
             return None
         planned, spec = self._planned[check_id], self.plan.server_of(check_id)
+        took = self._clock() - self._began
         outcome, defect = ending.outcome_of(self.inputs, self.context.run, check_id, verdict)
         check = Check(
             id=check_id,
             title=planned.title,
             group=check_id.partition("/")[0],
             server=spec.label if spec else None,
-            duration_s=round(self._clock() - self._began, 3),
+            duration_s=round(took, 3),
+            began_s=round(max(0.0, self.context.timings.elapsed_s - took), 3),
             repeat=ending.repeat_line(self.options, check_id),
             outcome=outcome,
             defect=defect,
@@ -211,6 +213,7 @@ class Conductor:
             tolerance=verdict.tolerance,
             effect=verdict.effect,
             reason=verdict.reason,
+            wrong_rows=verdict.wrong_rows,
         )
         self.context.run.checks.append(check)
         self.progress.checked(check.id, check.outcome, check.duration_s)

@@ -8,8 +8,10 @@ import pytest
 
 from mm_lora.core.errors import ExitCode, TroubleError
 from mm_lora.core.journal import read_report
+from mm_lora.core.progress import Progress
 from mm_lora.core.resources import cases_dir
-from mm_lora.report.terminal import render, wide_console
+from mm_lora.report.terminal import Talk, render, wide_console
+from mm_lora.report.view import View
 from mm_lora.run.builds import Builds
 from mm_lora.run.conductor import Conductor
 from mm_lora.run.dry_run import DryRun
@@ -32,16 +34,17 @@ def _pytest(conductor: Conductor, *extra: str) -> int:
     return int(pytest.main(arguments, plugins=[Handed(conductor)]))
 
 
-def run_checks(options: RunOptions) -> int:
-    """Run the checks and print the summary; returns the exit code."""
-    conductor = Conductor(Inputs.read(options))
+def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
+    """Run the checks and print what they came to; returns the exit code."""
+    progress = Progress(quiet=talk is Talk.QUIET)
+    conductor = Conductor(Inputs.read(options), progress=progress)
     code = _pytest(conductor)
     told = False
     if conductor.context is not None:
         folder = conductor.context.folder.path
         if (folder / "report.json").is_file():
             report = read_report(folder)
-            render(report, wide_console(), str(folder))
+            render(View(report=report), wide_console(), str(folder), talk)
             told = report.note == str(conductor.fatal)
     if conductor.fatal is not None and not told:
         print(f"mm-lora: {conductor.fatal}", file=sys.stderr)

@@ -7,8 +7,7 @@ The fields are the keys of its files (`inside/probe_layers.py`, `inside/probe_re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-Runs = tuple[tuple[str | None, int], ...]
-"""(adapter name or None for the base, rows): consecutive rows that got the same adapter."""
+from mm_lora.core.outcomes import Runs
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cache_dir
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.install.version import environment_folder, set_up_version
-from mm_lora.report import matrix_page, matrix_rows, scan_lines
+from mm_lora.report import matrix_html, matrix_page, matrix_rows, scan_lines
 from mm_lora.report.matrix_rows import Row
 from mm_lora.run.inputs import Inputs, selected_models
 from mm_lora.run.options import RunOptions
@@ -59,6 +59,7 @@ def run(versions: Sequence[str], options: RunOptions) -> int:
             rows.append(row)
             folder.write_json("matrix.json", matrix_page.as_json(rows, argv, started))
             folder.write("matrix.md", matrix_page.markdown(rows))
+            folder.write("matrix.html", matrix_html.render(rows, argv, started))
         if rows[-1].exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM):
             break
     out = Console() if sys.stdout.isatty() else Console(width=160)

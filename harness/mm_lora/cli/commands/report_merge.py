@@ -9,6 +9,7 @@ from mm_lora.core.run_folder import RunFolder, find_run
 from mm_lora.report import files
 from mm_lora.report.merge import merge
 from mm_lora.report.terminal import render, wide_console
+from mm_lora.report.view import View
 
 
 def run(names: Sequence[str], reports: Path) -> int:
@@ -22,5 +23,5 @@ def run(names: Sequence[str], reports: Path) -> int:
     folder = RunFolder.create(reports)
     folder.write_json("report.json", whole.as_json())
     files.write(folder, whole)
-    render(whole, wide_console(), str(folder.path))
+    render(View(report=whole), wide_console(), str(folder.path))
     return whole.exit_code

@@ -7,17 +7,28 @@ from rich.markup import escape
 
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.journal import read_report
-from mm_lora.core.run_folder import find_run
+from mm_lora.core.run_folder import RunFolder, find_run
 from mm_lora.core.styles import STYLES
+from mm_lora.report import files
 from mm_lora.report.diff import compare
 from mm_lora.report.matrix_rows import Changed
-from mm_lora.report.terminal import render, wide_console
+from mm_lora.report.terminal import Talk, render, wide_console
+from mm_lora.report.view import View
 
 
-def show(name: str, reports: Path) -> int:
-    """Print the summary of a stored run; 0, whatever its outcome. Raises UsageError."""
+def show(name: str, reports: Path, talk: Talk = Talk.SCREEN) -> int:
+    """Print the end of a stored run; 0, whatever its outcome. Raises UsageError."""
     folder = find_run(name, reports)
-    render(read_report(folder), wide_console(), str(folder))
+    render(View(report=read_report(folder)), wide_console(), str(folder), talk)
+    return ExitCode.PASS
+
+
+def write_page(name: str, reports: Path) -> int:
+    """Write the page of a stored run, one that was killed too, into its folder. Raises UsageError
+    for no run, ReportError where the folder cannot be written."""
+    folder = find_run(name, reports)
+    files.write(RunFolder(folder), read_report(folder))
+    print(folder / files.PAGE)
     return ExitCode.PASS
 
 
