@@ -17,7 +17,8 @@ from mm_lora.report.view import View
 CHECKS = 2000
 MOST_BYTES = 2_000_000
 MOST_S = 1.0
-"""To open, on a machine with nothing else to do; a test allows several times as much."""
+"""Of the page's main thread, by the processor's clock, to be loaded: what else the machine does
+does not count."""
 
 FAILING = 30
 REPORT = big_report(CHECKS, failing=FAILING)
@@ -46,9 +47,12 @@ def test_a_page_of_many_checks_is_small(page: str) -> None:
 
 
 def test_it_opens_quickly_logs_nothing_and_fetches_nothing(browser: Browser, page: str) -> None:
+    browser.command("Performance.enable", timeDomain="threadTicks")
     browser.open(page)
-    took = browser.run("return performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert took < 1000 * MOST_S * 5, took
+    told = browser.command("Performance.getMetrics")["metrics"]
+    took = {one["name"]: one["value"] for one in told}["TaskDuration"]
+    print(f"{CHECKS} checks in {took:.2f} s")
+    assert 0 < took < MOST_S
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.logged() == []
     asked = [one for one in browser.asked() if not one.startswith(("data:", "about:"))]
@@ -64,12 +68,14 @@ def test_addresses_lead_to_checks_and_filters(browser: Browser, page: str) -> No
     browser.open(f"{page}#?show=fail")
     count = "return [...document.querySelectorAll('details.k')].filter(e => !e.hidden).length"
     assert browser.run(count) == FAILING
+    last = f"tower-{CHECKS - 1}"
     browser.run(
-        "const q = document.querySelector('#q'); q.value = 'tower-projection-1999';"
-        "q.dispatchEvent(new Event('input'))"
+        "const q = document.querySelector('#q'); q.value = arguments[0];"
+        "q.dispatchEvent(new Event('input'))",
+        last,
     )
     assert browser.run(count) == 1
-    assert "q=tower-projection-1999" in browser.run("return location.hash")
+    assert f"q={last}" in browser.run("return location.hash")
     assert browser.logged() == []
 
 
