@@ -16,9 +16,9 @@ from mm_lora.report.view import View
 
 CHECKS = 2000
 MOST_BYTES = 2_000_000
-MOST_S = 1.0
+MOST_S = 2.0
 """Of the page's main thread, by the processor's clock, to be loaded: what else the machine does
-does not count."""
+does not count. Half a second is usual."""
 
 FAILING = 30
 REPORT = big_report(CHECKS, failing=FAILING)
@@ -55,8 +55,8 @@ def test_it_opens_quickly_logs_nothing_and_fetches_nothing(browser: Browser, pag
     assert 0 < took < MOST_S
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.logged() == []
-    asked = [one for one in browser.asked() if not one.startswith(("data:", "about:"))]
-    assert set(asked) == {page}
+    own = ("chrome:", "data:", "about:")  # of the browser's first, empty page
+    assert {one for one in browser.asked() if not one.startswith(own)} == {page}
 
 
 def test_addresses_lead_to_checks_and_filters(browser: Browser, page: str) -> None:
