@@ -92,6 +92,8 @@ def test_failures_that_differ_in_numbers_alone_have_one_cause() -> None:
     (cause,) = view.causes
     assert len(cause.checks) == 4
     assert "of 37 checks of scout, 4 failed" in view.verdict
+    alone = View(report=replace(RUN, checks=RUN.checks[1:3], vllm={}))
+    assert alone.verdict == "All 2 checks of scout passed; no vLLM was asked."
     assert view.repeat_prefix == "mm-lora verify --profile cpu --only "
     assert any("lifecycle" in line for line in view.not_proved)
 

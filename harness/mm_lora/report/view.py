@@ -86,8 +86,8 @@ class View:
         if not judged:
             said = ["Nothing was judged."]
         elif bad:
-            many = f"of {judged} checks of {self.subject}"
-            said = [f"On {report.served.label}, {many}, {_listed(bad)}."]
+            where = f"On {report.served.label}, of" if report.vllm else "Of"
+            said = [f"{where} {judged} checks of {self.subject}, {_listed(bad)}."]
         else:
             said = [self._passed(judged)]
         if known := counts.get(Outcome.KNOWN_DEFECT):
@@ -105,6 +105,8 @@ class View:
         passed = self.report.counts.get(Outcome.PASS, 0)
         many = "the one check" if judged == 1 else f"all {judged} checks"
         share = many if passed == judged else f"{passed} of {judged} checks"
+        if not self.report.vllm:
+            return f"{share[0].upper()}{share[1:]} of {self.subject} passed; no vLLM was asked."
         return f"{self.report.served.label} passed {share} of {self.subject}."
 
     @property
