@@ -4,6 +4,7 @@ GitHub shows a `<details>` closed, so that the whole document is one screen. It 
 `MOST_LINES` lines, whatever the run: what does not fit is in report.html.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from mm_lora.core.record import Check, MetDefect
@@ -42,7 +43,7 @@ def render(view: View) -> str:
         lines += _folded("Token flow", list(_table(table)), _FLOWS)
     lines += [
         "",
-        f"`{' '.join(report.argv)}` · profile {report.profile} · seed {report.seed} "
+        f"`{shlex.join(report.argv)}` · profile {report.profile} · seed {report.seed} "
         f"· {text.clock(report.duration_s)} · mm-lora {report.tool.version} · {report.started}",
     ]
     return "\n".join(lines) + "\n"

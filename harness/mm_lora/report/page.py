@@ -5,6 +5,7 @@ A content policy in the page forbids every request, and every script but the pag
 
 import base64
 import hashlib
+import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def _environment() -> "Environment":
         undefined=StrictUndefined,
     )
     environment.filters.update(number=text.number, clock=text.clock, lines=text.lines)
+    environment.filters["shell"] = shlex.join
     environment.globals.update(symbols=SYMBOLS, tokens=text.tokens)
     return environment
 
