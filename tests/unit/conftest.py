@@ -1,7 +1,9 @@
 """Unit tests cannot start a process, and are not failed by a busy machine."""
 
+import gc
 import os
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from mm_lora.run.case_marks import MARKS
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+# What is imported and collected stays to the end: looking through it again and again frees nothing.
+gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,12 +34,14 @@ STARTERS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_process() -> Iterator[None]:
     """Whatever would start a process fails its test: such a test belongs to tests/e2e."""
 
     def refuse(*arguments: Any, **named: Any) -> Any:
         pytest.fail(f"a unit test starts a process: {arguments[1:] or arguments}", pytrace=True)
 
-    for owner, name in STARTERS:
-        monkeypatch.setattr(owner, name, refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in STARTERS:
+            patch.setattr(owner, name, refuse)
+        yield
