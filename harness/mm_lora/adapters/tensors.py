@@ -1,5 +1,6 @@
 """Tensors in safetensors files, without torch: their shapes, their bytes and their values."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -55,6 +56,48 @@ def shapes(file: Path) -> dict[str, tuple[int, ...]]:
             return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(file, error) from None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a file's head says of a tensor: its kind ("F32", …), shape, and place in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def heads(file: Path) -> dict[str, Head]:
+    """The head of each tensor, in the order in which the library lists them; no tensor is read.
+
+    Raises UsageError as `shapes` does.
+    """
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            names = list(opened.keys())
+        with file.open("rb") as raw:
+            size = int.from_bytes(raw.read(8), "little")
+            said = json.loads(raw.read(size))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise _unreadable(file, error) from None
+    first = 8 + size
+    return {
+        name: Head(
+            said[name]["dtype"],
+            tuple(said[name]["shape"]),
+            first + said[name]["data_offsets"][0],
+            first + said[name]["data_offsets"][1],
+        )
+        for name in names
+    }
+
+
+def tensor(file: Path, head: Head) -> Tensor:
+    """One tensor of a file, read alone."""
+    with file.open("rb") as raw:
+        raw.seek(head.start)
+        return Tensor(head.dtype, head.shape, raw.read(head.end - head.start))
 
 
 def read(file: Path) -> dict[str, Tensor]:

@@ -229,6 +229,44 @@ def families(
 
 
 @app.command()
+def inspect(
+    adapter: Annotated[Path, typer.Argument(help="A PEFT folder, a folder of several, or a .zip.")],
+    model: Annotated[str, typer.Option(help="A model, a family, a config or a folder.")],
+    vllm: Annotated[
+        str, typer.Option(help="A version, or a Python that has the vLLM.  [default: the tool's]")
+    ] = "",
+    flags: Annotated[
+        str | None,
+        typer.Option(help="The server's flags.  [default: those that serve the adapter best]"),
+    ] = None,
+    repair: Annotated[
+        Path | None, typer.Option(help="Write a copy that this vLLM applies into this folder.")
+    ] = None,
+    drop: Annotated[
+        bool, typer.Option(help="Leave out of the copy what this vLLM cannot apply.")
+    ] = False,
+    headers_only: Annotated[
+        bool, typer.Option(help="Read no tensors: no effects, no NaN, no zeros.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell which tensors of an adapter vLLM will apply, ignore or refuse; starts no server."""
+    from mm_lora.cli.commands.inspect import Wanted, run
+
+    wanted = Wanted(
+        path=adapter,
+        model=model,
+        vllm=vllm,
+        flags=flags,
+        repair=repair,
+        drop=drop,
+        headers_only=headers_only,
+        as_json=as_json,
+    )
+    raise typer.Exit(run(wanted))
+
+
+@app.command()
 def doctor(
     server_python: Annotated[
         Path | None, typer.Option(help="The Python that has the vLLM to use.")

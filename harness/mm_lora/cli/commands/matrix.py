@@ -10,15 +10,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
+from mm_lora.cli.chosen_vllm import environments as _environments
+from mm_lora.cli.chosen_vllm import interpreter as _interpreter
+from mm_lora.cli.chosen_vllm import is_path as _is_path
+from mm_lora.cli.chosen_vllm import require_version as _require_version
 from mm_lora.core.errors import ExitCode, MmLoraError, NoFeature, UsageError
-from mm_lora.core.interpreters import facts, supported
+from mm_lora.core.interpreters import facts
 from mm_lora.core.journal import read_report
 from mm_lora.core.resources import cache_dir
 from mm_lora.core.run_folder import RunFolder
-from mm_lora.install.version import environment_folder, set_up_version
+from mm_lora.install.version import environment_folder
 from mm_lora.report import matrix_html, matrix_page, matrix_rows, scan_lines
 from mm_lora.report.matrix_rows import Row
 from mm_lora.run.inputs import Inputs, selected_models
@@ -90,32 +93,6 @@ def clean(versions: Sequence[str]) -> int:
     return 0
 
 
-def _environments() -> Path:
-    return cache_dir() / "environments"
-
-
-def _is_path(word: str) -> bool:
-    return os.sep in word
-
-
-def _require_version(word: str) -> None:
-    if _is_path(word):
-        if not Path(word).is_file() or not os.access(word, os.X_OK):
-            raise UsageError(
-                f"{word} is not a program that can be run",
-                "the path of a Python interpreter that has vLLM, or a version such as 0.17.0",
-            )
-        return
-    try:
-        Version(word)
-    except InvalidVersion:
-        raise UsageError(
-            f"'{word}' is not a version", "a version such as 0.17.0, or an interpreter's path"
-        ) from None
-    if not supported(word):
-        raise UsageError(f"vLLM {word} is not supported", "`mm-lora doctor` shows the range")
-
-
 def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> list[Row]:
     """Every row of one vLLM; an expected error becomes a row."""
     diff = options.settings.vllm_patch
@@ -156,16 +133,6 @@ def _rows_of(word: str, options: RunOptions, folder: RunFolder, say: Say) -> lis
 
 def _not_run(version: str, patch: str, state: str, code: ExitCode, error: MmLoraError) -> Row:
     return Row(version=version, patch=patch, state=state, exit_code=int(code), reason=error.what)
-
-
-def _interpreter(word: str, say: Say) -> Path:
-    """The path as given, the tool's own for its own version, else the version's environment."""
-    if _is_path(word):
-        return Path(word)
-    if facts(Path(sys.executable)).vllm == word:
-        say(f"vLLM {word} is the tool's own")
-        return Path(sys.executable)
-    return set_up_version(word, _environments(), say)
 
 
 def _verified(version: str, patch: str, options: RunOptions, folder: RunFolder, say: Say) -> Row:

@@ -35,17 +35,23 @@ _MAKERS = frozenset({"transformers", "timm", "open_clip", "terratorch"})
 _NO_MODEL = re.compile(r"Config|Processor|Extractor|Tokenizer|ACT2FN|Norm|Rotary|activation|Cache")
 _TOO_DEEP = "calls too deep to follow"
 _REGISTERED = "init_vllm_registered_model"
+_EXPERTS = "FusedMoE"
+"""How a function begins that makes routed experts; older vLLMs have a class of that name."""
+_INITIALIZE = "initialize_model"
+"""vLLM's other way to make a language model: of a class that it is given."""
 
 
 class Calls(Expressions):
     """Attributes and calls; `Bodies` adds the statements.
 
-    `registry`: for language models that are made by their architecture.
+    `registry`: for language models that are made by their architecture; `language`: that of a
+    config, where the code leaves it to the config.
     """
 
-    def __init__(self, sources: Sources, registry: Registry) -> None:
+    def __init__(self, sources: Sources, registry: Registry, language: str = "") -> None:
         super().__init__(sources)
         self.registry = registry
+        self.language = language
         self._depth = 0
 
     @abstractmethod
@@ -136,6 +142,11 @@ class Calls(Expressions):
             return [Items([("0", []), ("1", []), ("2", [Items([("*", layers)])])])]
         if name == _REGISTERED:
             return [self._registered(given, node, frame)]
+        if name == _INITIALIZE:
+            made = [one for one in given.named.get("model_class", []) if isinstance(one, Type)]
+            return [Object(one.cls, frame.module, node, Given()) for one in made]
+        if name.startswith(_EXPERTS):
+            return [Object(External(name), frame.module, node, given)]
         if callee.this is None and not callee.module.name.startswith(MODELS):
             return []  # of vLLM's layers and machinery: no tower or connector comes from there
         if isinstance(callee.node, ast.Lambda):
@@ -147,7 +158,7 @@ class Calls(Expressions):
 
     def _registered(self, given: Given, node: ast.expr, frame: Frame) -> Value:
         """The language model of a name: made by its class where the code says which."""
-        for name in strings(given.named.get("architectures", [])):
+        for name in strings(given.named.get("architectures", [])) or [self.language]:
             module, cls = self.registry.get(name, ("", ""))
             source = self.sources.module(f"{MODELS}.{module}") if module else None
             found = self.sources.find(source, cls) if source else None

@@ -71,8 +71,8 @@ def generation(manager: str) -> Generation | None:
     return Generation(hooks=tuple(hooks), flagged=flagged) if hooks else None
 
 
-def claims(bodies: Bodies, cls: Class, how: Generation) -> Claims:
-    """Those of a class."""
+def claims(bodies: Bodies, cls: Class, how: Generation | None) -> Claims:
+    """Those of a class; `how`: None for a vLLM without the feature."""
     model = Object(cls, cls.module, ast.Name(cls.name), Given())
     lineage = bodies.sources.models(cls)
     defined = {name for one in lineage for name in (COUNTS, *PAIR, MAPPING) if one.method(name)}
@@ -81,9 +81,9 @@ def claims(bodies: Bodies, cls: Class, how: Generation) -> Claims:
     method = home.method(MAPPING) if home else None
     return Claims(
         cls=cls,
-        counts=bool(defined & {*how.hooks}),
+        counts=bool(how and defined & {*how.hooks}),
         connector=_counts_connector(lineage) if COUNTS in defined else PAIR[1] in defined,
-        flag=bool(flags and flags[0]) or not how.flagged,
+        flag=bool(flags and flags[0]) or not (how and how.flagged),
         lora=f"{INTERFACES}.SupportsLoRA" in bodies.sources.ancestry(cls),
         prefixes=_prefixes(bodies, model) if home else None,
         mapping_line=method.lineno if method else cls.node.lineno,
