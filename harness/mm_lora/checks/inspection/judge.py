@@ -67,8 +67,8 @@ class Inspector:
         if adapter.config_error:
             found.append(_file(CONFIG, adapter.config_error, broken=True))
         else:
-            for why in self.server.rules.refusals(adapter.config, self.server.flags.largest):
-                found.append(_file(CONFIG, why))
+            told = self.server.rules.refusals(adapter.config, self.server.flags.largest)
+            found += [_file(CONFIG, why) for why in told]
         if adapter.sharded:
             said = f"tensors in several files with an index, where vLLM looks for {WEIGHTS} alone"
             found.append(_file(WEIGHTS, said))

@@ -202,7 +202,7 @@ def _stacked(module: str, some: Sequence[_Piece], outputs: int) -> _Piece:
     if places is None or len(kinds) > 1:
         raise UsageError(
             f"{', '.join(piece.source for piece in some)} cannot be joined to {module}: they differ "
-            "in kind or scale, or do not fill its outputs",
+            "in kind or scale, or do not fill it",
             "the adapter's model",
         )
     ranks = [piece.a.shape[0] for piece in some]
@@ -223,9 +223,10 @@ def _stacked(module: str, some: Sequence[_Piece], outputs: int) -> _Piece:
 
 def _places(some: Sequence[_Piece], outputs: int) -> list[int] | None:
     """The first row of each part; None where that cannot be told."""
-    order = [part_order(piece.source.rpartition(".")[2]) for piece in some]
+    named = [part_order(piece.source.rpartition(".")[2]) for piece in some]
+    order = [one for one in named if one is not None]
     rows = [piece.b.shape[0] for piece in some]
-    if len(set(order)) != len(order) or None in order:
+    if len(set(order)) != len(some):
         return None
     if sum(rows) == outputs:
         return [sum(r for r, o in zip(rows, order, strict=True) if o < own) for own in order]

@@ -123,7 +123,7 @@ class Spellings:
         parent, _, last = name.rpartition(".")
         whole, _ = _PARTS.get(last, ("", 0))
         fused = self.server.sizes.get(f"{parent}.{whole}") if whole else None
-        if fused is not None and (size is None or size[0] == fused[0] and size[1] < fused[1]):
+        if fused is not None and (size is None or (size[0] == fused[0] and size[1] < fused[1])):
             yield Meaning(
                 module=f"{parent}.{whole}",
                 why=Why.PACKED,

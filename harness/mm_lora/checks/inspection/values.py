@@ -23,7 +23,7 @@ class Pair:
 
 
 def pairs(adapter: AsFound, scales: Mapping[str, float]) -> Iterator[tuple[str, Pair]]:
-    """(module as its keys spell it, its numbers); `scales`: module → what B·A is multiplied with."""
+    """(module as its keys spell it, its numbers); `scales`: module → the factor on its B·A."""
     sides: dict[str, dict[str, str]] = {}
     for key in adapter.heads:
         module, side, _ = meant(key)
@@ -33,13 +33,15 @@ def pairs(adapter: AsFound, scales: Mapping[str, float]) -> Iterator[tuple[str, 
         found = {side: _values(adapter, key) for side, key in keys.items()}
         wrong = dict(_wrong(keys, found))
         a, b = found.get("lora_A"), found.get("lora_B")
-        if wrong or a is None or b is None or a.ndim != 2 or b.ndim != 2:
-            yield module, Pair(None, None, wrong)
-        elif a.shape[0] != b.shape[1]:
+        if wrong or a is None or b is None or not _pairs(a, b):
             yield module, Pair(None, None, wrong)
         else:
             effect, rank = product(a, b)
             yield module, Pair(abs(scales.get(module, 1.0)) * effect, rank, wrong)
+
+
+def _pairs(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1]
 
 
 def product(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """`mm-lora matrix`: verify over several vLLMs, each in an environment of its own."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 

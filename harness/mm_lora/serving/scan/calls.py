@@ -143,8 +143,11 @@ class Calls(Expressions):
         if name == _REGISTERED:
             return [self._registered(given, node, frame)]
         if name == _INITIALIZE:
-            made = [one for one in given.named.get("model_class", []) if isinstance(one, Type)]
-            return [Object(one.cls, frame.module, node, Given()) for one in made]
+            return [
+                Object(one.cls, frame.module, node, Given())
+                for one in given.named.get("model_class", [])
+                if isinstance(one, Type)
+            ]
         if name.startswith(_EXPERTS):
             return [Object(External(name), frame.module, node, given)]
         if callee.this is None and not callee.module.name.startswith(MODELS):

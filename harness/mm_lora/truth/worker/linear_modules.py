@@ -7,8 +7,8 @@ from mm_lora.truth.worker.sides import side_of
 
 
 def run(*, side: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Answers {"modules": [{"path", "class", "saved", "shape"}]}: every nn.Linear of the layers that
-    run, and what else vLLM can wrap. `saved`: its path in adapters, `shape`: of its weight."""
+    """Answers {"modules": [{"path", "class", "saved", "shape"}]}: every nn.Linear of the layers
+    that run, and what else vLLM can wrap. `saved`: its path in adapters, `shape`: of its weight."""
     family = side_of(side)
     model = family.without_idle(family.meta_model(config))
     import torch
