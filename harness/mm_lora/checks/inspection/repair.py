@@ -201,8 +201,8 @@ def _stacked(module: str, some: Sequence[_Piece], outputs: int) -> _Piece:
     kinds = {(piece.a.dtype, piece.b.dtype, piece.a.shape[1], piece.scale) for piece in some}
     if places is None or len(kinds) > 1:
         raise UsageError(
-            f"{', '.join(piece.source for piece in some)} cannot be joined to {module}: they differ "
-            "in kind or scale, or do not fill it",
+            f"{', '.join(piece.source for piece in some)} cannot be joined to {module}: they "
+            "differ in kind or scale, or do not fill it",
             "the adapter's model",
         )
     ranks = [piece.a.shape[0] for piece in some]

@@ -15,9 +15,8 @@ _FILE = "transformers/models/auto/modeling_auto.py"
 def language_of(config: Mapping[str, Any], package: Path) -> str:
     """As vLLM finds it (config/vllm.py::with_hf_config): what the config says, else what
     transformers beside `package`, vLLM's folder, has for the model type; "" where neither does."""
-    text: Mapping[str, Any] = next(
-        (config[name] for name in _PARTS if isinstance(config.get(name), Mapping)), {}
-    )
+    parts = (config.get(name) for name in _PARTS)
+    text: Mapping[str, Any] = next((one for one in parts if isinstance(one, Mapping)), {})
     if said := text.get("architectures"):
         return str(said[0])
     return _table(package.parent / _FILE).get(str(text.get("model_type")), "")
