@@ -20,6 +20,7 @@ from inspect_sample import (
 )
 
 from mm_lora.adapters.as_found import look
+from mm_lora.adapters.bad import bad_adapters, bad_copy
 from mm_lora.adapters.files import CONFIG, WEIGHTS
 from mm_lora.adapters.found import found
 from mm_lora.checks import defects
@@ -27,6 +28,7 @@ from mm_lora.checks.inspection.findings import Fate, Inspection, Why
 from mm_lora.checks.inspection.flags import assumed, flags_of
 from mm_lora.checks.inspection.values import product
 from mm_lora.core.errors import UsageError
+from mm_lora.families.family import GoodAdapter
 from mm_lora.report.inspect_lines import rendered
 
 Q, OUT = f"{LANGUAGE}.q_proj", f"{LANGUAGE}.o_proj"
@@ -327,3 +329,22 @@ def test_no_lora_of_towers_for_a_class_without_hook() -> None:
     fields.pop("_found")
     bare = type(made)(**{**_fields(made), "wrapping": type(made.wrapping)(**fields)})
     assert "supports_tower_connector_lora" in bare.without_tower
+
+
+def test_bad_adapters_fare_as_measured_on_real_servers(tmp_path: Path) -> None:
+    """known_defects.toml has what vLLM 0.32.0 does with each kind: refused, or taken in silence."""
+    taken = ("adapter-modules-ignored", "adapter-half-applied", "adapter-tensors-unchecked")
+    taken = (*taken, "peft-type-ignored", "nan-stays-in-kv-cache")
+    entries = {one.id: one for one in defects.load()}
+    accepted = {check.rpartition("/")[2] for one in taken for check in entries[one].checks}
+    names = [f"model.language_model.layers.{n}.self_attn" for n in (0, 1)]
+    modules = [pair(f"{one}.{end}_proj", rank=8) for one in names for end in "qvo"]
+    good = adapter(tmp_path / "good", *modules, r=8, lora_alpha=16)
+    words = GoodAdapter(adapter="", parent="self_attn", fused="v_proj", plain="o_proj", outputs=8)
+    wrong = {}
+    for kind, bad in bad_adapters(words).items():
+        one = inspect(bad_copy(good, tmp_path / kind, kind, words), largest=8)
+        if (one.fate is not Fate.REFUSED) is not (kind in accepted or not bad.says):
+            wrong[kind] = (one.fate, one.tensors[0].reason)
+        assert one.is_fine is (not bad.says) or kind == "unknown-type", kind
+    assert wrong == {}
