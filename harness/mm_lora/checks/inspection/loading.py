@@ -145,7 +145,8 @@ class Loading:
         layer, last = wrapping.layer(path), module.rpartition(".")[2]
         role = wrapping.role(path)
         peft = server.served.get(module, "")
-        special = last in wrapping.embeddings or _EXPERTS in module
+        embedding = last in wrapping.embeddings and wrapping.makes(module)
+        special = embedding or _EXPERTS in module
         placed = Tensor(key=key, fate=Fate.IGNORED, layer=path, wrapper=role or "", module=peft)
         if not peft and not special:
             return self._unknown(key, module)

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from mm_lora.core.errors import InstallError
@@ -77,6 +77,10 @@ class Wrapping:
             fitting = [one for one in self.layers if _pattern(one.path).fullmatch(path)]
             self._found[path] = min(fitting, key=self._rank, default=None)
         return self._found[path]
+
+    def makes(self, path: str) -> bool:
+        """Whether the class makes a module of any kind at a path."""
+        return any(_pattern(one).fullmatch(path) for one in self.paths)
 
     def why_not(self, layer: Layer) -> str:
         """Why no LoRA layer replaces it; "" where one does."""
@@ -156,5 +160,6 @@ def _embeddings(bodies: Bodies, model: Object) -> set[str]:
     return found
 
 
+@cache
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.escape(path).replace(r"\*", "[^.]+"))
