@@ -1,7 +1,7 @@
 """Follows vLLM's loading of an adapter by its keys and shapes: what is refused, applied, ignored.
 
-After vllm/lora/{lora_model,lora_weights,model_manager}.py and layers/*.py::set_lora; an e2e test
-holds each rule against real servers.
+After vllm/lora/{lora_model,lora_weights,model_manager}.py and layers/*.py::set_lora; a test
+holds the rules to what known_defects.toml measured on real servers.
 """
 
 from collections.abc import Mapping
