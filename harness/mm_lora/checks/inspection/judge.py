@@ -169,7 +169,8 @@ class Inspector:
 
     def _known(self, one: Tensor) -> Tensor:
         """With the known defect of this vLLM that makes it so."""
-        if one.why is Why.NONE:
+        loud = one.fate is Fate.REFUSED and one.why in (Why.SHAPE, Why.RANK)
+        if one.why is Why.NONE or loud:  # the entries are of what is taken in silence
             return one
         ids = [
             pattern.format(model=self.server.model, group=self._group(one), why=one.why)
