@@ -22,6 +22,7 @@ from mm_lora.checks.isolation.questions import (
     TWO,
     anyone,
     everyone,
+    questions,
     request_for,
 )
 from mm_lora.checks.isolation.servers import SERVERS, at_once, on, to_draw_from
@@ -222,10 +223,9 @@ def test_cache(
     traffic = Traffic(served, check.tolerance)
     # A picture's key has the adapter's name, and is in its blocks' keys: text alone has none.
     text = (LONG,) if WARM[warm][0] else ()
-    questions, family = (ONE, TWO, *text), served.family
-    requests = [
-        request_for(family, tenant, which) for which in questions for tenant in tenants(family)
-    ]
+    family = served.family
+    asked = [which for which in (ONE, TWO, *text) if which in questions(family)]
+    requests = [request_for(family, tenant, which) for which in asked for tenant in tenants(family)]
     requests += reversed(requests)
     traffic.learn(requests)
     served.client.reset_caches()

@@ -64,10 +64,12 @@ class Served:
 
     def ask_again(self, request: Request) -> Answer:
         """A fresh answer, not kept."""
+        self._require_room(request)
         return self._noted(request, self.context.asker.ask(self.spec, request))
 
     def ask_after(self, request: Request, prepare: Callable[[], None]) -> Answer:
         """As `ask_again`; a fresh server in place of a dead one is prepared before it is asked."""
+        self._require_room(request)
         return self._noted(request, self.context.asker.ask(self.spec, request, prepare))
 
     def ask_cold(self, request: Request) -> Answer:
@@ -91,6 +93,8 @@ class Served:
 
         `delays`: seconds that each of them waits before it is sent.
         """
+        for request in requests:
+            self._require_room(request)
         answers = self.context.asker.ask_all(self.spec, requests, delays)
         return [self._noted(*pair) for pair in zip(requests, answers, strict=True)]
 
@@ -199,6 +203,11 @@ class Served:
         if not isinstance(server, VllmServer):
             raise NotApplicable(otherwise)
         return server
+
+    def _require_room(self, request: Request) -> None:
+        if not self.family.holds(request.media):
+            most = ", ".join(f"{count} {kind}" for kind, count in self.family.limits.items())
+            raise NotApplicable(SkipReason.FEWER_MEDIA, f"at most {most}")
 
     def _noted(self, request: Request, answer: Answer) -> Answer:
         if answer.id:

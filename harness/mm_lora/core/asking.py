@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 BASE = "base"
 """The served name of the base model: no adapter and no MODEL is called that."""
@@ -15,7 +15,12 @@ TEXT_QUESTION = "Name a number between one and six."
 
 
 class Shown:
-    """What most requests show: a picture, or a sound where the model takes no pictures."""
+    """What most requests show: a picture, or a sound where the model takes no pictures.
+
+    `medium`: its kind, as vLLM calls it.
+    """
+
+    medium: ClassVar[str]
 
     @property
     def label(self) -> str:
@@ -32,6 +37,7 @@ class Shown:
 class Picture(Shown):
     """A picture to draw: `kind` is one of images.KINDS, size in pixels."""
 
+    medium: ClassVar[str] = "image"
     width: int
     height: int
     kind: str = "dice"
@@ -48,6 +54,7 @@ class Picture(Shown):
 class Video:
     """A video to draw: `frames` pictures of one kind and size in pixels, each with another seed."""
 
+    medium: ClassVar[str] = "video"
     width: int
     height: int
     frames: int = 4
@@ -73,6 +80,7 @@ class Video:
 class Sound(Shown):
     """A sound to make: `kind` is one of sounds.KINDS, `samples` of them, `rate` in a second."""
 
+    medium: ClassVar[str] = "audio"
     samples: int
     rate: int = 16000
     kind: str = "tones"

@@ -20,6 +20,7 @@ class SkipReason(StrEnum):
     NO_FLAG = "no-flag"
     NO_MEANING = "no-meaning"
     NO_FEATURE = "no-feature"
+    FEWER_MEDIA = "fewer-media"
 
 
 TEXTS: Mapping[SkipReason, str] = {
@@ -33,6 +34,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_FEATURE: "this vLLM has no tower/connector LoRA for the model's class",
+    SkipReason.FEWER_MEDIA: "a prompt of this model holds fewer media",
     SkipReason.NO_ADAPTER: "the server neither serves the adapter nor loads it",
 }
 

@@ -7,13 +7,14 @@ docs/new-family.md goes through the steps.
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Picture, Shown, Sound, Video
+from mm_lora.core.asking import Encoded, Picture, Shown, Sound, Video
 from mm_lora.families import pictures, sounds
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.miniature import TEXT_HIDDEN
@@ -173,7 +174,7 @@ class Family(ABC):
     """Further flags without which vLLM does not serve the family's models: names without dashes,
     True for a switch."""
     limits: ClassVar[Mapping[str, int]] = {"image": 4}
-    """`--limit-mm-per-prompt`."""
+    """`--limit-mm-per-prompt`: kind of medium → the most that a prompt of the checks holds."""
     prefixes: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(PEFT's prefix, vLLM's prefix): the first that fits is replaced."""
     packed: ClassVar[Mapping[str, str]] = {
@@ -344,6 +345,11 @@ class Family(ABC):
         """The flows of the media of one request, whose processor sees them together: each as when
         alone, unless it fills them up to one size."""
         return flows
+
+    def holds(self, media: Sequence[Encoded]) -> bool:
+        """Whether one prompt may have all these media."""
+        kinds = Counter(one.medium for one in media)
+        return all(count <= self.limits.get(kind, 0) for kind, count in kinds.items())
 
     def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:
         """The calls, in one pass over these media, of a layer of the vision side that sees `rows`.

@@ -232,6 +232,8 @@ class RunContext:
                     names = [o.adapter for o in expected if o.model == model and o.adapter]
                     self.adapters(model, tuple(dict.fromkeys(names)))
                 for one in expected:
+                    if not self.model(one.model).family.holds(one.request.media):
+                        continue
                     while self.worker.is_wanted:
                         time.sleep(0.05)
                     self.forced(one.model, one.adapter, one.request, predict=one.predict)

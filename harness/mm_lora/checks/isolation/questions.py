@@ -12,14 +12,13 @@ LONG_TEXT = "".join(_SAID.format(i, 1 + i * 7 % 6) for i in range(1, 41)) + DICE
 
 ONE, FEW, MANY, TWO = "one", "few", "many", "two-pictures"
 TEXT, LONG, LONG_PICTURE = "text", "long-text", "long-text-picture"
-EVERY = (ONE, FEW, MANY, TWO, TEXT, LONG, LONG_PICTURE)
 
 
 @cache
 def questions(family: Family) -> Mapping[str, tuple[str, tuple[Shown, ...]]]:
-    """Question → its text and pictures: pictures by their size's role."""
+    """Question → its text and pictures, by their size's role; those alone that a prompt holds."""
     draw = family.sizes.picture
-    return {
+    known: dict[str, tuple[str, tuple[Shown, ...]]] = {
         ONE: (DICE_QUESTION, (draw("one"),)),
         FEW: (DICE_QUESTION, (draw("few"),)),
         MANY: (DICE_QUESTION, (draw("many"),)),
@@ -28,6 +27,7 @@ def questions(family: Family) -> Mapping[str, tuple[str, tuple[Shown, ...]]]:
         LONG: (LONG_TEXT, ()),
         LONG_PICTURE: (LONG_TEXT, (draw("few", seed=3),)),
     }
+    return {name: one for name, one in known.items() if family.holds(one[1])}
 
 
 _LENGTHS = (16, 6, 24, 11, 32)
@@ -43,7 +43,7 @@ def request_for(family: Family, tenant: str, question: str, max_tokens: int = 16
 def everyone(family: Family, tenants: Sequence[str], *, text: Sequence[str]) -> list[Request]:
     """Each tenant once with a picture, another one than its neighbours', and `text` tenants once
     without, between them; answers of different lengths."""
-    pictured = (ONE, MANY, FEW, TWO)
+    pictured = [one for one in (ONE, MANY, FEW, TWO) if one in questions(family)]
     wanted = []
     for at, tenant in enumerate(tenants):
         wanted.append((tenant, pictured[at % len(pictured)]))
@@ -61,7 +61,8 @@ def anyone(
     chance: random.Random,
 ) -> list[Request]:
     """`count` requests of random tenants, questions and lengths."""
+    every = tuple(questions(family))
     return [
-        request_for(family, chance.choice(tenants), chance.choice(EVERY), chance.choice(_LENGTHS))
+        request_for(family, chance.choice(tenants), chance.choice(every), chance.choice(_LENGTHS))
         for _ in range(count)
     ]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mm_lora.families.counting import Spans
 from mm_lora.families.gemma3.family import CAUSAL, FAMILY
 from mm_lora.families.gemma3.miniature import IMAGE, START
+from mm_lora.families.llava.shared import LlavaFamily
 from mm_lora.families.llava.torch_side import LlavaSide
 from mm_lora.families.torch_side import NOTHING
 
@@ -33,7 +34,7 @@ def _without_types(model: Any) -> Iterator[None]:
 class Gemma3Side(LlavaSide):
     """transformers' Gemma3ForConditionalGeneration."""
 
-    family = FAMILY
+    family: ClassVar[LlavaFamily] = FAMILY
     base_mistakes: ClassVar[Mapping[str, Any]] = {CAUSAL: attended_causally}
 
     def without_idle(self, model: Any) -> Any:
