@@ -158,21 +158,26 @@ def mutants(
         bool, typer.Option(help="Print the mutants and their checks; run nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print mutants.json.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the list of all mutants into this page instead.")
+    ] = None,
     setting: Annotated[
         Repeated | None, typer.Option("--set", help="A less common setting, as for verify.")
     ] = None,
 ) -> None:
-    """Seed each known defect in a running server and show which check kills it.
+    """Seed each mutant in a running server and show which check kills it.
 
     A mutant is killed when a check that passes without it fails with it. Example:
 
     mm-lora mutants --only 'base-*' --lane checks --lane relations
 
-    Exit codes: 0 each is killed, or says why it survives; 1 a survivor that does not; 2 wrong
-    usage; 3 a check fails without a mutant; 4 nothing judged.
+    Exit codes: 0 each is killed or says why not, 1 one survives that does not say why, 2 wrong
+    usage, 3 a check fails without a mutant, 4 none was judged.
     """
-    from mm_lora.cli.commands.mutants import run
+    from mm_lora.cli.commands.mutants import run, write_page
 
+    if page is not None:
+        raise typer.Exit(write_page(page))
     told = {"reports": reports, "with_fixes": with_fixes, "setting": setting}
     lanes, names = lane or ["checks"], (family, model)
     raise typer.Exit(

@@ -1,10 +1,13 @@
 """`mm-lora mutants`: which check kills which seeded defect."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from mm_lora.core.errors import UsageError
+from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.families import registry
+from mm_lora.inside.catalogue import PATCHES
+from mm_lora.report import mutant_list
 from mm_lora.run import shards
 from mm_lora.run.mutant_conductor import Wanted
 from mm_lora.run.mutant_runner import run_mutants, show_mutants
@@ -41,6 +44,16 @@ def run(
     if dry_run:
         return show_mutants(options, wanted)
     return run_mutants(options, wanted, as_json=as_json)
+
+
+def write_page(file: Path) -> int:
+    """Write the list of all mutants below the mark of a page. Raises UsageError without a page."""
+    if not file.is_file():
+        raise UsageError(f"there is no page {file}", "docs/mutants.md of a checkout")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(mutant_list.page(text, PATCHES), encoding="utf-8")
+    print(f"{file}: written")
+    return ExitCode.PASS
 
 
 def _lane(word: str) -> Lane:

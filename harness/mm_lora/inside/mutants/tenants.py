@@ -196,7 +196,7 @@ PATCHES = (
         {f"{_BATCH}:InputBatch.make_lora_inputs": forget_later_pieces},
         "in company, only the first piece of a prompt has its adapter",
         kills=("isolation/*/prefill-in-pieces/few-slots",),
-        survives={"relations": "no relation asks for more than one step reads"},
+        survives={"relations": "no relation has a prompt that is read in pieces"},
     ),
     mutant(
         "decode-as-neighbour",
