@@ -9,6 +9,7 @@ from typing import Any
 import fakes
 import pytest
 
+from mm_lora.cli.commands import mutants as command
 from mm_lora.core.errors import ExitCode, ServerDied, UsageError
 from mm_lora.core.outcomes import Outcome, Verdict
 from mm_lora.inside import turns as inside_turns
@@ -297,3 +298,21 @@ def test_the_page_has_a_cell_for_each_judgement(run: Callable[..., Run]) -> None
     assert "| `y` | survived | · |  |" in page
     assert f"- 1: `{BASE.id}`" in page
     assert page == (ended.conductor.context.folder.path / "mutants.md").read_text()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"lanes": ["rows"]}, "no lane 'rows'"),
+        ({"names": ("llama4", "scout")}, "--family and --model"),
+        ({"names": ("lama", None)}, "no family 'lama'"),
+        ({"shard": "3/2"}, "--shard 3/2 is not a shard"),
+        ({"setting": ["mutant=mutant-scale-off"]}, "in the control too"),
+        ({"setting": ["shard=1/2"]}, "shares out checks"),
+    ],
+)
+def test_wrong_usage_of_the_command(told: dict[str, Any], said: str) -> None:
+    right: dict[str, Any] = {"names": (None, None), "lanes": ["checks"], "shard": "", **told}
+    options = {"setting": right.pop("setting", ())}
+    with pytest.raises(UsageError, match=said):
+        command.run(options, only=(), every=False, dry_run=True, as_json=False, **right)

@@ -35,6 +35,8 @@ def run(
     options = of_command({**told, "model": (model,) if model else ()})
     if options.settings.mutant:
         raise UsageError("--set mutant=… seeds a defect in the control too", "--only ID")
+    if options.shard is not None:
+        raise UsageError("--set shard=… shares out checks, not mutants", "--shard I/N")
     wanted = Wanted(
         lanes=tuple(dict.fromkeys(_lane(word) for word in lanes)),
         only=tuple(only),
