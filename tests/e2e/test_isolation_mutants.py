@@ -11,43 +11,28 @@ from pathlib import Path
 
 import pytest
 from cli_run import Verify, in_turn
+from seeded import table
 
 ISOLATION = "isolation/scout/"
 SOAK = "soak/scout/free-slots"
 NOTHING = f"{ISOLATION}cache/nothing-free-slots"
 
-TOGETHER: Mapping[str, Sequence[str]] = {
-    "mutant-mapping-left-behind": ("mixed-batch/free-slots",),
-    "mutant-encoder-key": (
-        "same-picture/a-base-b-a",
-        "same-picture/every-order-free-slots",
-        "cache/encoder-free-slots",
-        "cache/everything-free-slots",
+TOGETHER = table(
+    (
+        *("mutant-mapping-left-behind", "mutant-encoder-key", "mutant-prefix-key"),
+        *("mutant-processor-item", "mutant-base-rows-stale", "mutant-decode-as-neighbour"),
+        "mutant-later-pieces",
     ),
-    "mutant-prefix-key": ("cache/prefix-free-slots",),
-    "mutant-processor-item": ("cache/mm-free-slots",),
-    "mutant-base-rows-stale": ("cache/nothing-free-slots",),
-    "mutant-decode-as-neighbour": (
-        "decode-with-prefill/free-slots",
-        "in-flight/16-free-slots",
-        "in-flight/64-free-slots",
-    ),
-    "mutant-later-pieces": ("prefill-in-pieces/few-slots",),
-}
+    "isolation",
+)
 # It leaves two adapters swapped, so that nothing else is judged on its server; nor does a broken
 # adapter, which every server gets, harm a check that compares a server with itself.
-SWAPPED = {"mutant-adapters-swapped": ("mixed-batch/free-slots",)}
+SWAPPED = table(["mutant-adapters-swapped"], "isolation")
 BROKEN, ALONE = "break=tower-mlp:alpha", "alone/one-slot"
 
 
-def seeded(mutants: Mapping[str, Sequence[str]]) -> list[str]:
-    """The words that seed them in turn and select their checks."""
-    full = {mutant: [ISOLATION + check for check in checks] for mutant, checks in mutants.items()}
-    return in_turn(full)
-
-
 def every(mutants: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    return dict.fromkeys((ISOLATION + c for checks in mutants.values() for c in checks), "fail")
+    return dict.fromkeys((check for checks in mutants.values() for check in checks), "fail")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +43,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def together(reports: Path) -> Iterator[Verify]:
     """All that leave no trace, and a minute of random traffic against one of them."""
-    words = seeded(TOGETHER)
+    words = in_turn(TOGETHER)
     words[-1] += f",mutant-encoder-key@{SOAK}"
     verify = Verify("--only", SOAK, *words, "--set", "soak=1", reports=reports)
     yield verify.end()
@@ -67,7 +52,7 @@ def together(reports: Path) -> Iterator[Verify]:
 
 @pytest.mark.parametrize("mutant", TOGETHER)
 def test_killed_in_turn(together: Verify, mutant: str) -> None:
-    expected = {f"{ISOLATION}{check}": "fail" for check in TOGETHER[mutant]}
+    expected = dict.fromkeys(TOGETHER[mutant], "fail")
     outcomes = together.outcomes()
     assert {check: outcomes.get(check) for check in expected} == expected, together.text
 
@@ -78,7 +63,7 @@ def test_one_run_has_judged_them_all(together: Verify) -> None:
 
 
 def test_swapped_and_broken(tmp_path: Path) -> None:
-    words = [*seeded(SWAPPED), "--only", f"{ISOLATION}{ALONE}", "--set", BROKEN]
+    words = [*in_turn(SWAPPED), "--only", f"{ISOLATION}{ALONE}", "--set", BROKEN]
     ended = Verify(*words, reports=tmp_path).end()
     assert ended.outcomes() == every(SWAPPED) | {f"{ISOLATION}{ALONE}": "fail"}, ended.text
     assert ended.code == 1

@@ -8,31 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from cli_run import Verify, in_turn
+from seeded import table
 
-LIFE = "lifecycle/scout"
-REFUSAL = "refusal/scout"
-FIRST: Mapping[str, Sequence[str]] = {
-    "mutant-old-weights": (
-        f"{LIFE}/same-name/language",
-        f"{LIFE}/in-place/tower",
-        f"{LIFE}/in-place/language",
+FIRST = {
+    **table(
+        (
+            *("mutant-old-weights", "mutant-encoder-key", "mutant-slot-not-written"),
+            *("mutant-unload-in-name", "mutant-unload-at-once", "mutant-adapters-leak"),
+            *("mutant-refused-is-empty", "mutant-refused-is-base", "mutant-fan-in-scales"),
+            "mutant-resolved-as-first",
+        ),
+        *("lifecycle", "refusal"),
     ),
-    "mutant-encoder-key": (f"{LIFE}/same-name/tower",),
-    "mutant-slot-not-written": (f"{LIFE}/evicted/in-turn",),
-    "mutant-unload-in-name": (f"{LIFE}/unload/gone",),
-    "mutant-unload-at-once": (f"{LIFE}/meanwhile/it-is-unloaded",),
-    "mutant-adapters-leak": (f"{LIFE}/rounds/memory",),
-    "mutant-load-harms": (f"{LIFE}/meanwhile/others-come-and-go",),
-    "mutant-refused-is-empty": (f"{REFUSAL}/no-such-folder", f"{REFUSAL}/no-config"),
-    "mutant-refused-is-base": (f"{REFUSAL}/name-of-the-base",),
-    "mutant-fan-in-scales": (f"{REFUSAL}/fan-in-fan-out",),
-    "mutant-resolved-as-first": (f"{REFUSAL}/resolver/inside",),
+    **table(["mutant-load-harms"], "lifecycle"),
 }
 # On servers of their own: what the first ones leave behind in a slot or in the adapter that was
 # harmed would be enough to fail these checks.
-SECOND: Mapping[str, Sequence[str]] = {
-    "mutant-slot-not-reset": (f"{LIFE}/evicted/same-slot",),
-    "mutant-load-harms": (f"{REFUSAL}/rank-above-maximum",),
+SECOND = {
+    **table(["mutant-slot-not-reset"], "lifecycle"),
+    **table(["mutant-load-harms"], "refusal"),
 }
 RUNS = {"first": FIRST, "second": SECOND}
 PAIRS = [(name, mutant) for name, mutants in RUNS.items() for mutant in mutants]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from cli_run import Verify
+from seeded import killed_by
 
 from mm_lora.checks.roles import projections
 from mm_lora.families import registry
@@ -50,5 +51,7 @@ def test_killed(
         run.end()
     finally:
         run.close()
+    seeded = killed_by(mutants.split(","), run.outcomes())
+    assert seeded <= {f"{group}/{name}" for name in failing}
     expected = dict.fromkeys(failing, "fail") | dict.fromkeys(passing, "pass")
     assert run.outcomes() == {f"{group}/{name}": end for name, end in expected.items()}, run.text

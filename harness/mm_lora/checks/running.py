@@ -42,6 +42,14 @@ class Served:
     def restart(self) -> None:
         """A fresh server with the adapters as they are built now; what the old one said is gone."""
         self.context.pool.restart(self.spec)
+        self._forget()
+
+    def reset(self) -> None:
+        """As new but not restarted: the caches are emptied, and what it said is gone."""
+        self.client.reset_caches()
+        self._forget()
+
+    def _forget(self) -> None:
         self.sent.clear()
         self.alone.clear()
         self._answers.clear()

@@ -135,6 +135,56 @@ def matrix(
     raise typer.Exit(command.run(versions, of_command(context.params)))
 
 
+@app.command()
+def mutants(
+    family: Annotated[
+        str | None, typer.Option(help="A family's mutants, in its default model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model, as for verify.")] = None,
+    lane: Annotated[
+        Repeated | None,
+        typer.Option(help="checks, answers or relations (repeatable).  [default: checks]"),
+    ] = None,
+    only: Annotated[
+        Repeated | None, typer.Option(help="Seed the mutants with these ids (globs).")
+    ] = None,
+    shard: Annotated[str, typer.Option(help="I/N: this part of the mutants.")] = "",
+    every: Annotated[
+        bool, typer.Option(help="Judge by every check of a mutant, not only until one fails.")
+    ] = False,
+    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
+    with_fixes: Annotated[bool, typer.Option(help="Fix the known defects first.")] = True,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the mutants and their checks; run nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print mutants.json.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the list of all mutants into this page instead.")
+    ] = None,
+    setting: Annotated[
+        Repeated | None, typer.Option("--set", help="A less common setting, as for verify.")
+    ] = None,
+) -> None:
+    """Seed each mutant in a running server and show which check kills it.
+
+    A mutant is killed when a check that passes without it fails with it. Example:
+
+    mm-lora mutants --only 'base-*' --lane checks --lane relations
+
+    Exit codes: 0 each is killed or says why not, 1 one survives that does not say why, 2 wrong
+    usage, 3 a check fails without a mutant, 4 none was judged.
+    """
+    from mm_lora.cli.commands.mutants import run, write_page
+
+    if page is not None:
+        raise typer.Exit(write_page(page))
+    told = {"reports": reports, "with_fixes": with_fixes, "setting": setting}
+    lanes, names = lane or ["checks"], (family, model)
+    raise typer.Exit(
+        run(told, names, lanes, only or (), shard, every=every, dry_run=dry_run, as_json=as_json)
+    )
+
+
 @app.command(name="list")
 def list_command(
     context: typer.Context,

@@ -31,14 +31,20 @@ def names_models(patterns: Iterable[str], models: Iterable[str]) -> list[str]:
     return [name for part in parts for name in part if name in known]
 
 
-def require_matches(patterns: Iterable[str], ids: Sequence[str], option: str) -> None:
-    """Raise UsageError for a pattern that names no check: a typo must not select nothing."""
+def require_matches(
+    patterns: Iterable[str],
+    ids: Sequence[str],
+    option: str,
+    what: str = "check",
+    all_of_them: str = "`mm-lora list`",
+) -> None:
+    """Raise UsageError for a pattern that names no id: a typo must not select nothing."""
     for pattern in patterns:
         if any(matches(pattern, check_id) for check_id in ids):
             continue
         near = difflib.get_close_matches(pattern, ids, n=3, cutoff=0.5)
-        hint = f"near: {', '.join(near)}" if near else "`mm-lora list` shows every id"
-        raise UsageError(f"{option} '{pattern}' matches no check", hint)
+        hint = f"near: {', '.join(near)}" if near else f"{all_of_them} shows every id"
+        raise UsageError(f"{option} '{pattern}' matches no {what}", hint)
 
 
 def select(

@@ -30,6 +30,11 @@ class Patch:
     the same, for a vLLM that has not all of `wraps`; `needs` what it uses beside. `adds` does to a
     module what is no replacement. `versions` is a PEP 440 specifier over vLLM's version ("" is
     every version). `reason` says why, `upstream` where it is known.
+
+    A mutant says how it is judged. `kills`: patterns of the checks that fail of it, the quickest
+    first. `families` that it can be seeded in, none for any. `needs_restart`: it acts while the
+    model or its adapters are loaded, or leaves something behind, so that it has a server of its
+    own. `survives`: lane ("checks", "answers", "relations") → why no check of it sees the mutant.
     """
 
     id: str
@@ -42,6 +47,10 @@ class Patch:
     versions: str = ""
     platform: str = "any"
     upstream: tuple[str, ...] = ()
+    kills: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    needs_restart: bool = False
+    survives: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [point for point in self.points if not re.fullmatch(r"[\w.]+:[\w.]+", point)]
@@ -121,6 +130,11 @@ def mutant(
     reason: str,
     versions: str = ">=0.17",
     instead: Mapping[str, Make] | None = None,
+    *,
+    kills: tuple[str, ...] = (),
+    families: tuple[str, ...] = (),
+    needs_restart: bool = False,
+    survives: Mapping[str, str] | None = None,
 ) -> Patch:
     """A seeded defect; by default for every version that serves tower and connector LoRA."""
     return Patch(
@@ -130,6 +144,10 @@ def mutant(
         wraps=wraps,
         instead=instead or {},
         reason=reason,
+        kills=kills,
+        families=families,
+        needs_restart=needs_restart,
+        survives=survives or {},
     )
 
 

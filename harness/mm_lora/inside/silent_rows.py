@@ -98,5 +98,11 @@ PATCHES = (
         versions=">=0.17",
         wraps={f"{_WEIGHTS}.optimize": _scale_off},
         reason="every adapter whose alpha is not its rank is applied 25 % too strongly",
+        kills=(
+            "coverage/*/*/strength",
+            "dice/*/*/effect",
+        ),
+        needs_restart=True,
+        survives={"relations": "every adapter is off by the same factor"},
     ),
 )

@@ -16,7 +16,7 @@ from mm_lora.checks.running import Served
 from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Verdict
 from mm_lora.core.progress import Progress
-from mm_lora.core.record import Check
+from mm_lora.core.record import Check, Run
 from mm_lora.core.report import of_run
 from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.selection import require_matches, select
@@ -95,10 +95,11 @@ class Conductor:
         self._began = 0.0
         self._planned: dict[str, Planned] = {}
         self._last_of: dict[ServerSpec, str] = {}
+        self._ids_on: dict[ServerSpec, list[str]] = {}
         self._allowed: dict[ServerSpec, Allowed] = {}
 
-    def arrange(self, checks: Sequence[Planned]) -> list[str]:
-        """Select from all checks and plan their servers: the ids to judge, in order."""
+    def arrange(self, checks: Sequence[Planned]) -> tuple[Planned, ...]:
+        """Select from all checks and plan their servers: what to judge, in order."""
         ids = [check.id for check in checks]
         core = [check.id for check in checks if check.core]
         if self.inputs.profile.select:
@@ -111,14 +112,25 @@ class Conductor:
             for check in checks
             if check.id in chosen
         ]
-        self.plan = make_plan(selected, self.inputs.profile, self.options)
+        return self.lay_out(make_plan(selected, self.inputs.profile, self.options))
+
+    def lay_out(self, plan: Plan) -> tuple[Planned, ...]:
+        """Take a plan, or this shard's part of it: what to judge, in order."""
+        self.plan = plan
         self._whole = [check.id for check in self.plan.checks]
         if self.options.shard is not None:
             self.plan = part_of(self.plan, self.options.shard)
         self._planned = {check.id: check for check in self.plan.checks}
         on = ((check.id, self.plan.server_of(check.id)) for check in self.plan.checks)
-        self._last_of = {spec: identity for identity, spec in on if spec is not None}
-        return list(self._planned)
+        for identity, spec in on:
+            if spec is not None:
+                self._last_of[spec] = identity
+                self._ids_on.setdefault(spec, []).append(identity)
+        return self.plan.checks
+
+    def needless(self, check_id: str) -> str:
+        """Why a planned check need not be judged any more; it then leaves no trace."""
+        return ""
 
     def begin(self, upcoming: Sequence[Upcoming] = ()) -> None:
         """Make the run's folder, look around, and begin to start the first server."""
@@ -204,7 +216,7 @@ class Conductor:
             server=spec.label if spec else None,
             duration_s=round(took, 3),
             began_s=round(max(0.0, self.context.timings.elapsed_s - took), 3),
-            repeat=ending.repeat_line(self.options, check_id),
+            repeat=self.repeat_line(check_id),
             outcome=outcome,
             defect=defect,
             expected=verdict.expected,
@@ -220,10 +232,19 @@ class Conductor:
         self.context.save()
         return check
 
+    def repeat_line(self, check_id: str) -> str:
+        """The command that judges this check again, alone."""
+        return ending.repeat_line(self.options, check_id)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a mutant is bound to some checks."""
+        return bool(self.options.settings.scopes)
+
     @contextmanager
     def judging(self, check_id: str) -> Iterator[None]:
         """While a check is judged, the mutants that are bound to it have their turn."""
-        if self.context is None or not self.options.settings.scopes:
+        if self.context is None or not self.takes_turns:
             yield
             return
         self.context.pool.judging(check_id)
@@ -241,8 +262,12 @@ class Conductor:
         following = specs[specs.index(spec) + 1 :]
         if self._last_of[spec] == check_id:
             self.context.pool.release(spec)
-        if following and self.context.pool.is_ready(spec):
-            self.context.pool.prefetch(following[0])
+        if not self.context.pool.is_ready(spec):
+            return
+        wanted = (one for one in following if not all(map(self.needless, self._ids_on[one])))
+        for one in wanted:
+            self.context.pool.prefetch(one)
+            return
 
     def end(self, *, interrupted: bool = False) -> ExitCode | None:
         """Stop what runs, choose the exit code and write every report; None if nothing began."""
@@ -253,20 +278,30 @@ class Conductor:
         with context.timings.of("close"):
             context.close()
         run = context.run
-        code, run.note = ending.of_run(
+        signalled = (self.interrupted or ExitCode.SIGINT) if interrupted else None
+        code, run.note = self.outcome(run, signalled)
+        run.exit = code
+        run.defects = defect_entries.entries(run.checks, self.inputs.defects)
+        try:
+            context.save()
+            self.write_files()
+        except MmLoraError as error:
+            self.fatal, code = error, ExitCode.ERROR
+        self.progress.__exit__(None, None, None)
+        return code
+
+    def outcome(self, run: Run, interrupted: ExitCode | None) -> tuple[ExitCode, str]:
+        """Exit code and note of the run as it ended; `interrupted`: the code of a signal."""
+        return ending.of_run(
             run,
             planned=len(self.plan.checks),
             whole=len(self._whole),
             strict=self.options.strict,
             fatal=self.fatal,
-            interrupted=(self.interrupted or ExitCode.SIGINT) if interrupted else None,
+            interrupted=interrupted,
         )
-        run.exit = code
-        run.defects = defect_entries.entries(run.checks, self.inputs.defects)
-        try:
-            context.save()
-            files.write(context.folder, of_run(run))
-        except MmLoraError as error:
-            self.fatal, code = error, ExitCode.ERROR
-        self.progress.__exit__(None, None, None)
-        return code
+
+    def write_files(self) -> None:
+        """The files beside report.json. Raises ReportError."""
+        if self.context is not None:
+            files.write(self.context.folder, of_run(self.context.run))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
@@ -39,7 +40,8 @@ class Wish:
 class Planned:
     """One check of the plan. `core`: part of `verify` without options. `last`: judged after all
     others of its server, whose traces are its evidence. `deadly`: a known defect is said to end its
-    server; judged after even those. `skip`: why it does not apply here; it then needs no server."""
+    server; judged after even those. `skip`: why it does not apply here; it then needs no server.
+    `case`: the id of the check that is judged once more under another id."""
 
     id: str
     title: str
@@ -48,6 +50,7 @@ class Planned:
     last: bool = False
     deadly: bool = False
     skip: str = ""
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Plan:
         """The server spec that a check runs on."""
         return self.servers.get(check_id)
 
-    @property
+    @cached_property
     def specs(self) -> list[ServerSpec]:
         """Every server once, in the order of first use."""
         return list(dict.fromkeys(self.servers.values()))

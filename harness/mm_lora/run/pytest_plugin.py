@@ -1,6 +1,7 @@
 """Makes pytest the runner of cases/: its events become calls of the conductor."""
 
-from collections.abc import Generator, Iterator
+import copy
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,9 +95,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[PLANNED] = planned
     with _fatal(conductor):
         order = conductor.arrange([item.stash[PLANNED] for item in by_id.values()])
-    chosen = [by_id[identity] for identity in order]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    chosen = [_item(by_id, check) for check in order]
+    kept = set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = chosen
+
+
+def _item(by_id: Mapping[str, pytest.Item], check: Planned) -> pytest.Item:
+    """What judges a check; a copy where a case is judged once more under another id."""
+    if not check.case:
+        return by_id[check.id]
+    again = copy.copy(by_id[check.case])
+    again.stash = pytest.Stash()
+    again.stash[PLANNED] = check
+    assert isinstance(again, pytest.Function)
+    again._initrequest()  # fixtures are the item's own
+    return again
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -128,7 +142,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A check that does not apply ends before its fixtures, and so before any server."""
     if item.stash[PLANNED].skip:
         pytest.skip(item.stash[PLANNED].skip)
-    item.config.stash[CONDUCTOR].prepare(item.stash[PLANNED].id)
+    conductor, identity = item.config.stash[CONDUCTOR], item.stash[PLANNED].id
+    if why := conductor.needless(identity):
+        pytest.skip(why)
+    conductor.prepare(identity)
 
 
 @pytest.hookimpl(wrapper=True)

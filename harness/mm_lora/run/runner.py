@@ -23,7 +23,7 @@ from mm_lora.run.pytest_plugin import Handed
 _QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
 
 
-def _pytest(conductor: Conductor, *extra: str) -> int:
+def run_cases(conductor: Conductor, *extra: str) -> int:
     """What pytest ended with; it has said on stderr what is wrong with its cases, if anything."""
     cases = cases_dir()
     os.environ.pop("PYTEST_ADDOPTS", None)
@@ -38,7 +38,7 @@ def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
     """Run the checks and print what they came to; returns the exit code."""
     progress = Progress(quiet=talk is Talk.QUIET)
     conductor = Conductor(Inputs.read(options), progress=progress)
-    code = _pytest(conductor)
+    code = run_cases(conductor)
     told = False
     if conductor.context is not None:
         folder = conductor.context.folder.path
@@ -56,7 +56,7 @@ def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
 def planned(options: RunOptions) -> Conductor:
     """What these options would run, arranged and not begun. Raises what forbids it."""
     conductor = Conductor(Inputs.read(options))
-    code = _pytest(conductor, "--collect-only")
+    code = run_cases(conductor, "--collect-only")
     if conductor.fatal is not None:
         raise conductor.fatal
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -31,11 +31,11 @@ class Shard:
         return {"index": self.index, "count": self.count, "planned": planned}
 
 
-def parse(text: str) -> Shard:
+def parse(text: str, told_as: str = "--set shard=") -> Shard:
     """`2/8`. Raises UsageError."""
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise UsageError(
-            f"--set shard={text} is not a shard", "I/N with I from 1 to N, for example 2/8"
+            f"{told_as}{text} is not a shard", "I/N with I from 1 to N, for example 2/8"
         )
     return Shard(index=int(index), count=int(count))

@@ -186,6 +186,10 @@ class Asker:
             ),
         )
 
+    def forgive(self, spec: ServerSpec) -> None:
+        """Count the crashes of a spec anew: what served it is another server now."""
+        self._crashes.pop(spec, None)
+
     def _ask_or_death(self, started: Started, request: Request) -> Answer | ServerDied:
         """The answer, or how the server died of it: the API server may still answer 500 when its
         engine has died."""

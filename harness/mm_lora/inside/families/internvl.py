@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..mutants.mapping import held_by_tower, miscount
+from ..mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
 from ..registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.internvl"
@@ -74,7 +74,15 @@ FIX = Patch(
 PATCHES = (
     FIX,
     *(
-        mutant(f"internvl-{name}", {point: make}, reason, versions=">=0.32")
+        mutant(
+            f"internvl-{name}",
+            {point: make},
+            reason,
+            versions=">=0.32",
+            kills=MISPLACED if point == MAPPING else MISCOUNTED,
+            families=("internvl",),
+            needs_restart=point == MAPPING,
+        )
         for name, point, make, reason in (
             (
                 "class-token-forgotten",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..mutants.mapping import held_by_tower, miscount
+from ..mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
 from ..registry import mutant
 
 CLASS = "vllm.model_executor.models.idefics3:Idefics3ForConditionalGeneration"
@@ -29,7 +29,15 @@ def connector_as_tower(model: Any, tower: int, connector: int) -> tuple[int, int
 
 
 PATCHES = tuple(
-    mutant(name, {point: make}, reason, versions=">=0.30")
+    mutant(
+        name,
+        {point: make},
+        reason,
+        versions=">=0.30",
+        kills=MISPLACED if point == MAPPING else MISCOUNTED,
+        families=("smolvlm",),
+        needs_restart=point == MAPPING,
+    )
     for name, point, make, reason in (
         (
             "scale-not-squared",

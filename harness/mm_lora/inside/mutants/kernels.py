@@ -9,6 +9,7 @@ from ..registry import Make, mutant
 _MAPPING = "vllm.lora.model_manager:LoRAModelManager._set_adapter_mapping"
 _CHAT = "vllm.entrypoints.openai.chat_completion.serving:OpenAIServingChat"
 _DROPPED = 3
+NOT_STREAMED = "no relation streams its answers"
 
 Rule = Callable[[Any, Any, int], int]
 """(manager, mapping, adapter id of a row, 0 for none) → the id that the row gets instead."""
@@ -67,15 +68,23 @@ PATCHES = (
         _mapped_by(_newest),
         "the language model's rows of any adapter get the newest one that has weights there: "
         "those of a slot that is not cleared",
+        kills=("dice/*/*/text-only", "dice/*/[!a]*/effect", "relations/*/*/text-untouched"),
     ),
     mutant(
         "base-rows-stale",
         _mapped_by(_last_used),
         "rows without an adapter keep the one used last: an index buffer that is not cleared",
+        kills=(
+            "dice/*/base/unchanged",
+            "isolation/*/cache/nothing-free-slots",
+            "dice/*/tower-attention/text-only",
+        ),
     ),
     mutant(
         "stream-drops-token",
         {f"{_CHAT}.chat_completion_stream_generator": _drop_token},
         "one event of a streamed answer is lost between the engine and the client",
+        kills=("dice/*/*/streamed",),
+        survives={"relations": NOT_STREAMED},
     ),
 )

@@ -10,6 +10,7 @@ _WORKER = "vllm.lora.worker_manager"
 _LAYER = "vllm.lora.layers.base_linear"
 _MANAGER = "vllm.lora.model_manager"
 _kept: list[Any] = []
+ONE_LIFE = "no relation loads or unloads an adapter"
 
 
 def keep_old_weights(original: Any) -> Any:
@@ -131,21 +132,34 @@ PATCHES = (
         "old-weights",
         {f"{_WORKER}:WorkerLoRAManager._load_adapter": keep_old_weights},
         "a name keeps the weights it had first",
+        kills=(
+            "lifecycle/*/same-name/language",
+            "lifecycle/*/in-place/tower",
+            "lifecycle/*/in-place/language",
+        ),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "slot-not-reset",
         {f"{_LAYER}:BaseLinearLayerWithLoRA.reset_lora": leave_slot_as_it_was},
         "a slot keeps what is not written",
+        kills=("lifecycle/*/evicted/same-slot",),
+        needs_restart=True,
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "adapters-leak",
         {f"{_WORKER}:WorkerLoRAManager._load_adapter": forget_nothing},
         "what was loaded is never given back",
+        kills=("lifecycle/*/rounds/memory",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "unload-in-name",
         {f"{_SERVING}:OpenAIServingModels.unload_lora_adapter": unload_in_name_only},
         "what was unloaded still answers",
+        kills=("lifecycle/*/unload/gone",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "unload-at-once",
@@ -154,15 +168,25 @@ PATCHES = (
             f"{_WORKER}:WorkerLoRAManager.remove_adapter": wipe_what_is_unloaded,
         },
         "unloading breaks answers off",
+        kills=("lifecycle/*/meanwhile/it-is-unloaded",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "slot-not-written",
         {f"{_MANAGER}:LoRAModelManager.activate_adapter": write_each_slot_once},
         "a slot is not written again",
+        kills=("lifecycle/*/evicted/in-turn",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "load-harms",
         {f"{_WORKER}:LRUCacheWorkerLoRAManager.add_adapter": loading_wipes_the_others},
         "a load wipes another's weights",
+        kills=(
+            "lifecycle/*/meanwhile/others-come-and-go",
+            "refusal/*/rank-above-maximum",
+        ),
+        needs_restart=True,
+        survives={"relations": ONE_LIFE},
     ),
 )

@@ -36,5 +36,8 @@ PATCHES = (
         dict.fromkeys(_POINTS, take_the_first_part),
         "every rank takes the first rank's part of an adapter",
         versions=">=0.28",
+        kills=("parallel/*/tensor/tower-*", "parallel/*/tensor/language-*"),
+        needs_restart=True,
+        survives={"relations": "relations are asked of one rank"},
     ),
 )

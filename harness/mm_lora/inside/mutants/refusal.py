@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..registry import mutant
+from .life import ONE_LIFE
 
 _SERVING = "vllm.entrypoints.openai.models.serving"
 _WORKER = "vllm.lora.worker_manager"
@@ -74,20 +75,31 @@ PATCHES = (
         "refused-is-base",
         {f"{_SERVING}:OpenAIServingModels.load_lora_adapter": call_the_refused_base},
         "the refused answers as the base",
+        kills=("refusal/*/name-of-the-base",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "refused-is-empty",
         {f"{_WORKER}:LRUCacheWorkerLoRAManager.add_adapter": load_the_refused_empty},
         "what cannot be loaded is empty",
+        kills=(
+            "refusal/*/no-such-folder",
+            "refusal/*/no-config",
+        ),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "fan-in-scales",
         {f"{_PEFT}:PEFTHelper.from_dict": weaken_transposed},
         "fan_in_fan_out halves the adapter",
+        kills=("refusal/*/fan-in-fan-out",),
+        survives={"relations": ONE_LIFE},
     ),
     _mutant(
         "resolved-as-first",
         {f"{_SERVING}:OpenAIServingModels.resolve_lora": resolve_as_the_first},
         "what is resolved is another one",
+        kills=("refusal/*/resolver/inside",),
+        survives={"relations": ONE_LIFE},
     ),
 )

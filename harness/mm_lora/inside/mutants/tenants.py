@@ -13,6 +13,8 @@ _BATCH = "vllm.v1.worker.gpu_input_batch"
 _BLOCKS = "vllm.v1.core.kv_cache_utils"
 _POOL = "vllm.v1.core.block_pool"
 _ITEMS = "vllm.multimodal.cache.lru"
+ALONE = "relations empty the caches between their questions"
+VOID = "an answer from a cache that should be empty proves nothing: the check is void, no failure"
 
 
 def swap_when_they_meet(original: Any) -> Any:
@@ -137,41 +139,73 @@ PATCHES = (
         "adapters-swapped",
         {f"{_MANAGER}:LoRAModelManager._set_adapter_mapping": swap_when_they_meet},
         "two adapters' weights change places behind the server's back",
+        kills=(
+            "isolation/*/mixed-batch/free-slots",
+            "parallel/*/*/mixed-batch",
+            "relations/*/sent-together/as-alone",
+        ),
+        needs_restart=True,
     ),
     mutant(
         "encoder-key",
         {f"{_INPUT}:InputProcessor._get_mm_identifier": forget_adapter_in_key},
         "the key of the encoder cache does not name the adapter",
+        kills=(
+            "isolation/*/same-picture/a-base-b-a",
+            "isolation/*/same-picture/every-order-free-slots",
+            "isolation/*/cache/encoder-free-slots",
+            "isolation/*/cache/everything-free-slots",
+            "lifecycle/*/same-name/tower",
+        ),
+        survives={"relations": ALONE},
     ),
     mutant(
         "prefix-key",
         {f"{_BLOCKS}:_gen_lora_extra_hash_keys": forget_adapter_in_prefix},
         "the key of the prefix cache does not name the adapter",
+        kills=("isolation/*/cache/prefix-free-slots",),
+        survives={"relations": ALONE},
     ),
     mutant(
         "prefixes-kept",
         {f"{_POOL}:BlockPool.reset_prefix_cache": keep_prefixes},
         "the prefix cache is not emptied when it is said to be",
+        kills=("isolation/*/cache/nothing-free-slots",),
+        survives={
+            "checks": VOID,
+            "answers": VOID,
+            "relations": ALONE,
+        },
     ),
     mutant(
         "processor-item",
         {f"{_ITEMS}:LruKeyReplicatedReceiverCache.get_and_update_item": give_another_item},
         "the processor's cache gives another picture",
+        kills=("isolation/*/cache/mm-free-slots",),
+        survives={"relations": ALONE},
         versions=">=0.32",
     ),
     mutant(
         "mapping-left-behind",
         {f"{_BATCH}:InputBatch.condense": leave_mapping_behind},
         "the adapter of a request does not move with it when the batch closes its gaps",
+        kills=("isolation/*/mixed-batch/free-slots",),
     ),
     mutant(
         "later-pieces",
         {f"{_BATCH}:InputBatch.make_lora_inputs": forget_later_pieces},
         "in company, only the first piece of a prompt has its adapter",
+        kills=("isolation/*/prefill-in-pieces/few-slots",),
+        survives={"relations": "no relation has a prompt that is read in pieces"},
     ),
     mutant(
         "decode-as-neighbour",
         {f"{_BATCH}:InputBatch.make_lora_inputs": decode_as_a_neighbour},
         "who decodes beside a prompt gets that prompt's adapter",
+        kills=(
+            "isolation/*/decode-with-prefill/free-slots",
+            "isolation/*/in-flight/16-free-slots",
+            "isolation/*/in-flight/64-free-slots",
+        ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import miscount
+from ...mutants.mapping import MISCOUNTED, miscount
 from ...registry import Patch, mutant
 from ..llava.hooks import tower_names
 
@@ -54,11 +54,15 @@ PATCHES = (
         {HOOK: miscount(pooling_forgotten)},
         "tower rows as many as placeholders",
         versions=">=0.32",
+        kills=MISCOUNTED,
+        families=("gemma3",),
     ),
     mutant(
         "gemma3-pooling-not-squared",
         {HOOK: miscount(pooling_not_squared)},
         "tower rows by the side of a square of patches, not its area",
         versions=">=0.32",
+        kills=MISCOUNTED,
+        families=("gemma3",),
     ),
 )

@@ -1,6 +1,6 @@
 """Fixes: LoRA layers that fit GLM-4.1V's tower. Mutants: mistakes in its hooks."""
 
-from ...mutants.mapping import under_tower
+from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
 from ...packed_entries import CREATE, NEEDED, in_parts
 from ...registry import Patch, mutant
 from ..qwen.mutants import merge_forgotten, merge_not_squared, merger_unmerged, miscount
@@ -28,7 +28,14 @@ PATCHES = (
         "refused",
     ),
     *(
-        mutant(f"glm-{name}", {COUNTS: miscount(mistake)}, reason, versions=">=0.32")
+        mutant(
+            f"glm-{name}",
+            {COUNTS: miscount(mistake)},
+            reason,
+            versions=">=0.32",
+            kills=MISCOUNTED,
+            families=("glm-4.1v",),
+        )
         for name, mistake, reason in (
             ("merge-forgotten", merge_forgotten, "tower rows as many as tokens"),
             ("merge-not-squared", merge_not_squared, "tower rows by merge, not merge²"),
@@ -40,5 +47,8 @@ PATCHES = (
         {MAPPING: under_tower(MAPPING, "visual.merger.")},
         "merger held by the tower",
         versions=">=0.32",
+        kills=MISPLACED,
+        families=("glm-4.1v",),
+        needs_restart=True,
     ),
 )

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ...mutants.mapping import miscount
+from ...mutants.mapping import MISCOUNTED, miscount
 from ...registry import Patch, mutant
 from ..llava.hooks import tower_names
 
@@ -54,7 +54,14 @@ PATCHES = (
     ),
     tower_names("lfm2-vl", OWNER, NEWEST),
     *(
-        mutant(f"lfm2-vl-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+        mutant(
+            f"lfm2-vl-{name}",
+            {HOOK: miscount(mistake)},
+            reason,
+            versions=">=0.32",
+            kills=MISCOUNTED,
+            families=("lfm2-vl",),
+        )
         for name, mistake, reason in (
             ("not-squared", not_squared, "tower rows by the factor, not its square"),
             ("not-unshuffled", not_unshuffled, "connector rows by patches"),

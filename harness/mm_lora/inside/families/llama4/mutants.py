@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...mutants.mapping import under_tower
+from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
 from ...registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.mllama4"
 CLASS = "Llama4ForConditionalGeneration"
 MAPPING = f"{MODULE}:{CLASS}.get_mm_mapping"
 VISION_ADAPTER = "vision_model.vision_adapter."
+OWN = ("llama4",)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def _miscount(name: str, mistake: Mistake, reason: str) -> Patch:
             f"{model}.get_num_mm_encoder_tokens": lambda own: _one(own, mistake, 0),
             f"{model}.get_num_mm_connector_tokens": lambda own: _one(own, mistake, 1),
         },
+        kills=MISCOUNTED,
+        families=OWN,
     )
 
 
@@ -107,6 +110,9 @@ PATCHES = (
         "adapter-under-tower",
         {MAPPING: under_tower(MAPPING, VISION_ADAPTER)},
         "vision adapter held by the tower",
+        kills=MISPLACED,
+        families=OWN,
+        needs_restart=True,
     ),
     _miscount("chunk-lost", chunk_lost, "the global tile is not counted"),
 )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...registry import mutant
-from .mutants import CLASS, MODULE
+from .mutants import CLASS, MODULE, OWN
 
 
 def _shift_pixels(original: Any) -> Any:
@@ -48,15 +48,29 @@ PATCHES = (
         "pixels-shifted",
         {f"{MODULE}:Llama4VisionModel.forward": _shift_pixels},
         "the picture is one pixel off: a resize or crop other than the reference's",
+        kills=(
+            "dice/*/base/reference",
+            "dice/*/*/effect",
+            "dice/*/*/two-pictures",
+            "parallel/*/data-encoder/base",
+        ),
+        families=OWN,
+        survives={"relations": "every answer is wrong in the same way"},
     ),
     mutant(
         "chunks-shifted",
         {f"{MODULE}:{CLASS}._process_image_input": _shift_chunks},
         "features go to the chunk after theirs: a wrong offset where pictures are split",
+        kills=("dice/*/*/two-pictures",),
+        families=OWN,
+        survives={"relations": "every answer is wrong in the same way"},
     ),
     mutant(
         "cached-positions",
         {f"{MODULE}:{CLASS}.forward": _cached_positions},
         "after a prefix-cache hit the positions are off by one: asked again, another answer",
+        kills=("dice/*/*/picture", "dice/*/base/streamed", "dice/*/*/two-pictures"),
+        families=OWN,
+        survives={"relations": "relations empty the caches between their questions"},
     ),
 )

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ...mutants.mapping import held_by_tower, miscount
+from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
 from ...registry import Patch, mutant
 
 OWNER = "vllm.model_executor.models.llava:LlavaForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
+OWN = ("llava", "llava-siglip", "llava-pixtral")
 RENAMED = {"model.vision_tower.encoder.": "vision_tower.vision_model.encoder."}
 """As transformers names the layers of a CLIP or SigLIP tower since 5.6 → as vLLM does."""
 
@@ -89,7 +90,14 @@ PATCHES = (
     ),
     tower_names("llava", OWNER),
     *(
-        mutant(f"llava-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+        mutant(
+            f"llava-{name}",
+            {HOOK: miscount(mistake)},
+            reason,
+            versions=">=0.32",
+            kills=MISCOUNTED,
+            families=OWN,
+        )
         for name, mistake, reason in MISCOUNTS
     ),
     mutant(
@@ -97,5 +105,8 @@ PATCHES = (
         {f"{OWNER}.get_mm_mapping": held_by_tower},
         "projector held by the tower",
         versions=">=0.32",
+        kills=MISPLACED,
+        families=OWN,
+        needs_restart=True,
     ),
 )

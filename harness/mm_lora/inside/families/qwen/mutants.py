@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ...mutants.mapping import under_tower
+from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
 from ...registry import Make, mutant
 
 CLASSES = (
@@ -12,6 +12,7 @@ CLASSES = (
 )
 COUNTS = "get_mm_lora_token_counts"
 MERGER = "visual.merger."
+OWN = ("qwen2-vl", "qwen2.5-vl")
 
 Rows = tuple[int, int]
 """(tower rows, connector rows)."""
@@ -60,6 +61,8 @@ PATCHES = (
             {f"{owner}.{COUNTS}": miscount(mistake) for owner in CLASSES},
             reason,
             versions=">=0.32",
+            kills=MISCOUNTED,
+            families=OWN,
         )
         for name, mistake, reason in MISCOUNTS
     ),
@@ -68,5 +71,8 @@ PATCHES = (
         {point: under_tower(point, MERGER) for point in (f"{c}.get_mm_mapping" for c in CLASSES)},
         "merger held by the tower",
         versions=">=0.32",
+        kills=MISPLACED,
+        families=OWN,
+        needs_restart=True,
     ),
 )

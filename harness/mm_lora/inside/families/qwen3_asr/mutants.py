@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import miscount
+from ...mutants.mapping import MISCOUNTED, miscount
 from ...registry import mutant
 
 HOOK = (
@@ -27,7 +27,14 @@ def before_halving(model: Any, tower: int, connector: None) -> tuple[int, None]:
 
 
 PATCHES = tuple(
-    mutant(f"qwen3-asr-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+    mutant(
+        f"qwen3-asr-{name}",
+        {HOOK: miscount(mistake)},
+        reason,
+        versions=">=0.32",
+        kills=MISCOUNTED,
+        families=("qwen3-asr",),
+    )
     for name, mistake, reason in (
         ("whole-windows", whole_windows, "a sound's last window counted as a whole one"),
         ("windows-not-rounded", eighths, "12 rows a window instead of 13"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import under_tower
+from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
 from ...registry import mutant
 from ..qwen.mutants import Rows, merge_not_squared, merger_unmerged, miscount
 
@@ -19,7 +19,15 @@ def deepstack_counted(vision: Any, tokens: int) -> Rows:
 
 
 PATCHES = tuple(
-    mutant(name, {point: make}, reason, versions=">=0.32")
+    mutant(
+        name,
+        {point: make},
+        reason,
+        versions=">=0.32",
+        kills=MISPLACED if point == MAPPING else MISCOUNTED,
+        families=("qwen3-vl", "qwen3-vl-moe"),
+        needs_restart=point == MAPPING,
+    )
     for name, point, make, reason in (
         (
             "qwen3-merge-not-squared",
