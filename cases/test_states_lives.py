@@ -10,7 +10,6 @@ import pytest
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.claims import Burst, judge_scenario, until_met
 from mm_lora.checks.isolation.questions import FEW, ONE, request_for
-from mm_lora.checks.isolation.servers import on
 from mm_lora.checks.isolation.traffic import Seen, Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import Names, everyone, of_each_role, tenants
@@ -29,6 +28,9 @@ def who(family: Family) -> Names:
 
 
 SMALL = pytest.mark.server(adapters=who, flags=FLAGS, probe=True)
+FREE = pytest.mark.server(adapters=who, probe=True)
+"""As the server of group isolation that has free slots."""
+
 LENGTHS = (4, 8, 12, 16)
 
 
@@ -82,11 +84,12 @@ def test_hit_in_picture(
     )
 
 
+@FREE
 @pytest.mark.check(
     "states/{model}/client-leaves/{server}",
     title="clients that disconnect in the middle of a batch change no other answer ({server})",
 )
-@pytest.mark.parametrize("server", [on("free-slots")])
+@pytest.mark.parametrize("server", ["free-slots"])
 def test_client_leaves(
     model: str, server: str, served: Served, check: Judge, context: Context
 ) -> None:
@@ -111,11 +114,12 @@ def test_client_leaves(
     )
 
 
+@FREE
 @pytest.mark.check(
     "states/{model}/rows-move/{server}",
     title="requests that finish in every order are answered as they are alone ({server})",
 )
-@pytest.mark.parametrize("server", [on("free-slots")])
+@pytest.mark.parametrize("server", ["free-slots"])
 def test_rows_move(model: str, server: str, served: Served, check: Judge, context: Context) -> None:
     traffic, family = Traffic(served, check.tolerance), served.family
     four = (*of_each_role(family), BASE)

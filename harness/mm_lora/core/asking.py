@@ -165,7 +165,7 @@ class Answer:
         """The tokens of the prompt, placeholders of media included; nothing where it is not told
         (vLLM tells it, streamed answers aside)."""
         raw = self.raw or {}
-        (first,) = raw.get("choices", ())[:1] or ({},)
+        first: Mapping[str, Any] = next(iter(raw.get("choices") or ()), {})
         return tuple(raw.get("prompt_token_ids") or first.get("prompt_token_ids") or ())
 
     def prompt_logprobs(self) -> tuple[float, ...]:

@@ -161,7 +161,7 @@ def leave_adapter_behind(original: Any) -> Any:
 
 def _is_broken_off(request: Any) -> bool:
     """Steps that are still under way leave one or two tokens uncertain."""
-    return len(request.output_token_ids) < request.sampling_params.max_tokens - 2
+    return bool(len(request.output_token_ids) < request.sampling_params.max_tokens - 2)
 
 
 _mutant = partial(mutant, versions=">=0.28")
