@@ -29,10 +29,10 @@ def test_experts_that_skip_zero_rows_say_what_transformers_says(loaded: tuple[An
     from mm_lora.truth.worker import reference
 
     model, inputs = loaded
-    ours = reference._forced(SIDE, model, inputs, TOKENS)
+    ours = reference._forced(SIDE, model, reference._Question(inputs, TOKENS))
     experts = [m for m in model.modules() if type(m).__name__ == "Llama4TextExperts"]
     replaced = [one.__dict__.pop("forward") for one in experts]
-    theirs = reference._forced(SIDE, model, inputs, TOKENS)
+    theirs = reference._forced(SIDE, model, reference._Question(inputs, TOKENS))
     for one, forward in zip(experts, replaced, strict=True):
         one.forward = forward
     assert len(experts) == 4
@@ -47,7 +47,7 @@ def test_a_tie_has_another_side(loaded: tuple[Any, Any], monkeypatch: pytest.Mon
     model, inputs = loaded
 
     def compute() -> list[float]:
-        return reference._forced(SIDE, model, inputs, TOKENS)
+        return reference._forced(SIDE, model, reference._Question(inputs, TOKENS))
 
     monkeypatch.setattr(routing, "TIE", 0.0)
     value, others = routing.with_ties(model, compute)
@@ -58,3 +58,16 @@ def test_a_tie_has_another_side(loaded: tuple[Any, Any], monkeypatch: pytest.Mon
     assert len(others) == routing.LARGEST
     assert any(other != value for other in others)
     assert compute() == value  # no hook is left
+
+
+def test_a_prompt_s_own_tokens_are_forced_too(loaded: tuple[Any, Any]) -> None:
+    """The prompt's last token, asked as an answer to what is before it, has the same logprob."""
+    from mm_lora.families.llama4.torch_side import SIDE
+    from mm_lora.truth.worker import reference
+
+    model, inputs = loaded
+    ids = inputs["input_ids"]
+    whole = reference._forced(SIDE, model, reference._Question(inputs, TOKENS, prompt=True))
+    assert len(whole) == ids.shape[1] - 1 + len(TOKENS)
+    shorter = reference._Question({"input_ids": ids[:, :-1]}, [int(ids[0, -1]), *TOKENS])
+    assert whole[-len(TOKENS) - 1 :] == pytest.approx(reference._forced(SIDE, model, shorter))

@@ -103,6 +103,12 @@ def one_each(family: Family) -> Names:
     return (*first_tower(family), *first_connector(family), *last_connector(family), *last)
 
 
+def of_each_role(family: Family) -> Names:
+    """An adapter of the tower, of the connector and of the language model; the last one changes
+    what the KV cache holds."""
+    return tuple(dict.fromkeys((towers(family)[-1], *last_connector(family), "language-v_proj")))
+
+
 def pair(family: Family, role: str) -> tuple[str, str]:
     """Two adapters of one role that answer differently: the groups' or projections'."""
     if role == LANGUAGE:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from mm_lora.checks.compare_rows import Sent
@@ -105,6 +106,15 @@ class Served:
             self._require_room(request)
         answers = self.context.asker.ask_all(self.spec, requests, delays)
         return [self._noted(*pair) for pair in zip(requests, answers, strict=True)]
+
+    def leave(self, request: Request, after: int) -> Answer:
+        """Ask, and disconnect once `after` tokens have come: the beginning of the answer.
+
+        A server that dies of it is found by whoever asks next.
+        """
+        answer = self.client.leave(request, after)
+        self.context.asker.observe("left", request=asdict(request), answer=asdict(answer))
+        return answer
 
     def forced(
         self, request: Request, answer: Answer, *, predict: bool = False, truth: str = ""

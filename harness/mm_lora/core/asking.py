@@ -106,7 +106,10 @@ class Request:
 
     `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
     come with the logprob of each token (at most 20, vLLM's own limit). `pictures` are sounds where
-    the model takes no pictures.
+    the model takes no pictures. `seed`: sampled from it at temperature 1, among the 20 likeliest.
+    `answers`: how many are wanted; `beams`: those of a beam search. `prompt_logprobs`: of each
+    token of the prompt as well. `prompt`: token ids that /v1/completions gets in place of the chat,
+    whose tokens they are.
     """
 
     model: str
@@ -116,6 +119,11 @@ class Request:
     max_tokens: int = 16
     stream: bool = False
     top: int = 1
+    seed: int | None = None
+    answers: int = 1
+    beams: bool = False
+    prompt_logprobs: bool = False
+    prompt: tuple[int, ...] = ()
 
     @property
     def media(self) -> tuple[Encoded, ...]:
@@ -159,6 +167,22 @@ class Answer:
             first = choice["logprobs"]["content"][0]
             return {entry["token"]: entry["logprob"] for entry in first["top_logprobs"]}
         return {}
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The tokens of the prompt, placeholders of media included; nothing where it is not told
+        (vLLM tells it, streamed answers aside)."""
+        raw = self.raw or {}
+        first: Mapping[str, Any] = next(iter(raw.get("choices") or ()), {})
+        return tuple(raw.get("prompt_token_ids") or first.get("prompt_token_ids") or ())
+
+    def prompt_logprobs(self) -> tuple[float, ...]:
+        """One logprob for each token of the prompt but the first, where they were asked for."""
+        places = ((self.raw or {}).get("prompt_logprobs") or ())[1:]
+        found = []
+        for token, place in zip(self.prompt_ids[1:], places, strict=False):
+            found.append(float((place or {}).get(str(token), {}).get("logprob", math.nan)))
+        return tuple(found)
 
     def problems(self, request: Request, prompt_tokens: int | None) -> list[str]:
         """What makes this answer invalid for `request`; an empty list when it is valid.

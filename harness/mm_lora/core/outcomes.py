@@ -89,6 +89,10 @@ def judge_shown(holds: bool, *, expected: Any, observed: Any, reason: str) -> Ve
     )
 
 
+LONG = 32
+"""Places above which a reason tells where the wrong ones are."""
+
+
 def largest_difference(a: Sequence[float], b: Sequence[float]) -> float:
     """max |a_i - b_i|; infinity where the lengths differ or anything is not finite."""
     if len(a) != len(b) or not a:
@@ -154,6 +158,9 @@ def judge_close(
         reason = f"|server - reference| = {error:.3g} is above the tolerance {tolerance:.3g}"
         if math.isinf(error):
             reason = "lengths differ or a value is not finite"
+        elif len(expected) > LONG:
+            apart = [abs(x - y) > tolerance for x, y in zip(expected, observed, strict=True)]
+            reason += f", at {sum(apart)} of {len(apart)} places, first at {apart.index(True)}"
     elif min_effect is not None and (effect is None or effect < min_effect):
         outcome = Outcome.VOID
         shown = "unknown" if effect is None else f"{effect:.3g}"

@@ -12,6 +12,7 @@ MEASURED = ("dice", "arithmetic", "coverage", "numerics", "relations")
 GROUPS = (
     *MEASURED,
     "isolation",
+    "states",
     "lifecycle",
     "refusal",
     "parallel",

@@ -26,6 +26,7 @@ from .mutants import kernels as mutants
 from .mutants import life as life_mutants
 from .mutants import ranks as rank_mutants
 from .mutants import refusal as refusal_mutants
+from .mutants import states as state_mutants
 from .mutants import tenants as tenant_mutants
 from .registry import Patch
 
@@ -59,4 +60,5 @@ PATCHES: tuple[Patch, ...] = (
     *life_mutants.PATCHES,
     *refusal_mutants.PATCHES,
     *rank_mutants.PATCHES,
+    *state_mutants.PATCHES,
 )

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ CACHES = ("prefix", "mm", "encoder")
 # what is sampled. `ignore_eos` keeps every answer at its full length.
 _EXTRA = {"return_token_ids": True, "ignore_eos": True}
 _HEALTH_S = 5
+_LIKELIEST = 20
+"""Sampled are these alone: a token of a medium in an answer could not be forced."""
 
 
 def data_url(picture: Picture) -> str:
@@ -49,6 +52,29 @@ def messages(request: Request) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
 
 
+def options(request: Request) -> dict[str, Any]:
+    """What the OpenAI client is called with for a request: of `completions` where it has token ids
+    for a prompt, else of `chat.completions`."""
+    extra: dict[str, Any] = dict(_EXTRA)
+    told: dict[str, Any] = {"model": request.model, "max_tokens": request.max_tokens}
+    if request.prompt:
+        told |= {"prompt": list(request.prompt), "logprobs": request.top}
+    else:
+        told |= {"messages": messages(request), "logprobs": True, "top_logprobs": request.top}
+    if request.seed is None:
+        told["temperature"] = 0.0
+    else:
+        told |= {"temperature": 1.0, "seed": request.seed}
+        extra["top_k"] = _LIKELIEST
+    if request.answers > 1:
+        told["n"] = request.answers
+    if request.beams:
+        extra["use_beam_search"] = True
+    if request.prompt_logprobs:
+        extra["prompt_logprobs"] = 0  # of the prompt's own tokens alone
+    return {**told, "extra_body": extra}
+
+
 class Client:
     """Asks one server. Errors of the transport become ServerDied or ServerTimeout of ours."""
 
@@ -70,20 +96,22 @@ class Client:
         )
 
     def ask(self, request: Request) -> Answer:
-        """Send one chat completion and return its answer; an HTTP error becomes an Answer too."""
-        options: dict[str, Any] = {
-            "model": request.model,
-            "messages": messages(request),
-            "max_tokens": request.max_tokens,
-            "temperature": 0.0,
-            "logprobs": True,
-            "top_logprobs": request.top,
-            "extra_body": _EXTRA,
-        }
+        """Send one completion and return its answer; an HTTP error becomes an Answer too.
+
+        Of several answers the first one: see `every_answer`.
+        """
+        return self._guarded(request, self._streamed if request.stream else self._whole)
+
+    def leave(self, request: Request, after: int) -> Answer:
+        """Send one chat completion and close the connection once `after` tokens have come.
+
+        Returns the beginning of the answer, so far as it came.
+        """
+        return self._guarded(request, partial(self._streamed, after=after))
+
+    def _guarded(self, request: Request, send: Callable[[Request], Answer]) -> Answer:
         try:
-            if request.stream:
-                return self._streamed(options)
-            return self._whole(request, options)
+            return send(request)
         # An older openai lets what breaks a stream through as it is.
         except (self._openai.APITimeoutError, httpx.TimeoutException) as error:
             raise ServerTimeout(
@@ -97,13 +125,14 @@ class Client:
         except self._openai.APIStatusError as error:
             return _refused(request, self.hidden(str(error)), error.status_code)
 
-    def _whole(self, request: Request, options: dict[str, Any]) -> Answer:
-        completion = self._client.chat.completions.create(**options)
+    def _whole(self, request: Request) -> Answer:
+        route: Any = self._client.completions if request.prompt else self._client.chat.completions
+        completion = route.create(**options(request))
         return whole_answer(request, completion.model_dump(exclude_none=True), self.hidden)
 
-    def _streamed(self, options: dict[str, Any]) -> Answer:
+    def _streamed(self, request: Request, after: int | None = None) -> Answer:
         stream = self._client.chat.completions.create(
-            **options, stream=True, stream_options={"include_usage": True}
+            **options(request), stream=True, stream_options={"include_usage": True}
         )
         text = ""
         ids: list[int] = []
@@ -121,6 +150,9 @@ class Client:
                 ids += choice.get("token_ids") or []
                 logprobs += _logprobs(choice)
                 finish = choice.get("finish_reason") or finish
+            if after is not None and len(ids) >= after:
+                stream.close()
+                break
         return Answer(
             model=model,
             text=text,
@@ -189,14 +221,23 @@ class Client:
 
 
 def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:
-    content = (choice.get("logprobs") or {}).get("content") or ()
-    return tuple(float(entry["logprob"]) for entry in content)
+    told = choice.get("logprobs") or {}
+    if "token_logprobs" in told:  # /v1/completions
+        return tuple(float(value) for value in told["token_logprobs"])
+    return tuple(float(entry["logprob"]) for entry in told.get("content") or ())
+
+
+def every_answer(request: Request, answer: Answer) -> list[Answer]:
+    """Each of the answers to one request, of which `answer` has the first and the raw body."""
+    raw = dict(answer.raw or {})
+    choices = raw.get("choices", ())
+    return [whole_answer(request, {**raw, "choices": [choice]}) for choice in choices] or [answer]
 
 
 def whole_answer(
     request: Request, raw: dict[str, Any], hidden: Callable[[str], str] = str
 ) -> Answer:
-    """The answer in a chat completion's body; one without any is the server's error.
+    """The first answer in a completion's body; one without any is the server's error.
 
     vLLM 0.16.0 says HTTP 200 to a request that its engine has died of.
     """
@@ -207,7 +248,7 @@ def whole_answer(
     usage = raw.get("usage", {})
     return Answer(
         model=raw["model"],
-        text=choice["message"].get("content") or "",
+        text=choice.get("text") or choice.get("message", {}).get("content") or "",
         token_ids=tuple(choice.get("token_ids") or ()),
         logprobs=_logprobs(choice),
         prompt_tokens=usage.get("prompt_tokens", 0),

@@ -30,10 +30,12 @@ class Forced:
     """Teacher-forced logprobs, one a token of the answer (natural log, fp32).
 
     `adapted`: with the adapter merged (the base itself, where none was asked); `base`: without.
-    `token_ids`: the answer. `predicted`: by the name of a predictor of a wrong value, what it
-    computes. `mistaken`, `mistaken_bases`: what `adapted` and `base` become where the base itself
-    has a known defect. `ties`: what `adapted` may be as well, where rounding alone decides which
-    expert a token gets (`worker.routing`). `peft`: by PEFT's own forward, where it was asked for.
+    `token_ids`: the answer; `prompt_ids`: the prompt, placeholders of media included. Where the
+    request asks for it, each list begins with the prompt's tokens but the first. `predicted`: by
+    the name of a predictor of a wrong value, what it computes. `mistaken`, `mistaken_bases`: what
+    `adapted` and `base` become where the base itself has a known defect. `ties`: what `adapted` may
+    be as well, where rounding alone decides which expert a token gets (`worker.routing`). `peft`:
+    by PEFT's own forward, where it was asked for.
     """
 
     token_ids: tuple[int, ...]
@@ -45,6 +47,7 @@ class Forced:
     mistaken_bases: tuple[tuple[float, ...], ...] = ()
     ties: tuple[tuple[float, ...], ...] = ()
     peft: tuple[float, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
 
     @property
     def rights(self) -> tuple[tuple[float, ...], ...]:
@@ -83,7 +86,7 @@ class Reference:
         predictors: Sequence[str] = (),
         base_predictors: Sequence[str] = (),
     ) -> Forced:
-        """Logprobs of `token_ids` after the prompt of `request`.
+        """Logprobs of `token_ids` after the prompt of `request`, and of the prompt if it asks so.
 
         `side`: the family's torch side. `adapter`: the folder to merge, None for the base.
         `token_ids` None: of the answer that the reference gives itself, greedily; it is then known
@@ -103,6 +106,8 @@ class Reference:
         met = [name for name in base_predictors if name in self._predictors and request.media]
         if met:
             question["predict_base"] = met
+        if request.prompt_logprobs:
+            question["prompt"] = True
         digest = _digest(adapter) if adapter else None
         subject = [question, [self._checkpoint_key(checkpoint), digest, self._made_by(side)]]
         told = None if token_ids is None else list(token_ids)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mm_lora.core.asking import Answer
 from mm_lora.core.asking import Request as Asked
@@ -17,6 +18,8 @@ class Batches:
     model with rows of several. `decoding`: those of them in which one tenant decoded while another
     one's prompt was read. `pieces`: requests whose prompt was read in several steps, in the company
     of another tenant. `adapters`: the most adapters in one step.
+    `recomputed`: requests that were being answered and whose prompt was then read again. `moved`:
+    steps in which requests have changed places since the step before.
     """
 
     encoder: int = 0
@@ -24,6 +27,8 @@ class Batches:
     decoding: int = 0
     pieces: int = 0
     adapters: int = 0
+    recomputed: int = 0
+    moved: int = 0
 
     def lacks(self, least: Mapping[str, int]) -> list[str]:
         """What was seen less often than `least` demands, for a reader."""
@@ -41,6 +46,8 @@ class Batches:
             self.decoding + other.decoding,
             self.pieces + other.pieces,
             max(self.adapters, other.adapters),
+            self.recomputed + other.recomputed,
+            self.moved + other.moved,
         )
 
 
@@ -64,7 +71,30 @@ def batches(steps: Sequence[Step]) -> Batches:
             (len({request.adapter for request in step.requests} - {None}) for step in language),
             default=0,
         ),
+        recomputed=len(recomputed(language)),
+        moved=sum(_moved(*pair) for pair in pairwise(language)),
     )
+
+
+def recomputed(language: Sequence[Step]) -> set[str]:
+    """The requests of one worker that were preempted: several of their tokens were read after at
+    least two had been answered."""
+    answered: Counter[str] = Counter()
+    found = set()
+    for step in language:
+        for request in step.requests:
+            if request.tokens == 1:
+                answered[request.id] += 1
+            elif answered[request.id] > 1:
+                found.add(request.id)
+    return found
+
+
+def _moved(before: Step, after: Step) -> bool:
+    """Whether those that are in both steps have changed places."""
+    there = [request.id for request in after.requests]
+    still = [request.id for request in before.requests if request.id in there]
+    return still != [name for name in there if name in still]
 
 
 def beside_adapters(steps: Sequence[Step]) -> list[Request]:

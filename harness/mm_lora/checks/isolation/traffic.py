@@ -83,15 +83,19 @@ class Seen:
 
 
 class Traffic:
-    """Sends requests to one probed server and judges each answer by the one given alone."""
+    """Sends requests to one probed server and judges each answer by the one given alone.
 
-    def __init__(self, served: Served, tolerance: float) -> None:
+    `longest`: tokens of the answers alone, at least as many as any request wants.
+    """
+
+    def __init__(self, served: Served, tolerance: float, longest: int = LONGEST) -> None:
         self.served = served
         self.tolerance = tolerance
+        self.longest = longest
 
     def learn(self, requests: Sequence[Request]) -> None:
         """Ask each of them, and the base the same, alone: what a burst is compared with."""
-        for request in dict.fromkeys(map(_whole, requests)):
+        for request in dict.fromkeys(map(self._whole, requests)):
             self.served.ask_alone(request.asking(self.served.base))
             self.served.ask_alone(request)
 
@@ -129,7 +133,7 @@ class Traffic:
                     Wrong(request=request, error=errors[-1], like=like, signature=signature)
                 )
         effects = [
-            self._distance(request, self.served.ask_alone(_whole(request)))
+            self._distance(request, self.served.ask_alone(self._whole(request)))
             for request in requests
             if self._acts(request)
         ]
@@ -147,7 +151,7 @@ class Traffic:
         reference, on the tokens that were answered, can overrule, unless the error is `explained`;
         where there is none, only what comes before another token was chosen can be compared.
         """
-        alone = self.served.ask_alone(_whole(request))
+        alone = self.served.ask_alone(self._whole(request))
         if answer.problems(request, alone.prompt_tokens):
             return math.inf
         count = len(answer.token_ids)
@@ -180,14 +184,14 @@ class Traffic:
 
     def _distance(self, request: Request, answer: Answer) -> float:
         """The error that the base's answer to the same question would have in this place."""
-        base = self.served.ask_alone(_whole(request).asking(self.served.base))
+        base = self.served.ask_alone(self._whole(request).asking(self.served.base))
         if not self.served.context.has_reference:
             return told_apart(answer, replace(base, text=answer.text))
         return largest_difference(base.logprobs, answer.logprobs)
 
     def _like(self, request: Request, answer: Answer) -> str | None:
         """The tenant that answers so when asked alone, of those that were asked."""
-        question = _whole(request)
+        question = self._whole(request)
         for other, alone in self.served.alone.items():
             same = other.asking(request.model) == question
             count = len(answer.logprobs)
@@ -196,6 +200,9 @@ class Traffic:
             ):
                 return other.model
         return None
+
+    def _whole(self, request: Request) -> Request:
+        return replace(request, max_tokens=self.longest, stream=False)
 
 
 def beginning(whole: Answer, answer: Answer) -> Answer:
@@ -207,7 +214,3 @@ def beginning(whole: Answer, answer: Answer) -> Answer:
         logprobs=whole.logprobs[:count],
         text=answer.text,
     )
-
-
-def _whole(request: Request) -> Request:
-    return replace(request, max_tokens=LONGEST, stream=False)

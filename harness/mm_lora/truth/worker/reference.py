@@ -7,6 +7,7 @@ and after.
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,15 @@ from mm_lora.adapters.keys import PREFIX
 from mm_lora.families.torch_side import TorchSide
 from mm_lora.truth.worker import merging, mistakes
 from mm_lora.truth.worker.sides import side_of
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The model's inputs and an answer; `prompt`: the prompt's own tokens count as well."""
+
+    inputs: Any
+    token_ids: Sequence[int]
+    prompt: bool = False
 
 
 def run(
@@ -30,16 +40,17 @@ def run(
     predict: Sequence[str] = (),
     predict_base: Sequence[str] = (),
     peft: bool = False,
+    prompt: bool = False,
 ) -> dict[str, Any]:
     """Logprobs of `token_ids` after a chat prompt of `media` and `text`.
 
     `side`: the family's torch side. `media`: see `decoded`. `token_ids` None: of the `count` tokens
     that the model with the adapter answers, greedily. `predict`: names of mistakes (`mistakes`)
     whose wrong values are wanted too; `predict_base`: of the base's (`TorchSide.base_mistakes`).
-    `peft`: what PEFT's own forward gives, adapter not merged,
-    too.
+    `peft`: what PEFT's own forward gives, adapter not merged, too. `prompt`: before the logprobs of
+    the answer come those of the prompt's tokens but the first, in every list.
     Returns {"adapted", "ties", "base", "predicted", "mistaken", "mistaken_bases", "peft",
-    "prompt_tokens", "token_ids"}: one logprob a token; "ties" are what else is right
+    "prompt_tokens", "prompt_ids", "token_ids"}: one logprob a token; "ties" are what else is right
     (`TorchSide.with_ties`), each predictor's name has a list of the values that it computes, and
     "mistaken" and "mistaken_bases" are adapted and base with each of the base's mistakes. Raises
     RuntimeError if the base is not the same after the adapter was taken out again.
@@ -52,32 +63,33 @@ def run(
         originals = merging.merge(family, model, added)
         token_ids = family.greedy(model, inputs, count)
         merging.restore(family, model, originals)
-    base = _forced(family, model, inputs, token_ids)
+    question = _Question(inputs, token_ids, prompt)
+    base = _forced(family, model, question)
     predicted: dict[str, list[list[float]]] = {}
     if adapter is not None:
         added = merging.deltas(Path(adapter))
-        adapted, ties = _merged(family, model, added, inputs, token_ids)
+        adapted, ties = _merged(family, model, added, question)
         for names, wrong in mistakes.wrong(family, predict, model, Path(adapter), added):
-            value, others = _merged(family, model, wrong, inputs, token_ids)
+            value, others = _merged(family, model, wrong, question)
             for name in names:
                 predicted.setdefault(name, []).extend([value, *others])
         if _canary(family, model, processor) != as_loaded:
             raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
     else:
-        adapted, ties = family.with_ties(model, lambda: _forced(family, model, inputs, token_ids))
+        adapted, ties = family.with_ties(model, lambda: _forced(family, model, question))
     mistaken, mistaken_bases = [], []
     for name in predict_base:
         context = family.base_mistakes[name](model)
         if context is None:
             continue
         with context:
-            mistaken_bases.append(_forced(family, model, inputs, token_ids))
+            mistaken_bases.append(_forced(family, model, question))
             if adapter is None:
                 value = mistaken_bases[-1]
             else:
-                value, _ = _merged(family, model, added, inputs, token_ids)
+                value, _ = _merged(family, model, added, question)
                 for names, wrong in mistakes.wrong(family, predict, model, Path(adapter), added):
-                    both, _ = _merged(family, model, wrong, inputs, token_ids)
+                    both, _ = _merged(family, model, wrong, question)
                     for other in names:
                         predicted.setdefault(other, []).append(both)
         mistaken.append(value)
@@ -85,7 +97,7 @@ def run(
     wanted = peft and adapter is not None
     return {
         "token_ids": list(token_ids),
-        "peft": _by_peft(family, checkpoint, str(adapter), inputs, token_ids) if wanted else None,
+        "peft": _by_peft(family, checkpoint, str(adapter), question) if wanted else None,
         "adapted": adapted,
         "ties": ties,
         "base": base,
@@ -93,6 +105,7 @@ def run(
         "mistaken": mistaken,
         "mistaken_bases": mistaken_bases,
         "prompt_tokens": int(inputs["input_ids"].shape[1]),
+        "prompt_ids": inputs["input_ids"][0].tolist(),
     }
 
 
@@ -113,34 +126,33 @@ def _load(side: str, checkpoint: str) -> tuple[Any, Any, list[float]]:
 def _canary(family: TorchSide, model: Any, processor: Any) -> list[float]:
     """Logprobs that need every part of the model: one small medium and a word."""
     inputs = family.inputs(processor, "canary", [family.canary()])
-    return _forced(family, model, inputs, inputs["input_ids"][0, -4:].tolist())
+    return _forced(family, model, _Question(inputs, inputs["input_ids"][0, -4:].tolist()))
 
 
-def _forced(family: TorchSide, model: Any, inputs: Any, token_ids: Sequence[int]) -> list[float]:
-    """log p(token_i | prompt, token_<i) for each i, one forward pass over prompt and answer."""
+def _forced(family: TorchSide, model: Any, question: _Question) -> list[float]:
+    """log p(token_i | token_<i) of each token that counts, one forward pass over all."""
     import torch
 
-    logits = family.logits(model, inputs, token_ids)
-    before = inputs["input_ids"].shape[1] - 1
-    chosen = torch.log_softmax(logits[before : before + len(token_ids)].float(), dim=-1)
-    answer = torch.tensor(list(token_ids))
-    return [float(v) for v in chosen.gather(1, answer[:, None])[:, 0]]
+    logits = family.logits(model, question.inputs, question.token_ids)
+    prompt = question.inputs["input_ids"][0].tolist()
+    tokens = torch.tensor([*prompt, *question.token_ids])
+    first = 1 if question.prompt else len(prompt)
+    chosen = torch.log_softmax(logits[first - 1 : len(tokens) - 1].float(), dim=-1)
+    return [float(v) for v in chosen.gather(1, tokens[first:, None])[:, 0]]
 
 
 def _merged(
-    family: TorchSide, model: Any, added: Mapping[str, Any], inputs: Any, token_ids: Sequence[int]
+    family: TorchSide, model: Any, added: Mapping[str, Any], question: _Question
 ) -> tuple[list[float], list[list[float]]]:
     """Logprobs with `added` in the weights, and what else is right."""
     originals = merging.merge(family, model, added)
     try:
-        return family.with_ties(model, lambda: _forced(family, model, inputs, token_ids))
+        return family.with_ties(model, lambda: _forced(family, model, question))
     finally:
         merging.restore(family, model, originals)
 
 
-def _by_peft(
-    family: TorchSide, checkpoint: str, adapter: str, inputs: Any, token_ids: Sequence[int]
-) -> list[float]:
+def _by_peft(family: TorchSide, checkpoint: str, adapter: str, question: _Question) -> list[float]:
     """The same logprobs by PEFT: the adapter beside the weights, in a model of its own."""
     from peft import PeftModel
 
@@ -150,4 +162,4 @@ def _by_peft(
     }
     model = PeftModel.from_pretrained(family.load(checkpoint), adapter, key_mapping=renamed or None)
     model.eval()
-    return _forced(family, model, inputs, token_ids)
+    return _forced(family, model, question)
