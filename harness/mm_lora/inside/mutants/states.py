@@ -1,14 +1,8 @@
 """Mutants: adapters that are lost late, far behind, for some answers alone, or after a disturbance.
 
-Each is silent for one greedy answer of 16 tokens to a short prompt that nothing disturbs:
-- `late-tokens`: killed by states/*/long-answer/*, in the core.
-- `far-positions`: states/*/long-context/*.
-- `prompt-row-off`: states/*/prompt-positions/*.
-- `later-answers`, `later-beams`, `completions-base`: states/*/several/*, beams/* and completions/*.
-- `lost-when-preempted`: states/*/preempted/*.
-- `lost-after-part-of-picture`: states/*/hit-in-picture/*, with an adapter of the language model.
-- `left-behind`: states/*/client-leaves/*.
-The stale row of a batch that is condensed is `tenants.leave_mapping_behind`: states/*/rows-move/*.
+Each is silent for one greedy answer of 16 tokens to a short prompt that nothing disturbs; `kills`
+says which state shows it. The stale row of a batch that is condensed is
+`tenants.leave_mapping_behind`.
 """
 
 import re
@@ -164,6 +158,7 @@ def _is_broken_off(request: Any) -> bool:
     return bool(len(request.output_token_ids) < request.sampling_params.max_tokens - 2)
 
 
+_SHORT = {"relations": "no relation reaches the state"}
 _mutant = partial(mutant, versions=">=0.28")
 _INPUTS, _ADDED = f"{_BATCH}.make_lora_inputs", f"{_BATCH}.add_request"
 
@@ -172,45 +167,63 @@ PATCHES = (
         "late-tokens",
         {_INPUTS: _lost_where(_is_late)},
         f"an answer has its adapter for {_LATE} tokens alone",
+        kills=("states/*/long-answer/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "far-positions",
         {_INPUTS: lose_far_positions},
         f"positions from {_FAR} on have no adapter",
+        kills=("states/*/long-context/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "prompt-row-off",
         {f"{_RUNNER}._get_prompt_logprobs_dict": read_one_row_off},
         "logprobs of a prompt are read one row off",
+        kills=("states/*/prompt-positions/*",),
+        survives=_SHORT,
     ),
     _mutant(
         "later-answers",
         {_INPUTS: _lost_where(_is_named(r"^[1-9]\d*_"))},
         "of several answers the first alone has the adapter",
+        kills=("states/*/several/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "later-beams",
         {_INPUTS: _lost_where(_is_named(r"-beam-[1-9]"))},
         "of several beams the first alone has the adapter",
+        kills=("states/*/beams/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "completions-base",
         {_INPUTS: _lost_where(_is_named(r"^(\d+_)?cmpl-"))},
         "/v1/completions answers as the base",
+        kills=("states/*/completions/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "lost-when-preempted",
         {_ADDED: _noted_where(_is_read_again), _INPUTS: use_what_was_noted},
         "what is read again after a preemption has no adapter",
+        kills=("states/*/preempted/*",),
+        survives=_SHORT,
     ),
     _mutant(
         "lost-after-part-of-picture",
         {_ADDED: _noted_where(_begins_inside), _INPUTS: use_what_was_noted},
         "what follows a cached part of a picture has no adapter",
+        kills=("states/*/hit-in-picture/language-*",),
+        survives=_SHORT,
     ),
     _mutant(
         "left-behind",
         {f"{_RUNNER}._update_states": leave_adapter_behind, _INPUTS: use_what_was_noted},
         "who moves to the row of a request that was broken off gets its adapter",
+        kills=("states/*/client-leaves/*",),
+        survives=_SHORT,
     ),
 )

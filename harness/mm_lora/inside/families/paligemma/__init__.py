@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import held_by_tower, miscount
+from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
 from ...registry import mutant
 from ..llava.hooks import Rows, class_token_everywhere
 
@@ -22,7 +22,14 @@ def projector_as_pooled(model: Any, tower: int, connector: int) -> Rows:
 
 PATCHES = (
     *(
-        mutant(f"paligemma-{name}", {HOOK: miscount(mistake)}, reason, versions=">=0.32")
+        mutant(
+            f"paligemma-{name}",
+            {HOOK: miscount(mistake)},
+            reason,
+            versions=">=0.32",
+            kills=MISCOUNTED,
+            families=("paligemma",),
+        )
         for name, mistake, reason in (
             ("class-token-everywhere", class_token_everywhere, "a class token where there is none"),
             ("tower-as-pooled", tower_as_pooled, "a quarter of the tower's rows"),
@@ -34,5 +41,8 @@ PATCHES = (
         {f"{OWNER}.get_mm_mapping": held_by_tower},
         "projector held by the tower",
         versions=">=0.32",
+        kills=MISPLACED,
+        families=("paligemma",),
+        needs_restart=True,
     ),
 )
