@@ -18,13 +18,17 @@ KILLS: Mapping[str, str] = {
     "mutant-later-answers": f"several/{LANGUAGE}",
     "mutant-later-beams": f"beams/{LANGUAGE}",
     "mutant-completions-base": f"completions/{LANGUAGE}",
+    "mutant-lost-when-preempted": "preempted/small-cache",
+    "mutant-lost-after-part-of-picture": f"hit-in-picture/{LANGUAGE}",
+    "mutant-left-behind": "client-leaves/free-slots",
+    "mutant-mapping-left-behind": "rows-move/free-slots",
 }
 SHORT = (
     f"numerics/scout/{LANGUAGE}/*",
     f"dice/scout/{LANGUAGE}/*",
     "isolation/scout/mixed-batch/free-slots",
 )
-"""Checks of short answers, which the defects leave as they are."""
+"""Checks of short answers, which all but the last defect leave as they are."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def test_killed_in_turn(seeded: Verify, mutant: str) -> None:
 
 
 def test_short_answers_show_none_of_them(tmp_path: Path) -> None:
-    mutants = ",".join(mutant for mutant in KILLS)
+    mutants = ",".join(mutant for mutant in KILLS if mutant != "mutant-mapping-left-behind")
     words = [word for check in SHORT for word in ("--only", check)]
     ended = Verify(*words, "--set", f"mutant={mutants}", reports=tmp_path).end()
     outcomes = ended.outcomes()
