@@ -25,7 +25,6 @@ KILLS: Mapping[str, str] = {
 }
 SHORT = (
     f"numerics/scout/{LANGUAGE}/*",
-    f"dice/scout/{LANGUAGE}/*",
     "isolation/scout/mixed-batch/free-slots",
 )
 """Checks of short answers, which all but the last defect leave as they are."""
