@@ -144,23 +144,26 @@ class Book:
 
     def _bad(self, lane: Lane, part: Part) -> list[str]:
         """The checks of a lane that do not pass without a mutant, before any or after one."""
-        in_lane = {case for trial in self.trials.values() for case in trial.lanes.get(lane, ())}
+        in_lane = self._cases(lane)
         return [
             turn.case if part is Part.CLEAN else turn.id
             for turn, one in self._judged.items()
             if turn.part is part and turn.case in in_lane and one.outcome in _BAD
         ]
 
+    def _cases(self, lane: Lane) -> set[str]:
+        """The candidates of all mutants in a lane."""
+        return {case for trial in self.trials.values() for case in trial.lanes.get(lane, ())}
+
     def document(self) -> dict[str, Any]:
         """mutants.json."""
         return {"schema": SCHEMA, "lanes": [self._lane(lane) for lane in self.lanes]}
 
     def _lane(self, lane: Lane) -> dict[str, Any]:
-        in_lane = {case for trial in self.trials.values() for case in trial.lanes.get(lane, ())}
         return {
             "lane": str(lane),
             "baseline": {
-                "judged": len(in_lane & self._clean.keys()),
+                "judged": len(self._cases(lane) & self._clean.keys()),
                 "failed": self._bad(lane, Part.CLEAN),
             },
             "mutants": [one.as_json() for one in self.results(lane)],
@@ -173,7 +176,7 @@ class Book:
         results = [one for lane in self.lanes for one in self.results(lane)]
         if any(one.result == "survived" and not one.reason for one in results):
             return ExitCode.FAIL
-        bad = any(self._bad(lane, part) for lane in self.lanes for part in (Part.CLEAN, Part.AFTER))
+        bad = any(self.failed_clean(lane) for lane in self.lanes)
         if bad or any(one.trouble for one in results):
             return ExitCode.ERROR
         if all(one.result == "not-judged" or one.listed for one in results):

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
+from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
 from ..registry import Patch, mutant
 
 MODULE = "vllm.model_executor.models.internvl"
@@ -48,11 +48,6 @@ def _in_layers_of_vllm(original: Any) -> Any:
 def class_token_forgotten(model: Any, tower: int, connector: int) -> Rows:
     """1024 rows a tile instead of 1025."""
     return tower - connector // model.num_image_token, connector
-
-
-def connector_as_tower(model: Any, tower: int, connector: int) -> Rows:
-    """The connector is counted the tower's rows."""
-    return tower, tower
 
 
 def shuffle_not_squared(model: Any, tower: int, connector: int) -> Rows:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
+from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
 from ..registry import mutant
 
 CLASS = "vllm.model_executor.models.idefics3:Idefics3ForConditionalGeneration"
@@ -21,11 +21,6 @@ def whole_picture_lost(model: Any, tower: int, connector: int) -> tuple[int, int
     patches = (vision.image_size // vision.patch_size) ** 2
     tile = patches // model.config.scale_factor**2
     return max(tower - patches, patches), max(connector - tile, tile)
-
-
-def connector_as_tower(model: Any, tower: int, connector: int) -> tuple[int, int]:
-    """The connector is counted the tower's rows."""
-    return tower, tower
 
 
 PATCHES = tuple(

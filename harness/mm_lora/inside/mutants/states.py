@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from ..registry import Make, mutant
+from .batch_rows import BATCH, INPUTS, with_other_adapters
 
-_BATCH = "vllm.v1.worker.gpu_input_batch:InputBatch"
 _RUNNER = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
 _LATE, _FAR = 40, 1500
 _LOST = "mm_lora_lost"
@@ -23,21 +23,12 @@ def _lost_where(rule: Callable[[Any, int], bool]) -> Make:
     """The rows of the language model of each request for which `rule` (batch, place) holds have no
     adapter."""
 
-    def make(original: Any) -> Any:
-        def make_lora_inputs(self: Any, *arguments: Any) -> Any:
-            right = self.request_lora_mapping
-            self.request_lora_mapping = right.copy()
-            for at in range(self.num_reqs):
-                if rule(self, at):
-                    self.request_lora_mapping[at] = 0
-            try:
-                return original(self, *arguments)
-            finally:
-                self.request_lora_mapping = right
+    def lose(batch: Any, adapters: Any, scheduled: Any) -> None:
+        for at in range(batch.num_reqs):
+            if rule(batch, at):
+                adapters[at] = 0
 
-        return make_lora_inputs
-
-    return make
+    return with_other_adapters(lose)
 
 
 def _is_late(batch: Any, at: int) -> bool:
@@ -117,20 +108,14 @@ def _begins_inside(request: Any) -> bool:
     return inside and not request.output_token_ids
 
 
-def use_what_was_noted(original: Any) -> Any:
-    """Gives the requests of a batch what was noted for them."""
+def _noted(batch: Any, adapters: Any, scheduled: Any) -> None:
+    """The requests of a batch have what was noted for them."""
+    noted = getattr(batch, _LOST, {})
+    for at, name in enumerate(batch.req_ids[: batch.num_reqs]):
+        adapters[at] = noted.get(name, adapters[at])
 
-    def make_lora_inputs(self: Any, *arguments: Any) -> Any:
-        right, noted = self.request_lora_mapping, getattr(self, _LOST, {})
-        self.request_lora_mapping = right.copy()
-        for at, name in enumerate(self.req_ids[: self.num_reqs]):
-            self.request_lora_mapping[at] = noted.get(name, right[at])
-        try:
-            return original(self, *arguments)
-        finally:
-            self.request_lora_mapping = right
 
-    return make_lora_inputs
+use_what_was_noted = with_other_adapters(_noted)
 
 
 def leave_adapter_behind(original: Any) -> Any:
@@ -158,72 +143,64 @@ def _is_broken_off(request: Any) -> bool:
     return bool(len(request.output_token_ids) < request.sampling_params.max_tokens - 2)
 
 
-_SHORT = {"relations": "no relation reaches the state"}
-_mutant = partial(mutant, versions=">=0.28")
-_INPUTS, _ADDED = f"{_BATCH}.make_lora_inputs", f"{_BATCH}.add_request"
+_mutant = partial(
+    mutant, versions=">=0.28", survives={"relations": "no relation reaches the state"}
+)
+_ADDED = f"{BATCH}.add_request"
 
 PATCHES = (
     _mutant(
         "late-tokens",
-        {_INPUTS: _lost_where(_is_late)},
+        {INPUTS: _lost_where(_is_late)},
         f"an answer has its adapter for {_LATE} tokens alone",
         kills=("states/*/long-answer/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "far-positions",
-        {_INPUTS: lose_far_positions},
+        {INPUTS: lose_far_positions},
         f"positions from {_FAR} on have no adapter",
         kills=("states/*/long-context/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "prompt-row-off",
         {f"{_RUNNER}._get_prompt_logprobs_dict": read_one_row_off},
         "logprobs of a prompt are read one row off",
         kills=("states/*/prompt-positions/*",),
-        survives=_SHORT,
     ),
     _mutant(
         "later-answers",
-        {_INPUTS: _lost_where(_is_named(r"^[1-9]\d*_"))},
+        {INPUTS: _lost_where(_is_named(r"^[1-9]\d*_"))},
         "of several answers the first alone has the adapter",
         kills=("states/*/several/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "later-beams",
-        {_INPUTS: _lost_where(_is_named(r"-beam-[1-9]"))},
+        {INPUTS: _lost_where(_is_named(r"-beam-[1-9]"))},
         "of several beams the first alone has the adapter",
         kills=("states/*/beams/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "completions-base",
-        {_INPUTS: _lost_where(_is_named(r"^(\d+_)?cmpl-"))},
+        {INPUTS: _lost_where(_is_named(r"^(\d+_)?cmpl-"))},
         "/v1/completions answers as the base",
         kills=("states/*/completions/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "lost-when-preempted",
-        {_ADDED: _noted_where(_is_read_again), _INPUTS: use_what_was_noted},
+        {_ADDED: _noted_where(_is_read_again), INPUTS: use_what_was_noted},
         "what is read again after a preemption has no adapter",
         kills=("states/*/preempted/*",),
-        survives=_SHORT,
     ),
     _mutant(
         "lost-after-part-of-picture",
-        {_ADDED: _noted_where(_begins_inside), _INPUTS: use_what_was_noted},
+        {_ADDED: _noted_where(_begins_inside), INPUTS: use_what_was_noted},
         "what follows a cached part of a picture has no adapter",
         kills=("states/*/hit-in-picture/language-*",),
-        survives=_SHORT,
     ),
     _mutant(
         "left-behind",
-        {f"{_RUNNER}._update_states": leave_adapter_behind, _INPUTS: use_what_was_noted},
+        {f"{_RUNNER}._update_states": leave_adapter_behind, INPUTS: use_what_was_noted},
         "who moves to the row of a request that was broken off gets its adapter",
         kills=("states/*/client-leaves/*",),
-        survives=_SHORT,
     ),
 )

@@ -6,10 +6,10 @@ Each is silent where requests come one at a time from empty caches.
 from typing import Any
 
 from ..registry import mutant
+from .batch_rows import BATCH, INPUTS, with_other_adapters
 
 _MANAGER = "vllm.lora.model_manager"
 _INPUT = "vllm.v1.engine.input_processor"
-_BATCH = "vllm.v1.worker.gpu_input_batch"
 _BLOCKS = "vllm.v1.core.kv_cache_utils"
 _POOL = "vllm.v1.core.block_pool"
 _ITEMS = "vllm.multimodal.cache.lru"
@@ -94,44 +94,19 @@ def leave_mapping_behind(original: Any) -> Any:
     return condense
 
 
-def forget_later_pieces(original: Any) -> Any:
+def _later_pieces(batch: Any, adapters: Any, scheduled: Any) -> None:
     """Of a prompt that is read in pieces in company, only the first piece has its adapter."""
-    return _mapped_in_company(_later_pieces, original)
-
-
-def decode_as_a_neighbour(original: Any) -> Any:
-    """Who decodes while another one's prompt is read gets that one's adapter for the step."""
-    return _mapped_in_company(_decoding, original)
-
-
-def _mapped_in_company(rule: Any, original: Any) -> Any:
-    def make_lora_inputs(self: Any, scheduled: Any, sampled: Any) -> Any:
-        right = self.request_lora_mapping
-        if self.num_reqs > 1:
-            self.request_lora_mapping = rule(self, right.copy(), scheduled)
-        try:
-            return original(self, scheduled, sampled)
-        finally:
-            self.request_lora_mapping = right
-
-    return make_lora_inputs
-
-
-def _later_pieces(batch: Any, adapters: Any, scheduled: Any) -> Any:
-    """adapters [most requests], scheduled tokens [requests]."""
     for at, tokens in enumerate(scheduled):
-        if tokens > 1 and batch.num_computed_tokens_cpu[at] > 0:
+        if batch.num_reqs > 1 and tokens > 1 and batch.num_computed_tokens_cpu[at] > 0:
             adapters[at] = 0
-    return adapters
 
 
-def _decoding(batch: Any, adapters: Any, scheduled: Any) -> Any:
-    """adapters [most requests], scheduled tokens [requests]."""
+def _decoding(batch: Any, adapters: Any, scheduled: Any) -> None:
+    """Who decodes while another one's prompt is read gets that one's adapter for the step."""
     read = [at for at, tokens in enumerate(scheduled) if tokens > 1 and adapters[at]]
     for at, tokens in enumerate(scheduled):
         if tokens == 1 and read:
             adapters[at] = adapters[read[0]]
-    return adapters
 
 
 PATCHES = (
@@ -187,20 +162,20 @@ PATCHES = (
     ),
     mutant(
         "mapping-left-behind",
-        {f"{_BATCH}:InputBatch.condense": leave_mapping_behind},
+        {f"{BATCH}.condense": leave_mapping_behind},
         "the adapter of a request does not move with it when the batch closes its gaps",
         kills=("isolation/*/mixed-batch/free-slots",),
     ),
     mutant(
         "later-pieces",
-        {f"{_BATCH}:InputBatch.make_lora_inputs": forget_later_pieces},
+        {INPUTS: with_other_adapters(_later_pieces)},
         "in company, only the first piece of a prompt has its adapter",
         kills=("isolation/*/prefill-in-pieces/few-slots",),
         survives={"relations": "no relation has a prompt that is read in pieces"},
     ),
     mutant(
         "decode-as-neighbour",
-        {f"{_BATCH}:InputBatch.make_lora_inputs": decode_as_a_neighbour},
+        {INPUTS: with_other_adapters(_decoding)},
         "who decodes beside a prompt gets that prompt's adapter",
         kills=(
             "isolation/*/decode-with-prefill/free-slots",

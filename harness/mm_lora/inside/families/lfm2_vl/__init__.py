@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, miscount
+from ...mutants.mapping import MISCOUNTED, connector_as_tower, miscount
 from ...registry import Patch, mutant
 from ..llava.hooks import tower_names
 
@@ -37,11 +37,6 @@ def not_squared(model: Any, tower: int, connector: int) -> Rows:
     return connector * model.config.downsample_factor, connector
 
 
-def not_unshuffled(model: Any, tower: int, connector: int) -> Rows:
-    """The connector is counted as many rows as the tower."""
-    return tower, tower
-
-
 PATCHES = (
     Patch(
         id="lfm2-vl-conv-names",
@@ -64,7 +59,7 @@ PATCHES = (
         )
         for name, mistake, reason in (
             ("not-squared", not_squared, "tower rows by the factor, not its square"),
-            ("not-unshuffled", not_unshuffled, "connector rows by patches"),
+            ("not-unshuffled", connector_as_tower, "connector rows by patches"),
         )
     ),
 )
