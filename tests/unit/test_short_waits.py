@@ -1,40 +1,45 @@
-"""A queue's reader sleeps soon after a message, and never for long."""
+"""While a message may come at any moment, a queue's reader naps instead of spinning."""
 
+import time
 from typing import Any
 
 import pytest
 
 from mm_lora.inside import short_waits
 
-_QUEUE = "vllm.distributed.device_communicators.shm_broadcast:SpinCondition"
-
 
 class _Condition:
-    """Keeps the times that a reader would sleep for."""
+    """As vLLM's, of a reader that got its last message some seconds ago."""
 
-    def __init__(self) -> None:
-        self.busy_loop_s = 1.0
-        self.naps: list[int | None] = []
+    busy_loop_s = 1.0
+
+    def __init__(self, ago_s: float) -> None:
+        self.last_read = time.monotonic() - ago_s
+        self.waits: list[int | None] = []
 
     def wait(self, timeout_ms: int | None = None) -> None:
-        self.naps.append(timeout_ms)
-
-    def record_read(self) -> None: ...
+        self.waits.append(timeout_ms)
 
 
-def _patched(name: str) -> Any:
-    return short_waits.PATCH.wraps[f"{_QUEUE}.{name}"](getattr(_Condition, name))
+(_NAP,) = short_waits.PATCH.wraps.values()
 
 
-@pytest.mark.parametrize(("asked", "slept"), [(5000, 20), (3, 3), (None, 20)])
-def test_a_dropped_note_costs_a_short_nap(asked: int | None, slept: int) -> None:
-    """vLLM would sleep for five seconds beside a message whose note its socket dropped."""
-    condition = _Condition()
-    _patched("wait")(condition, timeout_ms=asked)
-    assert condition.naps == [slept]
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(short_waits.time, "sleep", slept.append)
+    return slept
 
 
-def test_it_sleeps_soon_after_the_first_message() -> None:
-    condition = _Condition()
-    _patched("record_read")(condition)
-    assert condition.busy_loop_s < 0.01
+def test_soon_after_a_message_it_naps_for_less_than_a_step(naps: list[float]) -> None:
+    condition: Any = _Condition(ago_s=0)
+    _NAP(_Condition.wait)(condition, timeout_ms=5000)
+    assert not condition.waits
+    assert 0 < naps[0] < 0.001
+
+
+def test_later_it_waits_as_vllm_does(naps: list[float]) -> None:
+    condition: Any = _Condition(ago_s=2)
+    _NAP(_Condition.wait)(condition, timeout_ms=5000)
+    assert condition.waits == [5000]
+    assert not naps
