@@ -52,10 +52,6 @@ class Workshop(Context, Protocol):
         """Raise UsageError for files of the user's that do not fit."""
         ...
 
-    def look_up(self) -> None:
-        """Learn what tells cached files apart, while nothing else asks the worker."""
-        ...
-
     def answer_ahead(self, expected: Sequence[Upcoming]) -> None:
         """Let the reference compute what will be asked."""
         ...
@@ -160,7 +156,6 @@ class Conductor:
         context.require_files(spec.model for spec in specs)
         if self.options.settings.port is not None:
             PortReservation(self.options.settings.port).release()
-        context.look_up()
         context.pool.prefetch(specs[0])
         context.answer_ahead(upcoming)
 
