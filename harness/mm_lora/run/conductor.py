@@ -13,6 +13,7 @@ from typing import Protocol
 from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
+from mm_lora.checks.unseen import unseen
 from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Verdict
 from mm_lora.core.progress import Progress
@@ -282,6 +283,9 @@ class Conductor:
         code, run.note = self.outcome(run, signalled)
         run.exit = code
         run.defects = defect_entries.entries(run.checks, self.inputs.defects)
+        if run.shard is None:  # a part of a run does not see what the others see
+            families = {model.family.name for model in self.inputs.models.values()}
+            run.limits = [*run.limits, *unseen(run.checks, families)]
         try:
             context.save()
             self.write_files()
