@@ -3,17 +3,14 @@
 The adapters are loaded over HTTP, since one that vLLM refuses at its start would end the server.
 """
 
-import re
-
 import pytest
 from _pytest.mark import ParameterSet
 
 from mm_lora.adapters.peft_variants import NEWEST_NAMES, TWINS, peft_variants
+from mm_lora.checks.applied import applied_or_refused
 from mm_lora.checks.context import Context
 from mm_lora.checks.judging import Judge
-from mm_lora.checks.numerics_table import add_row
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import Request
 from mm_lora.families.family import Family
 
 pytestmark = pytest.mark.truth("reference")
@@ -40,28 +37,11 @@ def variants(family: Family) -> list[ParameterSet]:
 @pytest.mark.server
 @pytest.mark.each("adapter", variants)
 def test_config(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
-    status, said = served.load(adapter)
-    if status != 200:
-        refusal = REFUSAL.get(adapter)
-        check.claim(
-            400 <= status < 500 and refusal is not None and bool(re.search(refusal, said)),
-            expected="the adapter is applied" + (", or refused with its reason" if refusal else ""),
-            observed=f"HTTP {status}: {said[:300]}",
-            reason="refused without saying why" if refusal else "refused",
-        )
-        return
-    try:
-        request = Request(model=adapter, pictures=(served.family.sizes.picture("one"),))
-        answer = served.ask(request)
-        check.equal([], answer.problems(request, None), "the answer is not valid")
-        truth = served.forced(request, answer, predict=True, truth=TWINS.get(adapter, ""))
-        add_row(context, model, adapter, served.family.sizes.labels["one"], answer, truth)
-        check.agrees(
-            truth.adapted,
-            answer.logprobs,
-            base=truth.base,
-            ties=truth.ties,
-            predictors={"as-the-base": truth.bases, **truth.predicted},
-        )
-    finally:
-        served.unload(adapter)
+    applied_or_refused(
+        served,
+        check,
+        context,
+        adapter,
+        twin=TWINS.get(adapter, ""),
+        refusal=REFUSAL.get(adapter, ""),
+    )

@@ -7,6 +7,7 @@ from functools import cache
 from mm_lora.adapters.peft_variants import peft_variants
 from mm_lora.adapters.relatives import relatives
 from mm_lora.adapters.spec import AdapterSpec, of_groups, of_targets
+from mm_lora.adapters.spellings import spelled
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
 from mm_lora.families.modules import LANGUAGE
@@ -55,6 +56,7 @@ def known(family: Family) -> Mapping[str, AdapterSpec]:
         **_others(family),
         **peft_variants(family),
         **relatives(family),
+        **spelled(family),
         **_good(family),
     }
 

@@ -17,6 +17,10 @@ FORMS: Mapping[str, str] = {
     "sharded": "tensors in two safetensors files and an index, as transformers shards a model",
     "own-names": "keys as the newest transformers names the modules",
     "text-class": "keys as the text-only class of the model has them",
+    "older-names": "keys as PEFT wrote them on transformers 4.51 and older",
+    "no-prefix": "keys without PEFT's `base_model.model.`",
+    "adapter-name": "keys with the adapter's name left in, `lora_A.default.weight`",
+    "inner-linear": "keys of a Linear inside the module, `q_proj.linear.lora_A`",
 }
 
 

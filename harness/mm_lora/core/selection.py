@@ -11,6 +11,7 @@ MEASURED = ("dice", "arithmetic", "coverage", "numerics", "relations")
 
 GROUPS = (
     *MEASURED,
+    "spellings",
     "isolation",
     "states",
     "lifecycle",

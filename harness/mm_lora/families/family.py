@@ -185,6 +185,9 @@ class Family(ABC):
     """Last name of a module → that of the layer in vLLM that holds it with others."""
     text_part: ClassVar[str] = "language_model."
     """What the text-only class of the model leaves out of a PEFT path."""
+    older: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(PEFT's prefix, the one that PEFT wrote on transformers 4.51 and older), where that differs;
+    the first that fits is replaced."""
     logits: ClassVar[str] = "language_model.lm_head"
     """Sees only the rows that are sampled from, under a mapping of its own: not compared."""
     predictors: ClassVar[tuple[str, ...]] = ()

@@ -13,7 +13,11 @@ CLAIMS: Mapping[str, str] = {
     "adapter's effect is many times the tolerance.",
     "relations": "The server's own answers relate as they must: a zero adapter is the base, twice "
     "the scale is twice the B.",
+    "spellings": "An adapter whose keys another trainer spelled is applied or refused, and never "
+    "the base in silence.",
     "isolation": "In mixed batches each request gets the answer that it gets alone.",
+    "states": "Long answers and contexts, several answers, preemptions and clients that leave "
+    "change no adapter.",
     "lifecycle": "A name answers only as the adapter that was loaded last under it.",
     "refusal": "A bad adapter is applied or refused with a reason, and never harms others.",
     "parallel": "Several ranks answer as one does.",

@@ -22,6 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py",)
 _ADAPTER_SOURCES = (
     "adapters/keys.py",
+    "adapters/spellings.py",
     "truth/worker/adapter_files.py",
     "truth/worker/adapter_forms.py",
 )

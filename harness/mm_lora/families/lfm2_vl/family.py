@@ -62,6 +62,7 @@ class Lfm2Vl(EncoderTower):
     """
 
     name = "lfm2-vl"
+    older = ()
     title = "LFM2-VL"
     model_types = ("lfm2_vl",)
     published = ("lfm2-vl", "lfm2-vl-450m", "lfm2-vl-3b")

@@ -104,6 +104,7 @@ class LlavaFamily(Family):
         ("model.multi_modal_projector.", "multi_modal_projector."),
         ("lm_head", "language_model.lm_head"),
     )
+    older = prefixes
     connector_cases: ClassVar[Mapping[str, str]] = {
         "multi_modal_projector.linear_1": CONNECTOR,
         "multi_modal_projector.linear_2": CONNECTOR,

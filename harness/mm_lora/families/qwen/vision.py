@@ -31,6 +31,8 @@ from mm_lora.families.qwen.geometry import (
     windows,
 )
 
+OLDER = (("model.language_model.", "model."), ("model.visual.", "visual."))
+"""PEFT's prefixes and those that it wrote on transformers 4.51 and older."""
 TEXT = "model.language_model.layers.*"
 BLOCK = "model.visual.blocks.*"
 _FRAME = 2

@@ -5,7 +5,14 @@ from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
-from mm_lora.families.qwen.vision import QwenVision, forms, groups, measured, prefix_cases
+from mm_lora.families.qwen.vision import (
+    OLDER,
+    QwenVision,
+    forms,
+    groups,
+    measured,
+    prefix_cases,
+)
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 
@@ -34,6 +41,7 @@ class Qwen25VL(QwenVision):
         # As published: at equal distances, and the last one.
         "fullatt_block_indexes": [1, 3],
     }
+    older = OLDER
     prefix_cases = prefix_cases("gate_up_proj", "down_proj")
     known_flows = measured(name)
 

@@ -5,7 +5,14 @@ from typing import Any, ClassVar
 
 from mm_lora.families.family import VllmClass
 from mm_lora.families.qwen.miniature import DEPTH, TEXT_HIDDEN
-from mm_lora.families.qwen.vision import QwenVision, forms, groups, measured, prefix_cases
+from mm_lora.families.qwen.vision import (
+    OLDER,
+    QwenVision,
+    forms,
+    groups,
+    measured,
+    prefix_cases,
+)
 
 _MLP = ("fc1", "fc2")
 
@@ -32,6 +39,7 @@ class Qwen2VL(QwenVision):
         "num_heads": 4,
         "hidden_size": TEXT_HIDDEN,
     }
+    older = OLDER
     prefix_cases = prefix_cases(*_MLP)
     known_flows = measured(name)
 

@@ -55,9 +55,10 @@ def run(
     if spec["form"] != "own-names":
         names = side_of(side).saved_names
         tensors = {PREFIX + names(key.removeprefix(PREFIX)): t for key, t in tensors.items()}
-    files = adapter_forms.write(Path(folder), tensors, spec["form"], side_of(side).family.text_part)
+    family = side_of(side).family
+    files = adapter_forms.write(Path(folder), tensors, spec["form"], family)
     return {
-        "coverage": coverage(shapes, side_of(side).family),
+        "coverage": coverage(shapes, family),
         "bytes": sum(file.stat().st_size for file in files),
     }
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import torch
 
+from mm_lora.adapters.spellings import respelling
+from mm_lora.families.family import Family
+
 Tensors = Mapping[str, torch.Tensor]
 
 
-def write(folder: Path, tensors: Tensors, form: str, text_part: str) -> list[Path]:
+def write(folder: Path, tensors: Tensors, form: str, family: Family) -> list[Path]:
     """Write `tensors` (PEFT key → [rank, in] for A, [out, rank] for B); returns the files.
 
-    `folder` holds PEFT's adapter_config.json, which "padded" changes. `text_part`: the family's.
+    `folder` holds PEFT's adapter_config.json, which "padded" changes.
     """
     if form == "sharded":
         return _sharded(folder, tensors)
@@ -21,8 +24,8 @@ def write(folder: Path, tensors: Tensors, form: str, text_part: str) -> list[Pat
         tensors = {key: _padded(key, tensor) for key, tensor in tensors.items()}
     elif form == "permuted":
         tensors = {key: t.flip(_rank_axis(key)).contiguous() for key, t in tensors.items()}
-    elif form == "text-class":
-        tensors = {key.replace(f".{text_part}", "."): t for key, t in tensors.items()}
+    elif respelled := respelling(form, family):
+        tensors = {respelled(key): tensor for key, tensor in tensors.items()}
     return [_save(folder / "adapter_model.safetensors", tensors)]
 
 
