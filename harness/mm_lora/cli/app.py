@@ -12,6 +12,7 @@ import typer
 
 from mm_lora import __version__
 from mm_lora.cli import build_app as cli_build
+from mm_lora.cli import defect_app as cli_defect
 from mm_lora.cli import report_app as cli_report
 from mm_lora.core.errors import MmLoraError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(cli_build.app, name="build")
 app.add_typer(cli_report.app, name="report")
+app.add_typer(cli_defect.app, name="defect")
 
 Repeated = list[str]
 

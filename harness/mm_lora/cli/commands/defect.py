@@ -1,0 +1,130 @@
+"""`mm-lora defect`: what is known of each defect, and the commands that show it."""
+
+import difflib
+import json
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from mm_lora.checks import defects
+from mm_lora.checks.defects import Defect
+from mm_lora.core.errors import ExitCode, UsageError
+from mm_lora.families import registry
+from mm_lora.inside.catalogue import PATCHES
+
+SCHEMA = 1
+_THREAD = "https://github.com/vllm-project/vllm/pull/"
+"""GitHub leads from here to an issue of the number, too."""
+
+
+def list_all(version: str | None, family: str | None, as_json: bool) -> int:
+    """Print the entries of that vLLM and family, None for all. Raises UsageError for others."""
+    found = chosen(defects.load(), version, family)
+    if as_json:
+        document = {"schema": SCHEMA, "defects": [as_document(one) for one in found]}
+        print(json.dumps(document, ensure_ascii=False, indent=1))
+        return ExitCode.PASS
+    for one in found:
+        where = "" if one.platform == "any" else f", on {one.platform} only"
+        families = ", ".join(one.families) or "every family"
+        print(f"{one.id}: {families}; vLLM {_versions(one)}{where}")
+        print(textwrap.fill(one.observed, 100, initial_indent="    ", subsequent_indent="    "))
+    return ExitCode.PASS
+
+
+def show(name: str, as_json: bool) -> int:
+    """Print one entry. Raises UsageError for an id that there is not."""
+    one = named(defects.load(), name)
+    if as_json:
+        print(json.dumps(as_document(one), ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines(one)))
+    return ExitCode.PASS
+
+
+def chosen(entries: Sequence[Defect], version: str | None, family: str | None) -> list[Defect]:
+    """Those that a vLLM version and a family have; None for any."""
+    if version is not None:
+        try:
+            Version(version)
+        except InvalidVersion as error:
+            raise UsageError(f"'{version}' is no version", "--vllm, as in 0.32.0") from error
+    of = None if family is None else registry.family(family)
+    return [
+        one
+        for one in entries
+        if (version is None or one.seen_in(version, one.platform)) and (of is None or one.is_of(of))
+    ]
+
+
+def named(entries: Sequence[Defect], name: str) -> Defect:
+    """The entry of that id. Raises UsageError with those that are like it."""
+    known = {one.id: one for one in entries}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise UsageError(
+            f"there is no known defect '{name}'",
+            f"did you mean {' or '.join(near)}?" if near else "`mm-lora defect list`",
+        )
+    return known[name]
+
+
+def model_of(one: Defect) -> str:
+    """The default model of the first family that has it."""
+    name = next(iter(one.families), next(iter(registry.families())))
+    return registry.family(name).published[0]
+
+
+def commands(one: Defect) -> tuple[str, str]:
+    """What shows the defect with the least, and the same with every fix; "" without a fix."""
+    model = model_of(one)
+    words = ["mm-lora", "verify", "--model", model]
+    if one.smallest:
+        words += ["--only", one.smallest.format(model=model)]
+    line = shlex.join(words)
+    return f"{line} --strict", f"{line} --with-fixes" if one.fix else ""
+
+
+def as_document(one: Defect) -> dict[str, Any]:
+    """For programs: the entry, the links of its threads and its commands."""
+    shows, fixed = commands(one)
+    links = [_link(thread) for thread in one.upstream]
+    return {**asdict(one), "upstream": links, "shows": shows, "shows_fixed": fixed}
+
+
+def lines(one: Defect) -> Iterator[str]:
+    """For people."""
+    shows, fixed = commands(one)
+    platform = "" if one.platform == "any" else f", on {one.platform} only"
+    yield f"{one.id}  (vLLM {_versions(one)}{platform})"
+    yield f"families: {', '.join(one.families) or 'all'}"
+    yield f"expected: {one.expected}"
+    yield f"observed: {one.observed}"
+    if one.by_chance:
+        yield "          not in every run: the smallest case always, the others as requests meet"
+    yield f"cause:    {one.cause}"
+    threads = ", ".join(map(_link, one.upstream)) or "no thread"
+    yield f"upstream: {threads} (searched {one.searched})"
+    yield f"see it:   {shows}"
+    if fixed:
+        yield f"fix:      {one.fix}: {_reason(one.fix)}"
+        yield f"see it fixed: {fixed}"
+
+
+def _versions(one: Defect) -> str:
+    """Its ranges; one that holds a single version as that."""
+    ranges = (part.strip() for part in one.versions.split("||"))
+    return ", ".join(re.sub(r"^(==|>=(.+),<=(?=\2$))", "", part) for part in ranges)
+
+
+def _reason(fix: str) -> str:
+    return next((patch.reason for patch in PATCHES if patch.id == fix), "")
+
+
+def _link(thread: str) -> str:
+    return thread if not thread.isdigit() else f"{_THREAD}{thread}"
