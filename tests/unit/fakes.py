@@ -58,9 +58,6 @@ class FakeContext:
     def require_files(self, models: Any) -> None:
         self._note("require_files")
 
-    def look_up(self) -> None:
-        self._note("look_up")
-
     def answer_ahead(self, expected: Any) -> None:
         self._note("answer_ahead")
 

@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +19,14 @@ from mm_lora.truth.build import Builder
 
 STANDARD = standard(registry.family("llama4"))
 ROWS = [{"group": "projector", "modules": 1, "tensors": 2, "parameters": 2048}]
+VERSIONS: dict[str, str | None] = dict.fromkeys(
+    ("torch", "transformers", "peft", "safetensors", "tokenizers"), "0"
+)
+"""What the worker's interpreter has."""
 
 
 class FakeWorker:
     """Answers like the worker and remembers what it was asked."""
-
-    versions: Mapping[str, str | None] = {"torch": "2", "peft": "0"}
 
     def __init__(self, python: Path, say: Any) -> None:
         self.python = python
@@ -34,8 +36,6 @@ class FakeWorker:
 
     def call(self, kind: str, **order: Any) -> dict[str, Any]:
         """One answer per kind; writes a file where a folder is given."""
-        if kind == "versions":
-            return {"packages": dict(self.versions)}
         self.asked.append(kind)
         self.orders.append(order)
         Path(order["folder"], "file").write_text(json.dumps(order["config"]))
@@ -51,6 +51,7 @@ class FakeWorker:
 def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
     """Builders get a FakeWorker and an empty cache."""
     monkeypatch.setattr(build, "WorkerClient", FakeWorker)
+    monkeypatch.setattr(build, "facts", lambda python: SimpleNamespace(**VERSIONS))
     monkeypatch.setenv("MM_LORA_CACHE", str(tmp_path / "cache"))
     return FakeWorker
 
@@ -89,7 +90,7 @@ def test_what_makes_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     }
     assert len(folders) == 4 + 12
-    monkeypatch.setattr(FakeWorker, "versions", {"torch": "3", "peft": "0"})
+    monkeypatch.setitem(VERSIONS, "tokenizers", "1")
     assert new_builder()[0].checkpoint(scout) not in folders
 
 
@@ -134,8 +135,9 @@ def test_targets_that_match_nothing() -> None:
             builder.adapters(resolve("scout"), [spec])
 
 
-def test_missing_package(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "versions", {"torch": "2", "peft": None})
+@pytest.mark.usefixtures("worker")
+def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERSIONS, "peft", None)
     with pytest.raises(InstallError, match="has no peft"):
         new_builder()[0].checkpoint(resolve("scout"))
 

@@ -217,13 +217,6 @@ def test_the_next_server_waits_for_the_one_that_starts(make: Make) -> None:
     assert conductor.context.pool.calls == [("prefetch", "scout")]  # type: ignore[union-attr]
 
 
-def test_the_worker_is_asked_what_it_has_while_it_is_idle(make: Make) -> None:
-    conductor = make()
-    conductor.begin()
-    calls = conductor.context.calls  # type: ignore[union-attr]
-    assert calls.index("look_up") < calls.index("answer_ahead")
-
-
 def test_a_run_without_servers_looks_at_no_vllm(make: Make) -> None:
     conductor = make(on("a"))
     conductor.begin()

@@ -25,7 +25,8 @@ sys.path[:] = [p for p in sys.path if p not in ("", os.getcwd())]
 def v(name):
     try: return m.version(name)
     except m.PackageNotFoundError: return None
-found = {n: v(n) for n in ("torch", "transformers", "peft", "torchvision")}
+found = {n: v(n) for n in
+    ("torch", "transformers", "peft", "torchvision", "safetensors", "tokenizers")}
 names = sorted({(d.metadata["Name"] or "").lower().replace("_", "-") for p in sys.path
     if os.path.isdir(p) for d in m.distributions(path=[p], name=None)
     if os.path.basename(str(getattr(d, "_path", ""))).lower().startswith("vllm")
@@ -71,6 +72,8 @@ class InterpreterFacts:
     transformers: str | None
     peft: str | None
     torchvision: str | None
+    safetensors: str | None = None
+    tokenizers: str | None = None
     torchvision_loads: bool | None = None
     torchvision_loads_with_schemas: bool | None = None
     folder: str | None = None

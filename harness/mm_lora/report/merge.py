@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mm_lora.checks.defects import Defect
+from mm_lora.checks.unseen import families_of, unseen
 from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import Outcome, exit_code, run_outcome
 from mm_lora.core.report import Report, Shard, counts_stale
@@ -52,7 +53,10 @@ def merge(shards: Mapping[str, Report], defects: Sequence[Defect]) -> Report:
         ),
         checks=tuple(checks),
         tables=_tables(reports),
-        limits=tuple(dict.fromkeys(one for report in reports for one in report.limits)),
+        limits=(
+            *dict.fromkeys(one for report in reports for one in report.limits),
+            *unseen(checks, families_of(checks)),
+        ),
         defects=tuple(defect_entries.entries(checks, defects)),
         shard=None,
         timings=(),  # each shard's own clock: they are no one run's times

@@ -1,6 +1,5 @@
 """What a run builds, downloads or finds: checkpoints and adapters of its models, each once."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -9,7 +8,6 @@ from pathlib import Path
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.checkpoint_folder import weight_shapes
 from mm_lora.adapters.spec import AdapterSpec
-from mm_lora.core.errors import MmLoraError
 from mm_lora.core.timings import Timings
 from mm_lora.families.models import Model, resolve
 from mm_lora.run.factors import Factors, stream_of
@@ -73,15 +71,6 @@ class Builds:
             if self._builder is None:
                 self._builder = Builder(self.reference_python, self._say, self.worker)
             return self._builder
-
-    def look_up(self) -> None:
-        """Ask the worker what it has while it is idle, so that what is in the cache is found at
-        once: a check's first job imports transformers, and the first server would wait for it.
-
-        What is wrong with its interpreter is said where something has to be built.
-        """
-        with contextlib.suppress(MmLoraError):
-            _ = self.builder.versions
 
     def model(self, name: str) -> Model:
         """The model that checks call `name`: one of the run's, or a published one."""

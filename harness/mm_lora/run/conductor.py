@@ -13,6 +13,7 @@ from typing import Protocol
 from mm_lora.checks.context import Context, Upcoming
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
+from mm_lora.checks.unseen import unseen
 from mm_lora.core.errors import ExitCode, MmLoraError
 from mm_lora.core.outcomes import Verdict
 from mm_lora.core.progress import Progress
@@ -50,10 +51,6 @@ class Workshop(Context, Protocol):
 
     def require_files(self, models: Iterable[str]) -> None:
         """Raise UsageError for files of the user's that do not fit."""
-        ...
-
-    def look_up(self) -> None:
-        """Learn what tells cached files apart, while nothing else asks the worker."""
         ...
 
     def answer_ahead(self, expected: Sequence[Upcoming]) -> None:
@@ -160,7 +157,6 @@ class Conductor:
         context.require_files(spec.model for spec in specs)
         if self.options.settings.port is not None:
             PortReservation(self.options.settings.port).release()
-        context.look_up()
         context.pool.prefetch(specs[0])
         context.answer_ahead(upcoming)
 
@@ -287,6 +283,9 @@ class Conductor:
         code, run.note = self.outcome(run, signalled)
         run.exit = code
         run.defects = defect_entries.entries(run.checks, self.inputs.defects)
+        if run.shard is None:  # a part of a run does not see what the others see
+            families = {model.family.name for model in self.inputs.models.values()}
+            run.limits = [*run.limits, *unseen(run.checks, families)]
         try:
             context.save()
             self.write_files()

@@ -172,10 +172,6 @@ class RunContext:
         """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
         self.builds.require_files(models)
 
-    def look_up(self) -> None:
-        """See `Builds.look_up`: before the first server is started, and before any check."""
-        self.builds.look_up()
-
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
         return self.builds.checkpoint(model)

@@ -11,11 +11,13 @@ from mm_lora.adapters.checkpoint_folder import check_folder
 from mm_lora.adapters.spec import AdapterSpec
 from mm_lora.core.cache import Cache, source_key
 from mm_lora.core.errors import InstallError, UsageError
+from mm_lora.core.interpreters import facts
 from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.truth.worker_client import WorkerClient
 
 _Order = dict[str, Any]
+_PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKPOINT_SOURCES = ("truth/worker/checkpoint.py",)
 _ADAPTER_SOURCES = (
@@ -48,7 +50,8 @@ class Builder:
     def versions(self) -> Mapping[str, str]:
         """Package → version in the worker's interpreter. Raises InstallError if one is missing."""
         if not self._versions:
-            found = self._worker.call("versions")["packages"]
+            known = facts(self._worker.python)
+            found = {name: getattr(known, name) for name in _PACKAGES}
             missing = sorted(name for name, version in found.items() if version is None)
             if missing:
                 raise InstallError(
