@@ -159,7 +159,7 @@ def matrix(
     context: typer.Context,
     versions: Annotated[
         Repeated | None,
-        typer.Argument(metavar="VERSION…", help="Such as 0.17.0, or an interpreter's path."),
+        typer.Argument(metavar="VERSION", help="Such as 0.17.0, or an interpreter's path."),
     ] = None,
     model: Models = None,
     full: Full = False,

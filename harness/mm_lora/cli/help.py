@@ -50,7 +50,7 @@ def _tidied(parameters: Iterable[Any]) -> list[Any]:
         else:
             if one.is_bool_flag:
                 one.metavar = ""
-            one.rich_help_panel = one.rich_help_panel or OTHER
+            one.rich_help_panel = getattr(one, "rich_help_panel", None) or OTHER
     return found
 
 

@@ -71,7 +71,7 @@ def diff(
     ),
 )
 def merge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="The folder of each shard.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The folder of each shard.")],
     reports: Annotated[Path, option("The folder for the merged report.", OUTPUT, "DIR")] = Path(
         "reports"
     ),
