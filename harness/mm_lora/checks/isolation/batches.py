@@ -77,8 +77,8 @@ def batches(steps: Sequence[Step]) -> Batches:
 
 
 def recomputed(language: Sequence[Step]) -> set[str]:
-    """The requests of one worker with an adapter, which the base's cannot lose, that were preempted:
-    several of their tokens were read after at least two had been answered."""
+    """The requests of one worker that were preempted: several of their tokens were read after at
+    least two had been answered. Not the base's, which have no adapter to lose."""
     answered: Counter[str] = Counter()
     found = set()
     for step in language:
