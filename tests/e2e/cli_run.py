@@ -16,6 +16,8 @@ from mm_lora.core.journal import read_report
 MM_LORA = Path(sys.executable).with_name("mm-lora")
 _MARK = "MM_LORA_TEST_MARK"
 _PATIENCE_S = 1200.0
+_PLAIN = {"COLUMNS": "400", "GITHUB_ACTIONS": ""}
+"""Wide enough, and no annotation in a job of GitHub's that runs these tests."""
 _GONE_S = 20.0
 
 
@@ -50,7 +52,7 @@ class Verify:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "COLUMNS": "400", **(environment or {}), _MARK: self.mark},
+            env={**os.environ, **_PLAIN, **(environment or {}), _MARK: self.mark},
             start_new_session=True,
         )
 

@@ -18,7 +18,7 @@ ONLY = [
     for word in ("--only", pattern)
 ]
 ONLY.append("--with-fixes")  # or the base meets a known defect in full slots, by chance
-OWN = ("duration_s", "observed", "error", "effect")
+OWN = ("began_s", "duration_s", "observed", "error", "effect")
 """What two runs of one check may differ in: times, and the last bits of measured numbers."""
 
 

@@ -77,6 +77,7 @@ class Quiet:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.lefts: list[tuple[float | None, bool]] = []
         self.handler: Any = None
         self.ignored = False
 
@@ -91,6 +92,9 @@ class Quiet:
 
     def expect(self, total: int) -> None:
         pass
+
+    def left(self, seconds: float | None, *, at_least: bool = False) -> None:
+        self.lefts.append((seconds, at_least))
 
     def checking(self, check_id: str) -> None:
         pass

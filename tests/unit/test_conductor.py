@@ -292,3 +292,12 @@ def test_the_other_reports_are_written_at_the_end(make: Make, tmp_path: Path) ->
     finished(make(on("a")), PASS)
     (folder,) = (path for path in (tmp_path / "reports").iterdir() if not path.is_symlink())
     assert {path.name for path in folder.iterdir()} == {"junit.xml", "report.html", "report.md"}
+
+
+def test_the_time_left_is_told_once_something_was_seen(make: Make) -> None:
+    conductor = make(*(on(str(number), "scout") for number in range(8)))
+    conductor.begin()
+    judged(conductor, *[PASS] * 8)
+    lefts = conductor.progress.lefts  # type: ignore[attr-defined]
+    assert len(lefts) == 3  # after the sixth check: the first waited for the server
+    assert lefts[-1] == (0.0, False)

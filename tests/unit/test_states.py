@@ -19,9 +19,9 @@ from mm_lora.serving.probe_records import Step
 LLAMA4 = registry.family("llama4")
 
 
-def step(*requests: tuple[str, int]) -> Step:
+def step(*requests: tuple[str, int], adapter: str | None = "x") -> Step:
     """One of the language model; (request, tokens) in the order of the batch."""
-    rows = tuple(Scheduled(name, "x", tokens, ()) for name, tokens in requests)
+    rows = tuple(Scheduled(name, adapter, tokens, ()) for name, tokens in requests)
     return Step(worker="w", seq=1, number=1, kind="language", requests=rows, calls=())
 
 
@@ -31,6 +31,8 @@ def test_a_preempted_request_is_read_again() -> None:
     assert batches([*one, step(("a", 1)), step(("a", 1), ("b", 1))]).recomputed == 0
     pieces = [step(("a", 4)), step(("a", 1)), step(("a", 4)), step(("a", 1))]
     assert batches(pieces).recomputed == 0, "a piece of one token is no answer"
+    base = [step(("a", tokens), adapter=None) for tokens in (9, 1, 1, 1, 11)]
+    assert batches(base).recomputed == 0, "the base has no adapter to lose"
 
 
 def test_rows_move_where_the_last_one_fills_a_gap() -> None:

@@ -14,13 +14,25 @@ from mm_lora import __version__
 from mm_lora.cli import build_app as cli_build
 from mm_lora.cli import defect_app as cli_defect
 from mm_lora.cli import report_app as cli_report
+from mm_lora.cli.help import (
+    HOW,
+    OTHER,
+    OUTPUT,
+    WHAT,
+    WHERE,
+    Command,
+    Group,
+    examples,
+    option,
+    switch,
+)
 from mm_lora.core.errors import MmLoraError
 
 app = typer.Typer(
+    cls=Group,
     help="Does this vLLM apply my LoRA adapter to the right rows of a multimodal model?",
     epilog="Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 trouble, 4 nothing judged.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -29,6 +41,30 @@ app.add_typer(cli_report.app, name="report")
 app.add_typer(cli_defect.app, name="defect")
 
 Repeated = list[str]
+
+Models = Annotated[
+    Repeated | None,
+    option("A model, a family, a config, `all` or `all-families` (repeatable).", WHAT, "MODEL"),
+]
+Full = Annotated[bool, switch("All checks, not only the core.", WHAT, "--full")]
+Only = Annotated[
+    Repeated | None,
+    option("The checks with these ids alone (* crosses /; repeatable).", WHAT, "GLOB"),
+]
+Skip = Annotated[
+    Repeated | None, option("Not the checks with these ids (repeatable).", WHAT, "GLOB")
+]
+Profile = Annotated[str, option("A profile's name or .toml file.", WHERE, "PROFILE")]
+ServerPython = Annotated[
+    Path | None,
+    option("The Python that has the vLLM.", WHERE, "PYTHON", show_default="the tool's own"),
+]
+Reports = Annotated[Path, option("The folder for reports.", OUTPUT, "DIR")]
+AsJson = Annotated[bool, switch("Print JSON.", OUTPUT, "--json")]
+Setting = Annotated[
+    Repeated | None,
+    option("A less common setting: `mm-lora settings` (repeatable).", HOW, "KEY=VALUE", "--set"),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -40,56 +76,67 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version.",
+            rich_help_panel=OTHER,
+        ),
     ] = False,
 ) -> None:
     """Check that a vLLM applies LoRA adapters to tower, connector and language model."""
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora verify",
+        "mm-lora verify --model MODEL --only 'numerics/*' -v",
+        "mm-lora verify --server-python /path/to/python --set vllm-patch=pr.diff",
+    ),
+)
 def verify(
     context: typer.Context,
+    model: Models = None,
+    full: Full = False,
+    only: Only = None,
+    skip: Skip = None,
+    adapter: Annotated[
+        Repeated | None, option("Also this PEFT adapter (repeatable).", WHAT, "NAME=FOLDER")
+    ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Where to run: a name or a .toml file.  [default: cpu]")
+        str | None,
+        option("A profile's name or .toml file.", WHERE, "PROFILE", show_default="cpu"),
+    ] = None,
+    server_python: ServerPython = None,
+    reference_python: Annotated[
+        Path | None,
+        option(
+            "The Python that has the reference's transformers.",
+            WHERE,
+            "PYTHON",
+            show_default="the tool's own",
+        ),
     ] = None,
     base_url: Annotated[
         str,
-        typer.Option(help="Judge a running server (profile remote). Key: MM_LORA_API_KEY."),
+        option("A server that runs already. Its key: MM_LORA_API_KEY.", WHERE, "URL"),
     ] = "",
-    model: Annotated[
-        Repeated | None,
-        typer.Option(help="A model, a family, a config, `all` or `all-families` (repeatable)."),
-    ] = None,
-    full: Annotated[bool, typer.Option(help="Run all checks, not only the core.")] = False,
-    only: Annotated[
-        Repeated | None, typer.Option(help="Run the checks with these ids (globs; * crosses /).")
-    ] = None,
-    skip: Annotated[
-        Repeated | None, typer.Option(help="Leave out the checks with these ids (globs).")
-    ] = None,
-    server_python: Annotated[
-        Path | None, typer.Option(help="The Python that has the vLLM to verify.")
-    ] = None,
-    reference_python: Annotated[
-        Path | None, typer.Option(help="The Python that has the reference's transformers.")
-    ] = None,
-    adapter: Annotated[
-        Repeated | None, typer.Option(help="Also verify this PEFT adapter: NAME=FOLDER.")
-    ] = None,
-    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
     with_fixes: Annotated[
-        bool, typer.Option(help="Fix the known defects inside the server.")
+        bool, switch("Fix the known defects inside the server.", HOW, "--with-fixes")
     ] = False,
-    strict: Annotated[bool, typer.Option(help="Count known defects as failures.")] = False,
+    strict: Annotated[bool, switch("Count known defects as failures.", HOW, "--strict")] = False,
+    seed: Annotated[int, option("Seed of the random weights and adapters.", HOW, "N")] = 0,
+    setting: Setting = None,
     dry_run: Annotated[
-        bool, typer.Option(help="Print the servers, the checks and the expected time; run nothing.")
+        bool,
+        switch("Print servers, checks and expected time; run nothing.", OUTPUT, "--dry-run"),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the random weights and adapters.")] = 0,
-    setting: Annotated[
-        Repeated | None, typer.Option("--set", help="A less common setting, key=value.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the tables too.")] = False,
+    reports: Reports = Path("reports"),
+    quiet: Annotated[bool, switch("The verdict alone.", OUTPUT, "--quiet", "-q")] = False,
+    verbose: Annotated[bool, switch("The tables too.", OUTPUT, "--verbose", "-v")] = False,
 ) -> None:
     """Start a real vLLM server and check it; the report goes to REPORTS/latest."""
     from mm_lora.report.terminal import talk_of
@@ -102,28 +149,30 @@ def verify(
     raise typer.Exit(run_checks(options, talk_of(quiet=quiet, verbose=verbose)))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora matrix 0.28.0 0.32.0 --model MODEL --model OTHER",
+        "mm-lora matrix /path/to/python 0.32.0 --set vllm-patch=pr.diff",
+        "mm-lora matrix --clean 0.28.0",
+    ),
+)
 def matrix(
     context: typer.Context,
     versions: Annotated[
-        Repeated | None, typer.Argument(help="Versions such as 0.17.0, or paths of interpreters.")
+        Repeated | None,
+        typer.Argument(metavar="VERSION", help="Such as 0.17.0, or an interpreter's path."),
     ] = None,
-    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
-    model: Annotated[Repeated | None, typer.Option(help="As for verify.")] = None,
-    full: Annotated[bool, typer.Option(help="Run all checks, not only the core.")] = False,
-    only: Annotated[
-        Repeated | None, typer.Option(help="Run the checks with these ids (globs).")
-    ] = None,
-    skip: Annotated[
-        Repeated | None, typer.Option(help="Leave out the checks with these ids (globs).")
-    ] = None,
-    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
+    model: Models = None,
+    full: Full = False,
+    only: Only = None,
+    skip: Skip = None,
+    profile: Profile = "cpu",
+    setting: Setting = None,
     clean: Annotated[
-        bool, typer.Option(help="Remove the cached environments; run nothing.")
+        bool, switch("Remove the cached environments; run nothing.", HOW, "--clean")
     ] = False,
-    setting: Annotated[
-        Repeated | None, typer.Option("--set", help="patch=… or vllm-patch=FILE, as for verify.")
-    ] = None,
+    reports: Reports = Path("reports"),
 ) -> None:
     """Verify over several vLLM versions, each in a cached environment of its own."""
     from mm_lora.cli.commands import matrix as command
@@ -137,44 +186,54 @@ def matrix(
     raise typer.Exit(command.run(versions, of_command(context.params)))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora mutants --only 'base-*' --lane checks --lane relations",
+        "mm-lora mutants --family FAMILY --dry-run",
+    ),
+)
 def mutants(
     family: Annotated[
-        str | None, typer.Option(help="A family's mutants, in its default model.")
+        str | None, option("A family's mutants, in its default model.", WHAT, "FAMILY")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model, as for verify.")] = None,
+    model: Annotated[str | None, option("A model, as for verify.", WHAT, "MODEL")] = None,
     lane: Annotated[
         Repeated | None,
-        typer.Option(help="checks, answers or relations (repeatable).  [default: checks]"),
+        option("checks, answers or relations (repeatable).", WHAT, "LANE", show_default="checks"),
     ] = None,
     only: Annotated[
-        Repeated | None, typer.Option(help="Seed the mutants with these ids (globs).")
+        Repeated | None, option("The mutants with these ids alone (repeatable).", WHAT, "GLOB")
     ] = None,
-    shard: Annotated[str, typer.Option(help="I/N: this part of the mutants.")] = "",
+    shard: Annotated[str, option("This part of the mutants.", WHAT, "I/N")] = "",
     every: Annotated[
-        bool, typer.Option(help="Judge by every check of a mutant, not only until one fails.")
+        bool, switch("Every check of a mutant, not only until one fails.", HOW, "--every")
     ] = False,
-    reports: Annotated[Path, typer.Option(help="The folder for reports.")] = Path("reports"),
-    with_fixes: Annotated[bool, typer.Option(help="Fix the known defects first.")] = True,
+    with_fixes: Annotated[
+        bool,
+        typer.Option(
+            "--with-fixes/--without-fixes",
+            help="Fix the known defects first, or leave them in.",
+            rich_help_panel=HOW,
+        ),
+    ] = True,
+    setting: Setting = None,
     dry_run: Annotated[
-        bool, typer.Option(help="Print the mutants and their checks; run nothing.")
+        bool, switch("Print the mutants and their checks; run nothing.", OUTPUT, "--dry-run")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print mutants.json.")] = False,
+    reports: Reports = Path("reports"),
+    as_json: Annotated[bool, switch("Print mutants.json.", OUTPUT, "--json")] = False,
     page: Annotated[
-        Path | None, typer.Option(help="Write the list of all mutants into this page instead.")
-    ] = None,
-    setting: Annotated[
-        Repeated | None, typer.Option("--set", help="A less common setting, as for verify.")
+        Path | None,
+        option("Write the list of all mutants into this page instead.", OUTPUT, "FILE"),
     ] = None,
 ) -> None:
     """Seed each mutant in a running server and show which check kills it.
 
-    A mutant is killed when a check that passes without it fails with it. Example:
+    A mutant is killed when a check that passes without it fails with it.
 
-    mm-lora mutants --only 'base-*' --lane checks --lane relations
-
-    Exit codes: 0 each is killed or says why not, 1 one survives that does not say why, 2 wrong
-    usage, 3 a check fails without a mutant, 4 none was judged.
+    Exit codes: 0 each is killed or says why not, 1 one survives that does not
+    say why, 2 wrong usage, 3 a check fails without a mutant, 4 none was judged.
     """
     from mm_lora.cli.commands.mutants import run, write_page
 
@@ -187,16 +246,13 @@ def mutants(
     )
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    cls=Command,
+    epilog=examples("mm-lora list", "mm-lora list --full --only 'isolation/*'"),
+)
 def list_command(
-    context: typer.Context,
-    only: Annotated[
-        Repeated | None, typer.Option(help="Show the checks with these ids (globs).")
-    ] = None,
-    model: Annotated[
-        Repeated | None, typer.Option(help="Show the checks of these models (repeatable).")
-    ] = None,
-    full: Annotated[bool, typer.Option(help="List all checks, not only the core.")] = False,
+    context: typer.Context, model: Models = None, full: Full = False, only: Only = None
 ) -> None:
     """List the checks, their ids and the servers that they need."""
     from mm_lora.run.options import of_command
@@ -205,20 +261,34 @@ def list_command(
     raise typer.Exit(list_checks(of_command(context.params)))
 
 
-@app.command()
+@app.command(cls=Command, epilog=examples("mm-lora settings", "mm-lora settings --json"))
+def settings(as_json: AsJson = False) -> None:
+    """List the less common settings, the keys of `--set`."""
+    from mm_lora.cli.commands.settings import run
+
+    raise typer.Exit(run(as_json))
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora tokens MODEL --image 700x400 --image 336x336",
+        "mm-lora tokens MODEL --video 8x320x240 --json",
+    ),
+)
 def tokens(
-    model: Annotated[str, typer.Argument(help="A model, a family, a config or a folder.")],
-    image: Annotated[
-        Repeated | None, typer.Option(help="A picture size, WxH (repeatable).")
-    ] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model, a family, a config or a folder.")
+    ],
+    image: Annotated[Repeated | None, option("A picture (repeatable).", WHAT, "WxH")] = None,
     video: Annotated[
         Repeated | None,
-        typer.Option(help="A video's size, FRAMESxWxH, of frames that are kept (repeatable)."),
+        option("A video, by the frames that are kept (repeatable).", WHAT, "FRAMESxWxH"),
     ] = None,
     sound: Annotated[
-        Repeated | None, typer.Option(help="A sound's length in samples (repeatable).")
+        Repeated | None, option("A sound's length in samples (repeatable).", WHAT, "SAMPLES")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute the rows and tokens of a model for pictures, videos and sounds of any size."""
     from mm_lora.cli.commands.tokens import run
@@ -226,23 +296,30 @@ def tokens(
     raise typer.Exit(run(model, image or [], as_json, video or [], sound or []))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora serve MODEL --port 8000",
+        "mm-lora serve MODEL --adapter projector --adapter mine=MY_ADAPTER",
+    ),
+)
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="A model, a family or a folder.  [default: the profile's]")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, a family or a folder.",
+            show_default="the profile's",
+        ),
     ] = None,
     adapter: Annotated[
-        Repeated | None, typer.Option(help="A known adapter, or NAME=FOLDER (repeatable).")
-    ] = None,
-    profile: Annotated[str, typer.Option(help="Where to run: a name or a .toml file.")] = "cpu",
-    port: Annotated[int | None, typer.Option(help="The port.  [default: a free one]")] = None,
-    server_python: Annotated[
-        Path | None, typer.Option(help="The Python that has the vLLM to serve with.")
-    ] = None,
-    setting: Annotated[
         Repeated | None,
-        typer.Option("--set", help="A less common setting, key=value, as for verify."),
+        option("A known adapter, or one of your own (repeatable).", WHAT, "NAME[=FOLDER]"),
     ] = None,
+    profile: Profile = "cpu",
+    server_python: ServerPython = None,
+    port: Annotated[int | None, option("The port.", WHERE, "N", show_default="a free one")] = None,
+    setting: Setting = None,
 ) -> None:
     """Start the server of a run and keep it running, with a curl line to try. Ctrl-C stops it."""
     from mm_lora.cli.commands.serve import run
@@ -259,17 +336,19 @@ def serve(
     raise typer.Exit(run(options, adapter or ()))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples("mm-lora families", "mm-lora families --scan --server-python /path/to/python"),
+)
 def families(
-    server_python: Annotated[
-        Path | None, typer.Option(help="The Python that has the vLLM to read.")
-    ] = None,
     scan: Annotated[
-        bool, typer.Option(help="Read vLLM's source for what adapters will miss.")
+        bool, switch("Read vLLM's source for what adapters will miss.", WHAT, "--scan")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    server_python: ServerPython = None,
+    as_json: AsJson = False,
     pages: Annotated[
-        Path | None, typer.Option(help="Write a page for each family into this folder instead.")
+        Path | None,
+        option("Write a page for each family into this folder instead.", OUTPUT, "DIR"),
     ] = None,
 ) -> None:
     """List the model families, and the vLLM classes that no family covers yet."""
@@ -280,27 +359,47 @@ def families(
     raise typer.Exit(run(server_python, as_json, scan=scan))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora inspect MY_ADAPTER --model MODEL",
+        "mm-lora inspect MY_ADAPTER --model MODEL --vllm 0.28.0 --repair FIXED",
+    ),
+)
 def inspect(
-    adapter: Annotated[Path, typer.Argument(help="A PEFT folder, a folder of several, or a .zip.")],
-    model: Annotated[str, typer.Option(help="A model, a family, a config or a folder.")],
+    adapter: Annotated[
+        Path,
+        typer.Argument(metavar="ADAPTER", help="A PEFT folder, a folder of several, or a .zip."),
+    ],
+    model: Annotated[str, option("A model, a family, a config or a folder.", WHAT, "MODEL")],
+    headers_only: Annotated[
+        bool, switch("Read no tensors: no effects, NaN or zeros.", WHAT, "--headers-only")
+    ] = False,
     vllm: Annotated[
-        str, typer.Option(help="A version, or a Python that has the vLLM.  [default: the tool's]")
+        str,
+        option(
+            "A version, or a Python that has the vLLM.",
+            WHERE,
+            "VLLM",
+            show_default="the tool's own",
+        ),
     ] = "",
     flags: Annotated[
         str | None,
-        typer.Option(help="The server's flags.  [default: those that serve the adapter best]"),
+        option(
+            "The server's flags.",
+            WHERE,
+            "FLAGS",
+            show_default="those that serve the adapter best",
+        ),
     ] = None,
     repair: Annotated[
-        Path | None, typer.Option(help="Write a copy that this vLLM applies into this folder.")
+        Path | None, option("Write a copy that this vLLM applies.", OUTPUT, "DIR")
     ] = None,
     drop: Annotated[
-        bool, typer.Option(help="Leave out of the copy what this vLLM cannot apply.")
+        bool, switch("Leave out of the copy what vLLM cannot apply.", OUTPUT, "--drop")
     ] = False,
-    headers_only: Annotated[
-        bool, typer.Option(help="Read no tensors: no effects, no NaN, no zeros.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell which tensors of an adapter vLLM will apply, ignore or refuse; starts no server."""
     from mm_lora.cli.commands.inspect import Wanted, run
@@ -318,12 +417,11 @@ def inspect(
     raise typer.Exit(run(wanted))
 
 
-@app.command()
-def doctor(
-    server_python: Annotated[
-        Path | None, typer.Option(help="The Python that has the vLLM to use.")
-    ] = None,
-) -> None:
+@app.command(
+    cls=Command,
+    epilog=examples("mm-lora doctor", "mm-lora doctor --server-python /path/to/python"),
+)
+def doctor(server_python: ServerPython = None) -> None:
     """Show what is installed, what is missing and what to do about it."""
     from mm_lora.cli.commands.doctor import run
 

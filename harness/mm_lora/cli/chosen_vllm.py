@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from mm_lora.core.errors import UsageError
+from mm_lora.core.errors import MmLoraError, UsageError
 from mm_lora.core.interpreters import facts, supported
 from mm_lora.core.resources import cache_dir
 from mm_lora.install.version import set_up_version
@@ -50,3 +50,18 @@ def interpreter(word: str, say: Callable[[str], None]) -> Path:
         say(f"vLLM {word} is the tool's own")
         return Path(sys.executable)
     return set_up_version(word, environments(), say)
+
+
+def main(word: str) -> int:
+    """Print the interpreter that a word names: what `action.yml` asks for. An exit code."""
+    try:
+        require_version(word)
+        print(interpreter(word, lambda line: print(line, file=sys.stderr)))
+    except MmLoraError as error:
+        print(f"mm-lora: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

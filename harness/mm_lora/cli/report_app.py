@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Show, compare and merge stored runs.", no_args_is_help=True)
+from mm_lora.cli.help import OUTPUT, WHERE, Command, Group, examples, option, switch
+
+app = typer.Typer(
+    cls=Group,
+    help="Show, compare and merge stored runs.",
+    epilog=examples("mm-lora report show latest", "mm-lora report diff OLD_RUN latest"),
+    no_args_is_help=True,
+)
 
 
 @app.callback()
@@ -13,18 +20,21 @@ def root() -> None:
     """Show, compare and merge stored runs."""
 
 
-Reports = Annotated[Path, typer.Option(help="The folder with the reports.")]
+Reports = Annotated[Path, option("The folder with the reports.", WHERE, "DIR")]
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples("mm-lora report show latest -v", "mm-lora report show latest --html"),
+)
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `latest`.")],
     reports: Reports = Path("reports"),
     html: Annotated[
-        bool, typer.Option("--html", help="Write report.html, report.md and junit.xml anew.")
+        bool, switch("Write report.html, report.md and junit.xml anew.", OUTPUT, "--html")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the tables too.")] = False,
+    quiet: Annotated[bool, switch("The verdict alone.", OUTPUT, "--quiet", "-q")] = False,
+    verbose: Annotated[bool, switch("The tables too.", OUTPUT, "--verbose", "-v")] = False,
 ) -> None:
     """Print what a stored run came to."""
     from mm_lora.cli.commands import report_show
@@ -35,10 +45,16 @@ def show(
     raise typer.Exit(report_show.show(run, reports, talk_of(quiet=quiet, verbose=verbose)))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora report diff OLD_RUN latest",
+        "mm-lora report diff OLD_RUN NEW_RUN --reports elsewhere",
+    ),
+)
 def diff(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The newer run, or `latest`.")],
+    first: Annotated[str, typer.Argument(metavar="OLD", help="The run to compare with.")],
+    second: Annotated[str, typer.Argument(metavar="NEW", help="The newer run, or `latest`.")],
     reports: Reports = Path("reports"),
 ) -> None:
     """Compare two runs. Exit code 1 if a check ended well in the first run only."""
@@ -47,10 +63,16 @@ def diff(
     raise typer.Exit(report_show.diff(first, second, reports))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora report merge SHARD1 SHARD2 SHARD3",
+        "mm-lora report merge SHARD1 SHARD2 --reports whole",
+    ),
+)
 def merge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="The folder of each shard.")],
-    reports: Annotated[Path, typer.Option(help="The folder for the merged report.")] = Path(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The folder of each shard.")],
+    reports: Annotated[Path, option("The folder for the merged report.", OUTPUT, "DIR")] = Path(
         "reports"
     ),
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from mm_lora.core.styles import STYLES
 
@@ -16,7 +17,8 @@ from mm_lora.core.styles import STYLES
 class Progress:
     """Says what is starting, how long it takes, what is being checked. Safe from threads.
 
-    `quiet`: only what did not pass is said.
+    `quiet`: only what did not pass is said. The status line is the object itself, which rich shows
+    anew several times a second.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
@@ -30,10 +32,11 @@ class Progress:
         self._done = 0
         self._current = ""
         self._background = ""
+        self._end: tuple[float, bool] | None = None
 
     def __enter__(self) -> Self:
         if self._live:
-            self._status = self.console.status("", spinner="dots")
+            self._status = self.console.status(self, spinner="dots")
             self._status.start()
         return self
 
@@ -51,6 +54,10 @@ class Progress:
         """How many checks there will be."""
         self._total = total
 
+    def left(self, seconds: float | None, *, at_least: bool = False) -> None:
+        """How long all of it will still take, counted down from now; None where nobody knows."""
+        self._end = None if seconds is None else (time.monotonic() + seconds, at_least)
+
     def say(self, text: str) -> None:
         """One event: a line with the seconds since the run began."""
         with self._lock:
@@ -58,13 +65,11 @@ class Progress:
             if not self._quiet:
                 self.console.print(f"[dim]{elapsed:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
             self._background = text
-            self._show()
 
     def checking(self, check_id: str) -> None:
         """A check begins."""
         with self._lock:
             self._current = check_id
-            self._show()
 
     def checked(self, check_id: str, outcome: str, duration_s: float) -> None:
         """A check ended."""
@@ -79,9 +84,28 @@ class Progress:
                     f"[{style}]{outcome:>12}[/{style}] {escape(check_id)} {took}",
                     soft_wrap=True,
                 )
-            self._show()
 
-    def _show(self) -> None:
-        if self._status is not None:
-            what = self._current or self._background
-            self._status.update(f"{self._done}/{self._total} checks  {escape(what)}")
+    def __rich__(self) -> Text:
+        """The status line: one line, cut off where the terminal ends."""
+        words = (
+            f"{self._done}/{self._total} checks",
+            self._time_left(),
+            self._current or self._background,
+        )
+        return Text("  ".join(filter(None, words)), no_wrap=True, overflow="ellipsis")
+
+    def _time_left(self) -> str:
+        """Nothing once it takes longer than was thought."""
+        if self._end is None:
+            return ""
+        end, at_least = self._end
+        seconds = end - time.monotonic()
+        return f"{'over' if at_least else 'about'} {roughly(seconds)} left" if seconds > 0 else ""
+
+
+def roughly(seconds: float) -> str:
+    """A time in steps that an estimate allows: `10 s`, `80 s`, `2 min`, `2 h 5 min`."""
+    if seconds < 85:
+        return f"{max(10, 10 * round(seconds / 10))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -23,11 +23,12 @@ from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.selection import require_matches, select
 from mm_lora.core.timings import Timings
 from mm_lora.report import defect_entries, files
-from mm_lora.run import ending, needs, tolerances
+from mm_lora.run import costs, ending, needs, tolerances
 from mm_lora.run.context import RunContext
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import Plan, Planned, make_plan, part_of
 from mm_lora.run.signals import Signals
+from mm_lora.run.time_left import Left, TimeLeft
 from mm_lora.run.tolerances import Allowed
 from mm_lora.serving.server.port import PortReservation
 from mm_lora.serving.server.spec import ServerSpec
@@ -98,6 +99,7 @@ class Conductor:
         self._last_of: dict[ServerSpec, str] = {}
         self._ids_on: dict[ServerSpec, list[str]] = {}
         self._allowed: dict[ServerSpec, Allowed] = {}
+        self._time = TimeLeft(self.plan, {})
 
     def arrange(self, checks: Sequence[Planned]) -> tuple[Planned, ...]:
         """Select from all checks and plan their servers: what to judge, in order."""
@@ -146,6 +148,7 @@ class Conductor:
             context.run.shard = self.options.shard.as_json(self._whole)
         self.progress.__enter__()
         self.progress.expect(len(self.plan.checks))
+        self._time = TimeLeft(self.plan, costs.read().seconds)
         context.save()
         if not specs:
             return
@@ -230,8 +233,15 @@ class Conductor:
         )
         self.context.run.checks.append(check)
         self.progress.checked(check.id, check.outcome, check.duration_s)
+        self._time.ended(check.id, took)
+        if left := self.time_left():
+            self.progress.left(left.seconds, at_least=left.at_least)
         self.context.save()
         return check
+
+    def time_left(self) -> Left | None:
+        """How long the run will still take, if that can be told."""
+        return self._time.left()
 
     def repeat_line(self, check_id: str) -> str:
         """The command that judges this check again, alone."""

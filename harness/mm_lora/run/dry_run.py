@@ -5,13 +5,12 @@ RUN stands for the run's folder, TMP for a temporary one, PORT for a free port, 
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mm_lora.core import hub_cache, typed
-from mm_lora.core.resources import fixtures_dir
+from mm_lora.core import hub_cache
 from mm_lora.core.skips import NotApplicable
+from mm_lora.run import costs
 from mm_lora.run.builds import Builds, Places
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.plan import Plan, Planned
@@ -110,26 +109,16 @@ def _checks(where: str, checks: Sequence[Planned]) -> Iterator[str]:
         yield f"  {check.id}\t{check.skip or check.title}"
 
 
-@dataclass(frozen=True)
-class Costs:
-    """costs.toml: what a start, its measuring, and a check of each group took, in seconds."""
-
-    machine: str
-    server_ready_s: float
-    noise_s: float
-    seconds: Mapping[str, float]
-
-
 def expected_time(profile: Profile, plan: Plan) -> Iterator[str]:
     """What such checks took where they were measured; never a promise for another machine."""
-    costs = typed.read_toml(fixtures_dir() / "costs.toml", Costs)
+    known = costs.read()
     judged = [check for check in plan.checks if not check.skip]
-    checks = sum(costs.seconds.get(check.id.partition("/")[0], 1.0) for check in judged)
-    start = costs.server_ready_s + (costs.noise_s if is_measured(profile) else 0.0)
+    checks = sum(known.seconds.get(check.id.partition("/")[0], 1.0) for check in judged)
+    start = known.server_ready_s + (known.noise_s if is_measured(profile) else 0.0)
     total = start * len(plan.specs) + checks
     yield ""
     yield (
-        f"expected time: {total:.0f} s on {costs.machine}: {len(plan.specs)} starts of "
+        f"expected time: {total:.0f} s on {known.machine}: {len(plan.specs)} starts of "
         f"{start:.0f} s{', noise measured' if is_measured(profile) else ''}, "
         f"{len(judged)} checks {checks:.0f} s"
     )

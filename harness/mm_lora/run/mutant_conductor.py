@@ -124,6 +124,9 @@ class MutantConductor(Conductor):
                 self.progress.say(f"{turn.mutant} is killed by {turn.case}")
         return check
 
+    def time_left(self) -> None:
+        """Nobody knows which judgements will be needless."""
+
     def repeat_line(self, check_id: str) -> str:
         """Judges the check again under the mutant, or without it."""
         turn = self._turns[check_id]

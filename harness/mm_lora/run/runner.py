@@ -10,6 +10,7 @@ from mm_lora.core.errors import ExitCode, TroubleError
 from mm_lora.core.journal import read_report
 from mm_lora.core.progress import Progress
 from mm_lora.core.resources import cases_dir
+from mm_lora.report import github
 from mm_lora.report.terminal import Talk, render, wide_console
 from mm_lora.report.view import View
 from mm_lora.run.builds import Builds
@@ -44,7 +45,9 @@ def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
         folder = conductor.context.folder.path
         if (folder / "report.json").is_file():
             report = read_report(folder)
-            render(View(report=report), wide_console(), str(folder), talk)
+            view = View(report=report)
+            render(view, wide_console(), str(folder), talk)
+            github.tell(view, os.environ)
             told = report.note == str(conductor.fatal)
     if conductor.fatal is not None and not told:
         print(f"mm-lora: {conductor.fatal}", file=sys.stderr)

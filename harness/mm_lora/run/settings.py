@@ -1,5 +1,6 @@
 """The less common settings of a run, `--set key=value`, each declared and checked once."""
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,18 +18,23 @@ FEATURE_CHOICES = ("auto", "none", "feature")
 
 @dataclass(frozen=True)
 class _Switch:
-    """How a setting is told: its text for people, and its value from and to a word."""
+    """How a setting is told: its text for people, and its value from and to a word.
+
+    `takes`: its type in words; `example`: a value; `unset`: what happens where nothing is said, if
+    the default itself does not say it.
+    """
 
     help: str
     read: Callable[[str], Any]
-    spell: Callable[[Any], str]
+    takes: str
+    example: str
+    unset: str = ""
+    spell: Callable[[Any], str] = str
     key: str = ""
 
 
-def _told(
-    text: str, read: Callable[[str], Any], *, spell: Callable[[Any], str] = str, key: str = ""
-) -> Mapping[str, Any]:
-    return {"switch": _Switch(text, read, spell, key)}
+def _told(text: str, read: Callable[[str], Any], **more: Any) -> Mapping[str, Any]:
+    return {"switch": _Switch(text, read, **more)}
 
 
 def _one_of(key: str, choices: Iterable[str]) -> Callable[[str], str]:
@@ -94,18 +100,31 @@ class Settings:
     start: str = field(
         default="auto",
         metadata=_told(
-            "auto | plain | fast: how the server process starts (docs: ARCHITECTURE.md)",
+            "how the server starts: its processes fork with vLLM imported (fast), as vLLM starts "
+            "them itself (plain), or fast where that works (auto)",
             _one_of("start", STARTS),
+            takes=" | ".join(STARTS),
+            example="plain",
         ),
     )
     port: int | None = field(
-        default=None, metadata=_told("a port for the only server instead of a free one", _port)
+        default=None,
+        metadata=_told(
+            "the port of the only server",
+            _port,
+            takes="PORT",
+            example="8000",
+            unset="a free one",
+        ),
     )
     broken: tuple[str, str] | None = field(
         default=None,
         metadata=_told(
-            "ADAPTER:alpha|zero-b|nudge|prefix|empty: serve a broken copy, to see the checks fail",
+            "serve a broken copy of this adapter, to see the checks fail",
             adapters_broken.parse,
+            takes=f"ADAPTER:{'|'.join(adapters_broken.KINDS)}",
+            example="projector:alpha",
+            unset="none",
             spell=":".join,
             key="break",
         ),
@@ -113,55 +132,75 @@ class Settings:
     mutant: tuple[str, ...] = field(
         default=(),
         metadata=_told(
-            "ID[@CHECK][,…]: seed a defect in the server, to see the checks fail; with a CHECK "
-            "pattern it acts only while such a check is judged: several share a server",
+            "seed a defect in the server, to see the checks fail; with a CHECK pattern it acts "
+            "only while such a check is judged, so that several share a server",
             _mutants,
+            takes="ID[@CHECK][,…]",
+            example="mutant-silent-rows",
+            unset="none",
             spell=",".join,
         ),
     )
     shard: Shard | None = field(
         default=None,
         metadata=_told(
-            "I/N: this part of the checks, whole servers at a time (`mm-lora report merge`)",
+            "this part of the checks, whole servers at a time; `mm-lora report merge` joins them",
             shards.parse,
+            takes="I/N",
+            example="1/3",
+            unset="all checks",
         ),
     )
     patch: str | None = field(
         default=None,
         metadata=_told(
-            "auto | none | feature: bring tower/connector LoRA where vLLM lacks it, "
-            "never, or in any case",
+            "bring tower and connector LoRA where vLLM lacks it (auto), never (none), or in any "
+            "case (feature)",
             _one_of("patch", FEATURE_CHOICES),
+            takes=" | ".join(FEATURE_CHOICES),
+            example="none",
+            unset=FEATURE_CHOICES[0],
         ),
     )
     vllm_patch: Path | None = field(
         default=None,
         metadata=_told(
-            "FILE.diff: serve a copy of the installed vLLM with this diff in it",
+            "serve a copy of the installed vLLM with this diff in it",
             _file("vllm-patch"),
+            takes="FILE",
+            example="pr.diff",
+            unset="none",
         ),
     )
     strength: float = field(
         default=1.0,
         metadata=_told(
-            "FACTOR: synthetic adapters so many times stronger, where a check is void",
+            "synthetic adapters so many times stronger, where a check is void",
             _number("strength", 1e4, "a factor", "a number above 0, for example 4"),
+            takes="FACTOR",
+            example="4",
             spell=_plain,
         ),
     )
     soak: float | None = field(
         default=None,
         metadata=_told(
-            "MINUTES of random traffic over all soak checks (1 with --full)",
+            "so many minutes of random traffic over all soak checks",
             _number("soak", 1e6, "a time", "minutes, a number above 0"),
+            takes="MINUTES",
+            example="5",
+            unset="1 with --full, else none",
             spell=_plain,
         ),
     )
     replay: Path | None = field(
         default=None,
         metadata=_told(
-            "FILE that a failed soak check left in its run folder: the same traffic again",
+            "a file that a failed soak check left in its run's folder: the same traffic again",
             _file("replay", "the run's folder"),
+            takes="FILE",
+            example="traffic.json",
+            unset="new traffic",
         ),
     )
 
@@ -190,17 +229,52 @@ class Settings:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A setting as `mm-lora settings` shows it. `type`: what its value looks like."""
+
+    key: str
+    type: str
+    default: str
+    example: str
+    meaning: str
+
+
+def listing() -> list[Listed]:
+    """Every setting, in the order of their declarations."""
+    found = []
+    for key, name in _names().items():
+        switch = _switch(name)
+        found.append(
+            Listed(
+                key=key,
+                type=switch.takes,
+                default=switch.unset or switch.spell(_defaults()[name]),
+                example=f"--set {key}={switch.example}",
+                meaning=switch.help,
+            )
+        )
+    return found
+
+
 def settings_of(words: Iterable[str]) -> Settings:
     """`key=value` words, the last of a key counts. UsageError for any that cannot be used."""
     told: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         name = _names().get(key)
-        if not equals or name is None:
-            known = "; ".join(f"{key} = {_switch(name).help}" for key, name in _names().items())
-            raise UsageError(f"--set '{word}' is not known", f"key=value with {known}")
-        told[name] = _switch(name).read(value)
+        if name is None:
+            raise UsageError(f"--set '{word}' is not known", _instead(key))
+        switch = _switch(name)
+        if not equals:
+            raise UsageError(f"--set '{word}' has no value", f"--set {key}={switch.example}")
+        told[name] = switch.read(value)
     return Settings(**told)
+
+
+def _instead(key: str) -> str:
+    near = difflib.get_close_matches(key, _names(), n=1)
+    return "".join(f"is it {one}? " for one in near) + "`mm-lora settings` lists all keys"
 
 
 def _names() -> dict[str, str]:

@@ -18,7 +18,7 @@ class Batches:
     model with rows of several. `decoding`: those of them in which one tenant decoded while another
     one's prompt was read. `pieces`: requests whose prompt was read in several steps, in the company
     of another tenant. `adapters`: the most adapters in one step.
-    `recomputed`: requests that were being answered and whose prompt was then read again. `moved`:
+    `recomputed`: requests with an adapter that were being answered and then read again. `moved`:
     steps in which requests have changed places since the step before.
     """
 
@@ -78,14 +78,14 @@ def batches(steps: Sequence[Step]) -> Batches:
 
 def recomputed(language: Sequence[Step]) -> set[str]:
     """The requests of one worker that were preempted: several of their tokens were read after at
-    least two had been answered."""
+    least two had been answered. Not the base's, which have no adapter to lose."""
     answered: Counter[str] = Counter()
     found = set()
     for step in language:
         for request in step.requests:
             if request.tokens == 1:
                 answered[request.id] += 1
-            elif answered[request.id] > 1:
+            elif answered[request.id] > 1 and request.adapter is not None:
                 found.add(request.id)
     return found
 

@@ -1,12 +1,13 @@
 """`mm-lora report merge`: the shards' folders in, one run folder out."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mm_lora.checks import defects
 from mm_lora.core.journal import read_report
 from mm_lora.core.run_folder import RunFolder, find_run
-from mm_lora.report import files
+from mm_lora.report import files, github
 from mm_lora.report.merge import merge
 from mm_lora.report.terminal import render, wide_console
 from mm_lora.report.view import View
@@ -23,5 +24,7 @@ def run(names: Sequence[str], reports: Path) -> int:
     folder = RunFolder.create(reports)
     folder.write_json("report.json", whole.as_json())
     files.write(folder, whole)
-    render(View(report=whole), wide_console(), str(folder.path))
+    view = View(report=whole)
+    render(view, wide_console(), str(folder.path))
+    github.tell(view, os.environ)
     return whole.exit_code
