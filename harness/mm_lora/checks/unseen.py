@@ -30,8 +30,8 @@ def unseen(
     groups = Counter(patch.kills[0].partition("/")[0] for patch in missed)
     where = ", ".join(f"{group} {count}" for group, count in sorted(groups.items()))
     return [
-        f"mistakes like {len(missed)} of the {len(mine)} mutants: no check that is known to fail "
-        f"of them passed here ({where})"
+        f"mistakes like {len(missed)} of {len(mine)} mutants, whose checks did not pass here "
+        f"({where})"
     ]
 
 

@@ -4,11 +4,16 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List and show the known defects of released vLLMs.", no_args_is_help=True)
+from mm_lora.cli.help import OUTPUT, WHAT, Command, Group, examples, option, switch
 
-Version = Annotated[
-    str | None, typer.Option("--vllm", metavar="VERSION", help="Only those of this vLLM version.")
-]
+app = typer.Typer(
+    cls=Group,
+    help="List and show the known defects of released vLLMs.",
+    epilog=examples("mm-lora defect list --vllm 0.32.0", "mm-lora defect show bad-adapter-is-500"),
+    no_args_is_help=True,
+)
+
+AsJson = Annotated[bool, switch("JSON.", OUTPUT, "--json")]
 
 
 @app.callback()
@@ -16,24 +21,35 @@ def root() -> None:
     """List and show the known defects of released vLLMs."""
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    cls=Command,
+    epilog=examples("mm-lora defect list --vllm 0.32.0", "mm-lora defect list --json"),
+)
 def list_all(
-    vllm: Version = None,
-    family: Annotated[
-        str | None, typer.Option(metavar="FAMILY", help="Only those that its models have.")
+    vllm: Annotated[
+        str | None, option("Those of this vLLM version alone.", WHAT, "VERSION")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    family: Annotated[
+        str | None, option("Those that its models have alone.", WHAT, "FAMILY")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List the known defects: what a user notices, and the fix that proves the cause."""
+    """List the known defects and what happens with each."""
     from mm_lora.cli.commands import defect
 
     raise typer.Exit(defect.list_all(vllm, family, as_json))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora defect show bad-adapter-is-500", "mm-lora defect show bad-adapter-is-500 --json"
+    ),
+)
 def show(
     name: Annotated[str, typer.Argument(metavar="ID", help="A defect, as `list` names it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print all that is known of a defect, with the commands that show it with and without fix."""
     from mm_lora.cli.commands import defect
