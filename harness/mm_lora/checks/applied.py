@@ -23,9 +23,14 @@ def applied_or_refused(
             reason="refused without saying why" if refusal else "refused",
         )
         return
+
+    def again() -> None:
+        """A fresh server in place of one that died of the request does not have the adapter."""
+        served.load(adapter)
+
     try:
         request = Request(model=adapter, pictures=(served.family.sizes.picture("one"),))
-        answer = served.ask(request)
+        answer = served.ask_after(request, again)
         check.equal([], answer.problems(request, None), "the answer is not valid")
         truth = served.forced(request, answer, predict=True, truth=twin)
         label = served.family.sizes.labels["one"]
