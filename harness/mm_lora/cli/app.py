@@ -13,6 +13,7 @@ import typer
 from mm_lora import __version__
 from mm_lora.cli import build_app as cli_build
 from mm_lora.cli import report_app as cli_report
+from mm_lora.cli import watch_app as cli_watch
 from mm_lora.cli.help import (
     HOW,
     OTHER,
@@ -413,6 +414,9 @@ def inspect(
         as_json=as_json,
     )
     raise typer.Exit(run(wanted))
+
+
+app.command(cls=Command, epilog=cli_watch.EXAMPLES)(cli_watch.watch)
 
 
 @app.command(
