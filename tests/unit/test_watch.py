@@ -102,7 +102,7 @@ def test_text_as_the_bases_is_right_for_the_vision_alone() -> None:
     done = passed(Server(blind, a=1.0))
     assert outcomes(done, "a")["differs-text"] == "skip"
     assert done.exit_code == 0
-    done = passed(Server(blind, a=1.0), on_text=["a"])
+    done = passed(Server(blind, a=1.0), on_text={"a": True})
     assert failures(done) == {("a", "differs-text")}
 
 

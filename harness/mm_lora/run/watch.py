@@ -1,7 +1,7 @@
 """One pass over a running server: what it lists, its noise, its adapters; nothing is changed."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -35,15 +35,15 @@ class Listing(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What a pass is to do. `only`: globs of adapters' names; `expected`: names that must be
-    listed; `on_text`: adapters that are known to change the language model; `files`: what is known
-    of adapters' files already."""
+    listed; of adapters whose files are known, `on_text`: whether they change the language model,
+    and `files`: what inspect says. `notes`: for people."""
 
     limit_s: float = 300.0
     only: Sequence[str] = ()
     expected: Sequence[str] = ()
-    on_text: Iterable[str] = ()
+    on_text: Mapping[str, bool] = field(default_factory=dict)
     files: Sequence[Finding] = ()
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
 def watch(

@@ -1,6 +1,6 @@
 """One pass over the adapters: each differs from its base, repeats itself, keeps to itself."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mm_lora.checks.judging import Judge
@@ -14,10 +14,7 @@ from mm_lora.core.outcomes import NotPassed, Outcome, Verdict, told_apart
 BUSY = (401, 403, 408, 429)
 """HTTP statuses, beside those from 500, that say nothing about an adapter."""
 
-VISION_ALONE = (
-    "as the base without a picture, which is right for an adapter of the vision alone: "
-    "its folder (--adapter) would tell"
-)
+VISION_ALONE = "as the base without a picture, which is right for an adapter of the vision alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +29,17 @@ class Scale:
 class Adapters:
     """Judges the adapters of one server. `findings` has what is known at any time.
 
-    `on_text`: those whose files say that they change the language model too.
+    `on_text`: whether an adapter changes the language model too, of those whose files are known.
     """
 
     def __init__(
-        self, visitor: Visitor, base: Base, scale: Scale, on_text: Iterable[str] = ()
+        self, visitor: Visitor, base: Base, scale: Scale, on_text: Mapping[str, bool] | None = None
     ) -> None:
         self._visitor = visitor
         self._base = base
         self._scale = scale
         self._same = scale.judge().same
-        self._on_text = set(on_text)
+        self._on_text = on_text or {}
         self._alone = {(base.name, kind): answer for kind, answer in base.alone.items()}
         self._steady: list[str] = []
         self.findings: list[Finding] = []
@@ -65,8 +62,8 @@ class Adapters:
             mine[kind] = self._differs(first, kind)
             repeats[kind] = self._same_answer(first, again, "another answer when asked again")
         for kind, verdict in mine.items():
-            if kind == TEXT and name not in self._on_text and _acts(mine.get(PICTURE)):
-                verdict = _excused(verdict)
+            if kind == TEXT and _acts(mine.get(PICTURE)):
+                verdict = _excused(verdict, self._on_text.get(name))
             self._take(name, f"differs-{kind}", verdict, allowed=self._scale.judge().min_effect)
         for kind, verdict in repeats.items():
             self._take(name, f"repeats-{kind}", verdict)
@@ -155,11 +152,12 @@ def _acts(picture: Verdict | None) -> bool:
     return picture is not None and picture.outcome is Outcome.PASS
 
 
-def _excused(verdict: Verdict) -> Verdict:
+def _excused(verdict: Verdict, on_text: bool | None) -> Verdict:
     """Text that is the base's, of an adapter that acts where there is a picture."""
-    if verdict.outcome not in (Outcome.FAIL, Outcome.VOID):
+    if verdict.outcome not in (Outcome.FAIL, Outcome.VOID) or on_text:
         return verdict
-    return replace(verdict, outcome=Outcome.SKIP, reason=VISION_ALONE)
+    known = "its files (--adapter) would tell" if on_text is None else "and its files are such"
+    return replace(verdict, outcome=Outcome.SKIP, reason=f"{VISION_ALONE}: {known}")
 
 
 def _verdict(judge: Judge, judged: Callable[[Judge], None]) -> Verdict:

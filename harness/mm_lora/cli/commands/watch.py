@@ -46,7 +46,7 @@ def run(wanted: Wanted) -> int:
         limit_s=wanted.timeout_s,
         only=wanted.only,
         expected=tuple(folders),
-        on_text=[name for name, one in inspections.items() if family and changes_text(one, family)],
+        on_text={n: changes_text(one, family) for n, one in inspections.items() if family},
         files=[finding_of(name, one) for name, one in inspections.items()],
         notes=[f"{one.adapter}: {note}" for one in inspections.values() for note in one.notes],
     )
