@@ -88,6 +88,9 @@ class FakeClient:
     def ask(self, request: Request) -> Answer:
         return self.reply(request)
 
+    def ask_fresh(self, request: Request, fresh: str, within_s: float) -> Answer:
+        return self.reply(request)
+
     def is_healthy(self) -> bool:
         return self.healthy
 

@@ -1,10 +1,14 @@
-"""Which known defects a run expects of a model: a user's own model has its family's alone."""
+"""Known defects a run expects of a model, and what it says of those that explain a failure."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from mm_lora.checks.defects import load
+from mm_lora.core.outcomes import Outcome, Verdict
+from mm_lora.core.record import Run
 from mm_lora.families.models import resolve
+from mm_lora.run.ending import reason_of
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
 
@@ -21,3 +25,31 @@ def test_an_own_model_has_the_defects_of_its_family_alone(tmp_path: Path) -> Non
     }
     assert "llava-class-token-dies" not in {one.id for one in mine}
     assert not inputs.ends_server("dice/mine/projector/picture")
+
+
+def test_an_own_adapter_that_a_known_defect_explains_is_told_so_in_words() -> None:
+    hit = Verdict(
+        outcome=Outcome.FAIL, reason="0.4 off", predicted_by=("language-qk-rows-not-permuted",)
+    )
+    read = Inputs.read(RunOptions(model=("scout",)))
+    inputs = replace(read, own={"mine": None})  # type: ignore[dict-item]
+    run = Run(profile="cpu", argv=[], seed=0, started="", vllm={"version": "0.32.0"})
+    said = reason_of(inputs, run, "dice/scout/mine/effect", hit)
+    assert said.startswith("0.4 off: the known defect llama4-qk-lora-rows, not your adapter: ")
+    assert "goes to the wrong rows of each head" in said
+    assert "fix: patch llama4-qk-lora-rows" in said
+    assert "no vLLM is known to be without it" in said
+    assert "just as" not in said
+    # Our own adapter, a vLLM that does not have it, a failure that nothing predicts:
+    by_predictor = "0.4 off, just as language-qk-rows-not-permuted predicts"
+    assert reason_of(inputs, run, "dice/scout/all/effect", hit) == by_predictor
+    run.vllm = {"version": "0.30.0"}
+    assert reason_of(inputs, run, "dice/scout/mine/effect", hit) == by_predictor
+    unseen = replace(hit, predicted_by=())
+    assert reason_of(inputs, run, "dice/scout/mine/effect", unseen) == "0.4 off"
+
+
+def test_a_defect_names_the_versions_without_it() -> None:
+    (old,) = (one for one in load() if one.id == "rank-pattern-ignored")
+    assert "vLLM 0.32.0 is without it" in old.in_words
+    assert not any(old.seen_in(version, "cpu") for version in old.without)

@@ -25,11 +25,14 @@ class Defect(DefectEntry):
     `signature`: a predictor's name, or a failure's pattern.
     `smallest`: the id of the check that shows it with the least, `{model}` in place of the model's
     name. `families`: those whose models have it, empty for all. `by_chance`: the others may pass,
-    since who meets whom in a step is up to the machine.
+    since who meets whom in a step is up to the machine. `means`: what it is to a user's adapter,
+    where a predictor can meet it there; `without`: vLLMs that were tried and do not have it.
     """
 
     checks: tuple[str, ...]
     smallest: str = ""
+    means: str = ""
+    without: tuple[str, ...] = ()
 
     def concerns(self, check_id: str, version: str, platform: str) -> bool:
         """Whether the entry speaks of this check on this vLLM; `platform` is cpu or gpu."""
@@ -68,6 +71,16 @@ class Defect(DefectEntry):
         """Whether a check that the entry concerns cannot pass while the defect is there."""
         pattern = self.smallest.replace("{model}", "*")
         return not self.by_chance or matches(pattern, check_id)
+
+    @property
+    def in_words(self) -> str:
+        """For the user whose adapter meets it: name, meaning, fix, and versions without it."""
+        free = f"vLLM {', '.join(self.without)} is" if self.without else "no vLLM is known to be"
+        return (
+            f"the known defect {self.id}, not your adapter: {self.means or self.observed}; "
+            f"fix: patch {self.fix}, `--with-fixes` serves with it; seen in vLLM {self.versions}, "
+            f"{free} without it"
+        )
 
     def explains(self, verdict: Verdict) -> bool:
         """Whether the failure is exactly the entry's: by a predictor that hit, or by its text."""

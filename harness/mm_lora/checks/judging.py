@@ -142,8 +142,6 @@ class Judge:
                 if nearest in elsewhere
                 else "as the reference on the other side of a routing tie"
             )
-        if hits and verdict.outcome is not Outcome.PASS:
-            reason = f"{reason}, just as {hits[0]} predicts"
         self.take(replace(verdict, predicted_by=hits, reason=reason))
 
     def acts(self, effect: float, reason: str) -> None:

@@ -14,6 +14,7 @@ from mm_lora import __version__
 from mm_lora.cli import build_app as cli_build
 from mm_lora.cli import defect_app as cli_defect
 from mm_lora.cli import report_app as cli_report
+from mm_lora.cli import watch_app as cli_watch
 from mm_lora.cli.help import (
     HOW,
     OTHER,
@@ -415,6 +416,9 @@ def inspect(
         as_json=as_json,
     )
     raise typer.Exit(run(wanted))
+
+
+app.command(cls=Command, epilog=cli_watch.EXAMPLES)(cli_watch.watch)
 
 
 @app.command(

@@ -228,7 +228,7 @@ class Conductor:
             error=verdict.error,
             tolerance=verdict.tolerance,
             effect=verdict.effect,
-            reason=verdict.reason,
+            reason=ending.reason_of(self.inputs, self.context.run, check_id, verdict),
             wrong_rows=verdict.wrong_rows,
         )
         self.context.run.checks.append(check)

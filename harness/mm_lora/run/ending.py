@@ -23,6 +23,19 @@ def outcome_of(
     return defects.with_known_defects(verdict, check_id, version, platform, mine)
 
 
+def reason_of(inputs: Inputs, run: Run, check_id: str, verdict: Verdict) -> str:
+    """Why a check ended as it did, with the predictor that hit; of a user's own adapter with the
+    known defect that the predictor stands for, in words."""
+    if not verdict.predicted_by or verdict.outcome is Outcome.PASS:
+        return verdict.reason
+    version, platform = run.vllm.get("version"), inputs.profile.platform
+    if version and not inputs.options.with_fixes and check_id.split("/")[2] in inputs.own:
+        for defect in inputs.known_defects(check_id):
+            if defect.seen_in(version, platform) and defect.signature in verdict.predicted_by:
+                return f"{verdict.reason}: {defect.in_words}"
+    return f"{verdict.reason}, just as {verdict.predicted_by[0]} predicts"
+
+
 def repeat_line(options: RunOptions, check_id: str) -> str:
     """The command that judges this check again, alone."""
     told = all(model in (*registry.published(), "all") for model in options.model)

@@ -52,9 +52,13 @@ def messages(request: Request) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
 
 
-def options(request: Request) -> dict[str, Any]:
+def options(request: Request, fresh: str = "") -> dict[str, Any]:
     """What the OpenAI client is called with for a request: of `completions` where it has token ids
-    for a prompt, else of `chat.completions`."""
+    for a prompt, else of `chat.completions`.
+
+    `fresh`: a word by which vLLM's prefix cache and encoder cache know the request apart from the
+    same one asked with another word; what they hold for others stays.
+    """
     extra: dict[str, Any] = dict(_EXTRA)
     told: dict[str, Any] = {"model": request.model, "max_tokens": request.max_tokens}
     if request.prompt:
@@ -72,7 +76,15 @@ def options(request: Request) -> dict[str, Any]:
         extra["use_beam_search"] = True
     if request.prompt_logprobs:
         extra["prompt_logprobs"] = 0  # of the prompt's own tokens alone
+    if fresh:
+        extra["cache_salt"] = fresh
+        for at, part in enumerate(_media_parts(told.get("messages", ()))):
+            part["uuid"] = f"{fresh}-{at}"
     return {**told, "extra_body": extra}
+
+
+def _media_parts(asked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [part for one in asked for part in one["content"] if part["type"] != "text"]
 
 
 class Client:
@@ -102,6 +114,10 @@ class Client:
         """
         return self._guarded(request, self._streamed if request.stream else self._whole)
 
+    def ask_fresh(self, request: Request, fresh: str, within_s: float) -> Answer:
+        """As `ask`, unstreamed, waiting for `within_s` seconds; `fresh`: see `options`."""
+        return self._guarded(request, partial(self._whole, fresh=fresh, timeout=within_s))
+
     def leave(self, request: Request, after: int) -> Answer:
         """Send one chat completion and close the connection once `after` tokens have come.
 
@@ -125,9 +141,9 @@ class Client:
         except self._openai.APIStatusError as error:
             return _refused(request, self.hidden(str(error)), error.status_code)
 
-    def _whole(self, request: Request) -> Answer:
+    def _whole(self, request: Request, fresh: str = "", **told: Any) -> Answer:
         route: Any = self._client.completions if request.prompt else self._client.chat.completions
-        completion = route.create(**options(request))
+        completion = route.create(**options(request, fresh), **told)
         return whole_answer(request, completion.model_dump(exclude_none=True), self.hidden)
 
     def _streamed(self, request: Request, after: int | None = None) -> Answer:

@@ -102,7 +102,7 @@ def run(wanted: Wanted) -> int:
         bench = stack.enter_context(bench_of(resolve(wanted.model), wanted.vllm, _say))
         if wanted.repair is not None:
             return _repaired(adapters, bench, wanted)
-        shown = [_inspected(name, look(folder), bench, wanted) for name, folder in adapters]
+        shown = [inspected(name, look(folder), bench, wanted) for name, folder in adapters]
         _show(shown, wanted)
         return ExitCode.PASS if all(one.is_fine for one in shown) else ExitCode.FAIL
 
@@ -146,7 +146,7 @@ def _repaired(adapters: Sequence[tuple[str, Path]], bench: Bench, wanted: Wanted
     )
     for line in done.lines() if not wanted.as_json else ():
         print(line)
-    after = _inspected(str(wanted.repair), look(wanted.repair), bench, wanted)
+    after = inspected(str(wanted.repair), look(wanted.repair), bench, wanted)
     _show([after], wanted)
     return ExitCode.PASS if after.is_fine else ExitCode.FAIL
 
@@ -171,7 +171,8 @@ def _flags(adapter: AsFound, bench: Bench, wanted: Wanted) -> tuple[Flags, str]:
     return flags_of(wanted.flags, pins=pins), "as told"
 
 
-def _inspected(name: str, adapter: AsFound, bench: Bench, wanted: Wanted) -> Inspection:
+def inspected(name: str, adapter: AsFound, bench: Bench, wanted: Wanted) -> Inspection:
+    """What becomes of one adapter, with a note about the flags."""
     flags, how = _flags(adapter, bench, wanted)
     inspector = bench.inspector(flags, numbers=not wanted.headers_only)
     note = f"a server with {spelled(flags)} ({how})"

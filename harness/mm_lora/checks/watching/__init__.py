@@ -1,0 +1,1 @@
+"""Judges the adapters of somebody's running server from outside, by a few short answers."""
