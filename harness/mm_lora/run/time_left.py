@@ -4,6 +4,7 @@ costs.toml says how groups compare with each other; how fast this machine is, th
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,22 +39,22 @@ class TimeLeft:
 
     def __init__(self, plan: Plan, costs: Mapping[str, float]) -> None:
         self._costs = costs
-        self._to_go = {check.id: check for check in plan.checks if not check.skip}
         self._servers = plan.servers
+        self._to_go = {one.id: self._kind(one) for one in plan.checks if not one.skip}
         self._up: set[ServerSpec] = set()
         self._start_s: float | None = None
         self._took: dict[_Kind, list[float]] = {}
 
     def ended(self, check_id: str, took_s: float) -> None:
         """A check was judged."""
-        check, spec = self._to_go.pop(check_id, None), self._servers.get(check_id)
-        if check is None:
+        kind, spec = self._to_go.pop(check_id, None), self._servers.get(check_id)
+        if kind is None:
             return
         if spec is not None and spec not in self._up:
             self._up.add(spec)
             self._start_s = took_s
         else:
-            self._took.setdefault(self._kind(check), []).append(took_s)
+            self._took.setdefault(kind, []).append(took_s)
 
     def left(self) -> Left | None:
         """None where too little was seen to say anything."""
@@ -62,9 +63,10 @@ class TimeLeft:
             return None
         speed, start = self._speed(), self._start_s
         waits = {spec for one in self._to_go if (spec := self._servers.get(one))} - self._up
-        known = [self._seconds(self._kind(one), speed, start) for one in self._to_go.values()]
-        seconds = sum(one for one in known if one is not None)
-        return Left(seconds + len(waits) * start, at_least=None in known)
+        kinds = Counter(self._to_go.values())
+        known = {kind: self._seconds(kind, speed, start) for kind in kinds}
+        seconds = sum(count * (known[kind] or 0.0) for kind, count in kinds.items())
+        return Left(seconds + len(waits) * start, at_least=None in known.values())
 
     def _speed(self) -> float:
         """How many times longer a check takes here than it did elsewhere; once, until some
