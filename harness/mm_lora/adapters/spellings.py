@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mm_lora.adapters.keys import PREFIX
+from mm_lora.adapters.keys import PREFIX, SIDES, key_of
 from mm_lora.adapters.spec import AdapterSpec, of_groups
 from mm_lora.families.family import Family
-from mm_lora.families.modules import LANGUAGE, ModuleGroup
 
 SPELLINGS: Mapping[str, str] = {
     "older-names": "PEFT on transformers 4.51 and older",
@@ -23,11 +22,29 @@ def spelled_name(group: str, spelling: str) -> str:
     return f"{group}-{spelling}"
 
 
+def respellings(family: Family) -> Mapping[str, Callable[[str], str]]:
+    """Spelling → what makes its key of PEFT's."""
+
+    def on_older(key: str) -> str:
+        path = key.removeprefix(PREFIX)
+        new, old = next((pair for pair in family.older if path.startswith(pair[0])), ("", ""))
+        return PREFIX + old + path.removeprefix(new)
+
+    return {
+        "older-names": on_older,
+        "text-class": lambda key: key.replace(f".{family.text_part}", "."),
+        "no-prefix": lambda key: key.removeprefix(PREFIX),
+        "adapter-name": lambda key: key.removesuffix(".weight") + ".default.weight",
+        "inner-linear": lambda key: key.replace(".lora_", ".linear.lora_"),
+    }
+
+
 def spellings(family: Family) -> Iterator[tuple[str, str]]:
     """(spelling, group) wherever the keys of a wrapped group then differ from PEFT's."""
-    for spelling in SPELLINGS:
+    for spelling, respelled in respellings(family).items():
         for group in family.wrapped:
-            if _differs(family, group, spelling):
+            key = key_of(group.target, SIDES[0])
+            if respelled(key) != key:
                 yield spelling, group.name
 
 
@@ -38,29 +55,3 @@ def spelled(family: Family) -> Mapping[str, AdapterSpec]:
         for spelling, group in spellings(family)
     )
     return {spec.name: spec for spec in specs}
-
-
-def respelling(form: str, family: Family) -> Callable[[str], str] | None:
-    """What makes the form's key of PEFT's; None for a form that is no spelling."""
-
-    def on_older(key: str) -> str:
-        path = key.removeprefix(PREFIX)
-        new, old = next((pair for pair in family.older if path.startswith(pair[0])), ("", ""))
-        return PREFIX + old + path.removeprefix(new)
-
-    known: Mapping[str, Callable[[str], str]] = {
-        "older-names": on_older,
-        "text-class": lambda key: key.replace(f".{family.text_part}", "."),
-        "no-prefix": lambda key: key.removeprefix(PREFIX),
-        "adapter-name": lambda key: key.removesuffix(".weight") + ".default.weight",
-        "inner-linear": lambda key: key.replace(".lora_", ".linear.lora_"),
-    }
-    return known.get(form)
-
-
-def _differs(family: Family, group: ModuleGroup, spelling: str) -> bool:
-    if spelling == "text-class":
-        return group.role == LANGUAGE
-    if spelling == "older-names":
-        return any(group.target.startswith(new) for new, _ in family.older)
-    return True
