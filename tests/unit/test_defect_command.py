@@ -71,3 +71,9 @@ def test_the_command_prints_both() -> None:
     said = printed("show", "llama4-qk-lora-rows")
     assert "--model scout" in said
     assert "fix:      llama4-qk-lora-rows: " in said
+
+
+def test_show_has_what_it_means_and_who_is_without_it() -> None:
+    said = printed("show", "rank-pattern-ignored")
+    assert "means:    for an adapter, modules in its rank_pattern" in said
+    assert "without:  vLLM 0.32.0" in said

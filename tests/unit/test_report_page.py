@@ -12,8 +12,9 @@ from big_report import WRONG, big_report
 from mm_lora.core.outcomes import Outcome
 from mm_lora.core.record import Check
 from mm_lora.core.report import Report
+from mm_lora.core.selection import GROUPS
 from mm_lora.core.table import Tables
-from mm_lora.report import evidence, html, markdown
+from mm_lora.report import claims, evidence, html, markdown
 from mm_lora.report.evidence import ServerSteps
 from mm_lora.report.pictures.batches import batch_timelines
 from mm_lora.report.pictures.flow import model_flows
@@ -213,3 +214,7 @@ def test_nothing_on_the_page_asks_for_anything() -> None:
     text = html.render(View(report=RUN))
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|<iframe|<object", text)
     assert "default-src 'none'" in text
+
+
+def test_every_group_says_what_it_proves() -> None:
+    assert set(claims.CLAIMS) == set(GROUPS)

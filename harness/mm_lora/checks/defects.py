@@ -73,13 +73,19 @@ class Defect(DefectEntry):
         return not self.by_chance or matches(pattern, check_id)
 
     @property
+    def spelled_versions(self) -> str:
+        """Its ranges for people; one that holds a single version as that."""
+        ranges = (part.strip() for part in self.versions.split("||"))
+        return ", ".join(re.sub(r"^(==|>=(.+),<=(?=\2$))", "", part) for part in ranges)
+
+    @property
     def in_words(self) -> str:
         """For the user whose adapter meets it: name, meaning, fix, and versions without it."""
         free = f"vLLM {', '.join(self.without)} is" if self.without else "no vLLM is known to be"
         return (
             f"the known defect {self.id}, not your adapter: {self.means or self.observed}; "
-            f"fix: patch {self.fix}, `--with-fixes` serves with it; seen in vLLM {self.versions}, "
-            f"{free} without it"
+            f"fix: patch {self.fix}, `--with-fixes` serves with it; "
+            f"seen in vLLM {self.spelled_versions}, {free} without it"
         )
 
     def explains(self, verdict: Verdict) -> bool:

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -32,8 +31,8 @@ def list_all(version: str | None, family: str | None, as_json: bool) -> int:
     for one in found:
         where = "" if one.platform == "any" else f", on {one.platform} only"
         families = ", ".join(one.families) or "every family"
-        print(f"{one.id}: {families}; vLLM {_versions(one)}{where}")
-        print(textwrap.fill(one.observed, 100, initial_indent="    ", subsequent_indent="    "))
+        print(f"{one.id}: {families}; vLLM {one.spelled_versions}{where}")
+        print(textwrap.fill(one.observed, 80, initial_indent="    ", subsequent_indent="    "))
     return ExitCode.PASS
 
 
@@ -101,12 +100,16 @@ def lines(one: Defect) -> Iterator[str]:
     """For people."""
     shows, fixed = commands(one)
     platform = "" if one.platform == "any" else f", on {one.platform} only"
-    yield f"{one.id}  (vLLM {_versions(one)}{platform})"
+    yield f"{one.id}  (vLLM {one.spelled_versions}{platform})"
     yield f"families: {', '.join(one.families) or 'all'}"
     yield f"expected: {one.expected}"
     yield f"observed: {one.observed}"
+    if one.means:
+        yield f"means:    for an adapter, {one.means}"
     if one.by_chance:
         yield "          not in every run: the smallest case always, the others as requests meet"
+    if one.without:
+        yield f"without:  vLLM {', '.join(one.without)} does not have it"
     yield f"cause:    {one.cause}"
     threads = ", ".join(map(_link, one.upstream)) or "no thread"
     yield f"upstream: {threads} (searched {one.searched})"
@@ -114,12 +117,6 @@ def lines(one: Defect) -> Iterator[str]:
     if fixed:
         yield f"fix:      {one.fix}: {_reason(one.fix)}"
         yield f"see it fixed: {fixed}"
-
-
-def _versions(one: Defect) -> str:
-    """Its ranges; one that holds a single version as that."""
-    ranges = (part.strip() for part in one.versions.split("||"))
-    return ", ".join(re.sub(r"^(==|>=(.+),<=(?=\2$))", "", part) for part in ranges)
 
 
 def _reason(fix: str) -> str:

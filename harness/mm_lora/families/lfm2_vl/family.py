@@ -62,8 +62,8 @@ class Lfm2Vl(EncoderTower):
     """
 
     name = "lfm2-vl"
-    older = ()
     title = "LFM2-VL"
+    older = ()  # came after transformers 4.51
     model_types = ("lfm2_vl",)
     published = ("lfm2-vl", "lfm2-vl-450m", "lfm2-vl-3b")
     repositories: ClassVar[Mapping[str, str]] = {
