@@ -1,4 +1,4 @@
-"""While a message may come at any moment, a queue's reader naps instead of spinning."""
+"""While a message may come at any moment, a queue's reader spins for a moment, then naps."""
 
 import time
 from typing import Any
@@ -31,8 +31,15 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
+def test_right_after_a_message_it_spins_as_vllm_does(naps: list[float]) -> None:
+    condition: Any = _Condition(ago_s=-0.001)
+    _NAP(_Condition.wait)(condition, timeout_ms=5000)
+    assert condition.waits == [5000]
+    assert not naps
+
+
 def test_soon_after_a_message_it_naps_for_less_than_a_step(naps: list[float]) -> None:
-    condition: Any = _Condition(ago_s=0)
+    condition: Any = _Condition(ago_s=0.1)
     _NAP(_Condition.wait)(condition, timeout_ms=5000)
     assert not condition.waits
     assert 0 < naps[0] < 0.001
