@@ -18,6 +18,11 @@ settings.load_profile("any machine")
 gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_collection_finish() -> None:
+    """Nor does pytest's own looking, five times at the end."""
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Some tests read the cases, which have marks of their own."""
     for line in MARKS:

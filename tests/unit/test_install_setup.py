@@ -1,6 +1,7 @@
 """The stamp, the routes, the machine's checks and the messages of set-up."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ class FakeClient(client.Environment):
 
     def __init__(self, found: bool) -> None:
         self.found = found
+        self.installed: list[tuple[str, ...]] = []
+
+    def install(self, what: str, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+        self.installed.append(arguments)
+
+    def environ(self) -> dict[str, str]:
+        return {}
 
     def finds(self, requirement: str) -> bool:
         assert requirement == recipes.TORCH_CPU
@@ -37,6 +45,15 @@ def test_the_route_is_chosen_and_said_in_one_line(
     assert setup.choose_route(FakeClient(found), said.append, asked) is recipe
     assert len(said) == 1
     assert words in said[0]
+
+
+@pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU])
+def test_every_package_is_compiled_as_it_is_installed(recipe: recipes.Recipe) -> None:
+    environment = FakeClient(found=True)
+    setup.fill(environment, recipe, lambda line: None)
+    assert environment.installed
+    for arguments in environment.installed:
+        assert "--compile-bytecode" in arguments
 
 
 @pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU])

@@ -14,6 +14,7 @@ PLACES = ("harness/mm_lora", "cases", "fixtures", "docs", "README.md", "Makefile
 _NAMED = re.compile(r"`mm-lora ([a-z][^`]*)`")
 _JOINED = re.compile(r'"\s*\n\s*f?"')
 """A message that goes on in the next line of its source."""
+MM_LORA = typer.main.get_command(app)
 
 
 def files() -> Iterator[Path]:
@@ -33,9 +34,12 @@ def named() -> dict[str, str]:
     return lines
 
 
-@pytest.mark.parametrize(("line", "file"), named().items())
+LINES = named()
+
+
+@pytest.mark.parametrize(("line", "file"), LINES.items())
 def test_it_is_there(line: str, file: str) -> None:
-    command = typer.main.get_command(app)
+    command = MM_LORA
     words = line.split()
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
@@ -46,4 +50,4 @@ def test_it_is_there(line: str, file: str) -> None:
 
 
 def test_some_are_named() -> None:
-    assert len(named()) > 10
+    assert len(LINES) > 10

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -102,9 +103,18 @@ class _File:
 
 def load(path: Path | None = None) -> list[Defect]:
     """All entries. Raises UsageError for an entry with a missing or unknown key."""
-    file = path or fixtures_dir() / "known_defects.toml"
+    return list(_read(path) if path else _own())
+
+
+def _read(file: Path) -> tuple[Defect, ...]:
     check = "that each entry has the keys of those already there"
-    return list(typed.read_toml(file, _File, check).defect)
+    return typed.read_toml(file, _File, check).defect
+
+
+@cache
+def _own() -> tuple[Defect, ...]:
+    """Those of this mm-lora, read once: the file is long."""
+    return _read(fixtures_dir() / "known_defects.toml")
 
 
 def signatures(defects: Sequence[Defect], version: str, platform: str) -> list[str]:

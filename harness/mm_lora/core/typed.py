@@ -7,6 +7,7 @@ and a misspelt key would be a default in silence.
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -61,6 +62,12 @@ def _shaped(kind: Any, data: Any) -> Any:
     return msgspec.convert(data, kind.shape_of(data), dec_hook=_shaped)
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name."""
+    return get_type_hints(kind)
+
+
 def _unknown(data: Any, kind: Any, where: str = "") -> Iterator[tuple[str, str, list[str]]]:
     """(table, key, known keys) of each key in `data` that the dataclass `kind` does not have.
 
@@ -69,9 +76,9 @@ def _unknown(data: Any, kind: Any, where: str = "") -> Iterator[tuple[str, str, 
     origin, arguments = get_origin(kind), get_args(kind)
     if hasattr(kind, "shape_of") and not is_dataclass(kind):
         kind = kind.shape_of(data)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         if isinstance(data, Mapping):
-            hints = get_type_hints(kind, include_extras=False)
+            hints = _hints(kind)
             known = [field.name for field in fields(kind) if field.init]
             for key, value in data.items():
                 if key not in known:

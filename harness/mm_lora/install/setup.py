@@ -17,9 +17,11 @@ from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
 from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU, TORCH_CPU, Recipe
 
+# Compiled now, in seconds on all cores: the first start of a server would take a minute for it, and
+# with PYTHONDONTWRITEBYTECODE set, as in many containers, every process that imports torch seconds.
+PINNED = ("--no-deps", "--compile-bytecode")
 # --require-hashes would refuse the constraint files of pip's configuration; each pin has hashes.
-# Compiled now, in seconds on all cores: the first start of a server would take a minute for it.
-HASHED = ("--no-deps", "--verify-hashes", "--compile-bytecode")
+HASHED = (*PINNED, "--verify-hashes")
 
 
 def interpreter() -> str:
@@ -105,7 +107,7 @@ def fill(environment: Environment, recipe: Recipe, say: Say) -> None:
     pins = recipes.requirements_dir()
     if recipe.unhashed:
         files = [word for name in recipe.unhashed for word in ("-r", str(pins / name))]
-        environment.install(recipe.takes, "--no-deps", *files)
+        environment.install(recipe.takes, *PINNED, *files)
     files = [word for name in recipe.hashed for word in ("-r", str(pins / name))]
     # a torch index chosen for the step above serves other files of some pinned packages
     environ = {
