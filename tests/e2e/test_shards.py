@@ -12,8 +12,8 @@ ONLY = [
     word
     for pattern in (
         "arithmetic/*/pictures/*",
-        "isolation/scout/mixed-batch/few-slots",
-        "isolation/scout/cache/prefix-every-slot",
+        "isolation/scout/in-flight/4-few-slots",
+        "isolation/scout/alone/every-slot",
     )
     for word in ("--only", pattern)
 ]
