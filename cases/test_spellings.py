@@ -15,7 +15,7 @@ REFUSAL = r"module|lora_|target|key|base_model"
 
 
 def every_spelling(family: Family) -> list[tuple[str, str, str]]:
-    return [(spelling, group, SPELLINGS[spelling]) for spelling, group in spellings(family)]
+    return [(spelling, group, SPELLINGS[spelling].writer) for spelling, group in spellings(family)]
 
 
 @pytest.mark.check(

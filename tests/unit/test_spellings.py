@@ -3,7 +3,7 @@
 import pytest
 
 from mm_lora.adapters import sets
-from mm_lora.adapters.spellings import SPELLINGS, respellings, spelled, spellings
+from mm_lora.adapters.spellings import SPELLINGS, spelled, spellings
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 
@@ -52,7 +52,7 @@ def test_keys(form: str, family: Family, key: str, becomes: str) -> None:
 
 
 def spelled_as(form: str, family: Family, key: str) -> str:
-    return respellings(family)[form](key)
+    return SPELLINGS[form].respelled(family, key)
 
 
 def test_a_key_without_prefix() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mm_lora.adapters.spellings import respellings
+from mm_lora.adapters.spellings import SPELLINGS
 from mm_lora.families.family import Family
 
 Tensors = Mapping[str, torch.Tensor]
@@ -24,8 +24,8 @@ def write(folder: Path, tensors: Tensors, form: str, family: Family) -> list[Pat
         tensors = {key: _padded(key, tensor) for key, tensor in tensors.items()}
     elif form == "permuted":
         tensors = {key: t.flip(_rank_axis(key)).contiguous() for key, t in tensors.items()}
-    elif respelled := respellings(family).get(form):
-        tensors = {respelled(key): tensor for key, tensor in tensors.items()}
+    elif spelling := SPELLINGS.get(form):
+        tensors = {spelling.respelled(family, key): tensor for key, tensor in tensors.items()}
     return [_save(folder / "adapter_model.safetensors", tensors)]
 
 
