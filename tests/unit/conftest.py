@@ -19,7 +19,7 @@ gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_collection_finish() -> None:
-    """Nor does pytest's own looking, five times at the end."""
+    """Before pytest collects garbage five times at its end."""
     gc.freeze()
 
 

@@ -17,8 +17,8 @@ from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
 from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU, TORCH_CPU, Recipe
 
-# Compiled now, in seconds on all cores: the first start of a server would take a minute for it, and
-# with PYTHONDONTWRITEBYTECODE set, as in many containers, every process that imports torch seconds.
+# Compiled now, in seconds on all cores: the first start of a server would take a minute for it.
+# With PYTHONDONTWRITEBYTECODE set, as in many containers, every process would take that time.
 PINNED = ("--no-deps", "--compile-bytecode")
 # --require-hashes would refuse the constraint files of pip's configuration; each pin has hashes.
 HASHED = (*PINNED, "--verify-hashes")

@@ -29,9 +29,8 @@ def list_all(version: str | None, family: str | None, as_json: bool) -> int:
         print(json.dumps(document, ensure_ascii=False, indent=1))
         return ExitCode.PASS
     for one in found:
-        where = "" if one.platform == "any" else f", on {one.platform} only"
         families = ", ".join(one.families) or "every family"
-        print(f"{one.id}: {families}; vLLM {one.spelled_versions}{where}")
+        print(f"{one.id}: {families}; {_seen(one)}")
         print(textwrap.fill(one.observed, 80, initial_indent="    ", subsequent_indent="    "))
     return ExitCode.PASS
 
@@ -99,8 +98,7 @@ def as_document(one: Defect) -> dict[str, Any]:
 def lines(one: Defect) -> Iterator[str]:
     """For people."""
     shows, fixed = commands(one)
-    platform = "" if one.platform == "any" else f", on {one.platform} only"
-    yield f"{one.id}  (vLLM {one.spelled_versions}{platform})"
+    yield f"{one.id}  ({_seen(one)})"
     yield f"families: {', '.join(one.families) or 'all'}"
     yield f"expected: {one.expected}"
     yield f"observed: {one.observed}"
@@ -117,6 +115,11 @@ def lines(one: Defect) -> Iterator[str]:
     if fixed:
         yield f"fix:      {one.fix}: {_reason(one.fix)}"
         yield f"see it fixed: {fixed}"
+
+
+def _seen(one: Defect) -> str:
+    platform = "" if one.platform == "any" else f", on {one.platform} only"
+    return f"vLLM {one.spelled_versions}{platform}"
 
 
 def _reason(fix: str) -> str:
