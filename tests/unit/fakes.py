@@ -31,6 +31,16 @@ class FakePool:
             raise self.broken
 
 
+class FakeAsker:
+    """Notes which servers' crashes were explained."""
+
+    def __init__(self) -> None:
+        self.explained_on: list[str] = []
+
+    def explained(self, spec: Any) -> None:
+        self.explained_on.append(spec.model)
+
+
 class FakeContext:
     """A run's context that starts nothing. `trouble`: method → what it raises."""
 
@@ -40,6 +50,7 @@ class FakeContext:
         self.run = Run(profile=inputs.profile.name, argv=[], seed=0, started="now")
         self.timings = Timings()
         self.pool = FakePool()
+        self.asker = FakeAsker()
         self.calls: list[str] = []
         self.trouble: dict[str, Exception] = {}
 

@@ -16,7 +16,7 @@ from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.skips import NotApplicable
 from mm_lora.core.timings import Timings
 from mm_lora.serving import asker as asker_module
-from mm_lora.serving.asker import CRASHES, Asker
+from mm_lora.serving.asker import CRASHES, KNOWN_CRASHES, Asker
 from mm_lora.serving.pool import Started
 from mm_lora.serving.server.spec import ServerSpec
 
@@ -197,6 +197,19 @@ def test_a_server_that_crashes_on_many_checks_is_given_up(make: Callable[..., As
     assert calls(asker).count("give up") == 1
     with pytest.raises(ServerDied, match=rf"not-asked: .*\({CRASHES} of them; "):
         asker.ask(SPEC, REQUEST)
+
+
+def test_crashes_that_a_known_defect_explains_do_not_count_at_first(
+    make: Callable[..., Asker],
+) -> None:
+    most = CRASHES + KNOWN_CRASHES
+    asker = make(*[dies(died("x"))] * 2 * most)
+    for at in range(most):
+        assert "give up" not in calls(asker), at
+        with pytest.raises(NotPassed):
+            asker.ask(SPEC, REQUEST)
+        asker.explained(SPEC)
+    assert calls(asker).count("give up") == 1
 
 
 def test_what_the_server_does_not_have_is_not_asked(make: Callable[..., Asker]) -> None:

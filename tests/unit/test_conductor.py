@@ -131,6 +131,28 @@ def test_known_defects_and_stale_entries(
     assert conductor.end() == code
 
 
+CRASH = Verdict(
+    outcome=Outcome.FAIL,
+    reason="how: crash; einsum(): subscript b has size 560 and previously seen size 432",
+)
+
+
+def test_a_crash_that_a_known_defect_explains_is_told_to_who_counts_them(make: Make) -> None:
+    video, other = "numerics/qwen2.5-vl/all/picture-and-video", "numerics/qwen2.5-vl/all/small"
+    wish = Wish(model="qwen2.5-vl")
+    conductor = make(
+        *(Planned(id=one, title=one, core=True, wish=wish) for one in (video, other)),
+        model=("qwen2.5-vl",),
+    )
+    conductor.begin()
+    assert conductor.context is not None
+    conductor.context.run.vllm = {"version": "0.32.0"}
+    judged(conductor, CRASH, CRASH)
+    outcomes = {check.id: check.outcome for check in conductor.context.run.checks}
+    assert outcomes == {video: Outcome.KNOWN_DEFECT, other: Outcome.FAIL}
+    assert conductor.context.asker.explained_on == ["qwen2.5-vl"]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_and_the_report_is_written(
     make: Make, number: signal.Signals, code: int

@@ -126,6 +126,12 @@ def test_symptoms_are_not_the_cause() -> None:
     assert diagnose(log, 1).cause == "KeyError: 'the cause'"
 
 
+@pytest.mark.parametrize("underlined", [f"{ENGINE}           ^^^^^^^^^^^^^^^^\n", ""])
+def test_an_exception_without_a_message_is_told_by_its_line(underlined: str) -> None:
+    log = f"{ENGINE}    assert a <= b\n{underlined}{ENGINE}AssertionError\n"
+    assert diagnose(log, 0).cause == "AssertionError at `assert a <= b`"
+
+
 @pytest.mark.parametrize(
     ("code", "text"), [(1, "exit code 1"), (-9, "signal 9 (SIGKILL)"), (-99, "signal 99 (unknown)")]
 )

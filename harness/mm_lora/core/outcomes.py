@@ -57,6 +57,11 @@ class Verdict:
     predicted_by: tuple[str, ...] = ()
     wrong_rows: tuple[WrongRows, ...] = ()
 
+    @property
+    def is_crash(self) -> bool:
+        """Whether the server died of what the check asked."""
+        return self.reason.startswith("how: crash")
+
 
 def judge_equal(expected: Any, observed: Any, reason: str = "") -> Verdict:
     """Exact comparison: counts, names, texts, bit-identical logprobs."""

@@ -15,7 +15,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.running import Served
 from mm_lora.checks.unseen import unseen
 from mm_lora.core.errors import ExitCode, MmLoraError
-from mm_lora.core.outcomes import Verdict
+from mm_lora.core.outcomes import Outcome, Verdict
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Check, Run
 from mm_lora.core.report import of_run
@@ -213,6 +213,8 @@ class Conductor:
         planned, spec = self._planned[check_id], self.plan.server_of(check_id)
         took = self._clock() - self._began
         outcome, defect = ending.outcome_of(self.inputs, self.context.run, check_id, verdict)
+        if outcome is Outcome.KNOWN_DEFECT and spec and verdict.is_crash:
+            self.context.asker.explained(spec)
         check = Check(
             id=check_id,
             title=planned.title,

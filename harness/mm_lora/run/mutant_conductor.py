@@ -111,11 +111,10 @@ class MutantConductor(Conductor):
             return None
         check = super().ended(check_id, verdict)
         if check is not None and self.context is not None:
-            crash = verdict.reason.startswith("how: crash")
             judged = Judged(
                 outcome=check.outcome,
                 reason=verdict.reason,
-                crash=crash,
+                crash=verdict.is_crash,
                 duration_s=check.duration_s,
             )
             self.book.note(turn, judged)

@@ -25,6 +25,9 @@ from mm_lora.serving.server.spec import ServerSpec
 CRASHES = 5
 """So many checks may crash one server spec before it is given up."""
 
+KNOWN_CRASHES = 15
+"""So many crashes of a spec do not count, where a known defect explains each of them."""
+
 HELD_S = 0.05
 """How long each request of a batch is waited for at least."""
 
@@ -61,6 +64,7 @@ class Asker:
         self._observing = threading.Lock()
         self._answered: set[str] = set()
         self._crashes: Counter[ServerSpec] = Counter()
+        self._known: Counter[ServerSpec] = Counter()
         self._took: list[float] = []
 
     def ask(
@@ -185,6 +189,12 @@ class Asker:
                 death.log_tail,
             ),
         )
+
+    def explained(self, spec: ServerSpec) -> None:
+        """A known defect explains the last crash of the spec: see KNOWN_CRASHES."""
+        if self._crashes[spec] and self._known[spec] < KNOWN_CRASHES:
+            self._known[spec] += 1
+            self._crashes[spec] -= 1
 
     def forgive(self, spec: ServerSpec) -> None:
         """Count the crashes of a spec anew: what served it is another server now."""

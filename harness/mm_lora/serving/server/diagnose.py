@@ -40,7 +40,12 @@ _SYMPTOMS = (
     "please check the stack trace above",
     "RuntimeError: cancelled",  # a message queue, closed by the end of its other side
 )
-_BARE_ERROR = re.compile(r"\] (\w+(?:Error|Exception|Iteration))$", re.MULTILINE)
+# An exception without a message, and the line of its source above it, which Python underlines.
+_BARE_ERROR = re.compile(
+    r"(?:\] {5,}(?P<source>\S[^\n]*)\n(?:[^\n]*\] [ ^~]+\n)?)?"
+    r"[^\n]*\] (?P<error>\w+(?:Error|Exception|Iteration))$",
+    re.MULTILINE,
+)
 _WORKER_DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -(\d+)\)")
 # vLLM's monitor wakes when the worker's pipe closes. On a busy machine that is before the kernel
 # has the exit code, and it logs None (multiproc_executor.py, `monitor_workers`).
@@ -75,7 +80,7 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     if worker:
         return _by_signal("a worker", int(worker[1]))
     errors = [line for line in _LAST_ERROR.findall(text) if not any(s in line for s in _SYMPTOMS)]
-    errors = errors or _BARE_ERROR.findall(text)
+    errors = errors or [_with_its_source(found) for found in _BARE_ERROR.finditer(text)]
     if errors:
         return Diagnosis("error", errors[-1].strip()[:300], "the log's traceback")
     # An exception would have left a traceback: only a signal ends a process without a word.
@@ -91,6 +96,11 @@ def describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exit code {exit_code}"
     return f"signal {-exit_code} ({_signal_name(-exit_code)})"
+
+
+def _with_its_source(found: re.Match[str]) -> str:
+    source = found["source"]
+    return f"{found['error']} at `{source.strip()}`" if source else found["error"]
 
 
 def _own_signal(exit_code: int | None) -> int | None:
