@@ -9,6 +9,7 @@ import pytest
 
 from mm_lora.inside.fixes import (
     adapter_files,
+    adapter_slots,
     adapter_tensors,
     adapter_versions,
     failed_load,
@@ -189,6 +190,37 @@ def test_blocks_are_zeroed() -> None:
     assert module.KVCacheConfig().needs_kv_cache_zeroing is True
     with pytest.raises(HookGone, match="needs_kv_cache_zeroing"):
         patched(kv_zeroing.PATCH, "m", KVCacheConfig=type("KVCacheConfig", (), {}))
+
+
+@pytest.mark.parametrize(
+    ("slots", "running", "adapter", "let_in"),
+    [
+        (1, [7], 8, False),  # its picture waits for the encoder: the scheduler forgot it
+        (1, [7], 7, True),
+        (2, [7], 8, True),
+        (1, [None], 8, True),
+        (1, [7], None, True),
+    ],
+)
+def test_a_waiting_requests_adapter_keeps_its_slot(
+    slots: int, running: list[int | None], adapter: int | None, let_in: bool
+) -> None:
+    def request(number: int | None) -> Any:
+        return SimpleNamespace(
+            lora_request=None if number is None else SimpleNamespace(lora_int_id=number)
+        )
+
+    class Scheduler:
+        lora_config = SimpleNamespace(max_loras=slots)
+
+        def _handle_blocked_waiting_request(self, request: Any) -> bool:
+            return True
+
+    scheduler = patched(adapter_slots.PATCH, "m", Scheduler=Scheduler).Scheduler()
+    scheduler.running = [request(number) for number in running]
+    assert scheduler._handle_blocked_waiting_request(request(adapter)) is let_in
+    scheduler.lora_config = None
+    assert scheduler._handle_blocked_waiting_request(request(adapter))
 
 
 class Values:

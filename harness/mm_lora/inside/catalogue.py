@@ -3,6 +3,7 @@
 from . import families, moe_experts, short_waits, silent_rows, target_modules
 from .fixes import (
     adapter_files,
+    adapter_slots,
     adapter_tensors,
     adapter_versions,
     bad_adapter_status,
@@ -48,6 +49,7 @@ PATCHES: tuple[Patch, ...] = (
     resolver_root.PATCH,
     resolver_config.PATCH,
     kv_zeroing.PATCH,
+    adapter_slots.PATCH,
     base_rows.PATCH,
     picture_attention.PATCH,
     data_encoder_rows.PATCH,
