@@ -42,9 +42,10 @@ LENGTHS = (4, 8, 12, 16)
 @pytest.mark.parametrize("cache", ["small-cache"])
 def test_preempted(model: str, cache: str, served: Served, check: Judge, context: Context) -> None:
     least = {"recomputed": 2, "language": 1}
-    traffic = Traffic(served, check.tolerance, longest=48)
     # Whose adapter ends before the language model has nothing to lose when it is read again.
-    burst: Burst = (too_many(served, (BASE, *language(served.family)), 48), ())
+    requests = too_many(served, (BASE, *language(served.family)), 48)
+    traffic = Traffic(served, check.tolerance, longest=requests[0].max_tokens)
+    burst: Burst = (requests, ())
     seen = until_met(traffic, [burst] * 2, least)
     judge_scenario(check, context, f"{model}/preempted/{cache}", seen, least)
 

@@ -20,6 +20,14 @@ def table(mutants: Iterable[str], *groups: str) -> Mapping[str, Sequence[str]]:
     return {mutant: kills(mutant, *groups) for mutant in mutants}
 
 
+def quickest(mutants: Iterable[str], group: str) -> Mapping[str, Sequence[str]]:
+    """Mutant → the quickest check of this group that it fails.
+
+    `mm-lora mutants --every` judges the others: they make the same claim of more requests.
+    """
+    return {mutant: kills(mutant, group)[:1] for mutant in mutants}
+
+
 def killed_by(mutants: Iterable[str], check_ids: Iterable[str]) -> set[str]:
     """Those of the checks that one of the mutants fails."""
     patterns = [pattern for mutant in mutants for pattern in _KILLS[mutant]]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from cli_run import Verify, in_turn
-from seeded import table
+from seeded import quickest
 
 ISOLATION = "isolation/scout/"
 SOAK = "soak/scout/free-slots"
 NOTHING = f"{ISOLATION}cache/nothing-free-slots"
 
-TOGETHER = table(
+TOGETHER = quickest(
     (
         *("mutant-mapping-left-behind", "mutant-encoder-key", "mutant-prefix-key"),
         *("mutant-processor-item", "mutant-base-rows-stale", "mutant-decode-as-neighbour"),
@@ -27,7 +27,7 @@ TOGETHER = table(
 )
 # It leaves two adapters swapped, so that nothing else is judged on its server; nor does a broken
 # adapter, which every server gets, harm a check that compares a server with itself.
-SWAPPED = table(["mutant-adapters-swapped"], "isolation")
+SWAPPED = quickest(["mutant-adapters-swapped"], "isolation")
 BROKEN, ALONE = "break=tower-mlp:alpha", "alone/one-slot"
 
 

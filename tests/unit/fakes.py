@@ -36,6 +36,7 @@ class FakeAsker:
 
     def __init__(self) -> None:
         self.explained_on: list[str] = []
+        self.deadly = False
 
     def explained(self, spec: Any) -> None:
         self.explained_on.append(spec.model)

@@ -139,6 +139,34 @@ def test_dying_again_alone_is_a_failure(make: Callable[..., Asker]) -> None:
     assert calls(asker) == ["again", "release"]
 
 
+def test_a_deadly_check_is_asked_once_of_a_fresh_server(make: Callable[..., Asker]) -> None:
+    asker = make(dies(died("first")))
+    asker.deadly = True
+    with pytest.raises(NotPassed, match="the server dies on this request alone: first"):
+        asker.ask(SPEC, REQUEST)
+    assert calls(asker) == ["release"]
+
+
+def test_a_deadly_check_is_asked_again_where_the_server_had_answered(
+    make: Callable[..., Asker],
+) -> None:
+    replies = iter([answer, dies(died("first"))])
+    asker = make(lambda request: next(replies)(request), dies(died("second")))
+    asker.ask(SPEC, REQUEST)
+    asker.deadly = True
+    with pytest.raises(NotPassed, match="second"):
+        asker.ask(SPEC, REQUEST)
+    assert calls(asker) == ["again", "release"]
+
+
+def test_a_deadly_check_whose_server_is_killed_is_an_error(make: Callable[..., Asker]) -> None:
+    asker = make(dies(died("out of memory", signal.SIGKILL)))
+    asker.deadly = True
+    with pytest.raises(ServerDied, match="out of memory"):
+        asker.ask(SPEC, REQUEST)
+    assert calls(asker) == ["give up"]
+
+
 def test_dying_once_is_an_error(make: Callable[..., Asker]) -> None:
     asker = make(dies(died("first")), answer)
     with pytest.raises(ServerDied, match="first; a fresh server answered the same"):

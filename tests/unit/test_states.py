@@ -7,7 +7,7 @@ import pytest
 from mm_lora.checks.isolation.batches import batches
 from mm_lora.checks.running import Served
 from mm_lora.checks.states.leaving import was_left
-from mm_lora.checks.states.small_cache import BLOCK, BLOCKS, cached, span, too_many
+from mm_lora.checks.states.small_cache import BLOCK, BLOCKS, cached, outgrowing, span, too_many
 from mm_lora.checks.states.texts import filled
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import judge_close
@@ -99,6 +99,16 @@ def test_more_is_asked_than_a_small_cache_holds() -> None:
     assert sum(147 + BLOCK for _ in requests) >= BLOCK * BLOCKS
     assert len(set(requests)) == len(requests)
     assert [request.model for request in requests[:3]] == ["base", "all", "base"]
+
+
+@pytest.mark.parametrize("prompt", [20, 170, 192, 193, 453, 1300, BLOCK * BLOCKS])
+def test_answers_are_long_enough_for_the_prompts_that_fit_to_outgrow_the_cache(prompt: int) -> None:
+    def blocks(tokens: int) -> int:
+        return -(-tokens // BLOCK)
+
+    fit = BLOCKS // blocks(prompt)
+    assert fit * blocks(prompt) <= BLOCKS
+    assert fit * blocks(prompt + outgrowing(prompt, 48)) > BLOCKS
 
 
 def test_each_way_of_asking() -> None:

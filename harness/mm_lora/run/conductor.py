@@ -184,6 +184,7 @@ class Conductor:
         spec = self.plan.server_of(check_id)
         if spec is None or self.context is None:
             return None
+        self.context.asker.deadly = self._planned[check_id].deadly
         served = Served.of(self.context, spec)
         if spec not in self._allowed:
             own = tolerances.of_profile(self.inputs.profile)

@@ -47,7 +47,10 @@ def held_s(requests: int, took: Sequence[float]) -> float:
 
 
 class Asker:
-    """Asks the servers of one run's pool; safe to use from several threads."""
+    """Asks the servers of one run's pool; safe to use from several threads.
+
+    `deadly`: whether a known defect is said to end the server of the check that asks.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Asker:
         self._crashes: Counter[ServerSpec] = Counter()
         self._known: Counter[ServerSpec] = Counter()
         self._took: list[float] = []
+        self.deadly = False
 
     def ask(
         self, spec: ServerSpec, request: Request, prepare: Callable[[], None] = lambda: None
@@ -74,15 +78,19 @@ class Asker:
 
         A server that dies of its own exception, again on a fresh server with that request alone
         (and `prepare` before it), raises NotPassed (`fail`, how: crash); one that was killed or
-        died only once raises ServerDied (`error`).
+        died only once raises ServerDied (`error`). Where `deadly`, a server that had answered
+        nothing before is fresh enough.
         """
         started = self._pool.get(spec)
         _require_loaded(started, request.model)
         if request.model in started.absent:
             raise NotApplicable(SkipReason.NO_ADAPTER, started.absent[request.model])
         began = time.monotonic()
+        enough = self.deadly and started.record.label not in self._answered
         answer = self._ask_or_death(started, request)
         if isinstance(answer, ServerDied):
+            if enough and answer.by_signal is None:
+                raise self._dies_alone(spec, answer)
             return self._after_death(spec, request, answer, prepare)
         with self._observing:
             self._took.append(time.monotonic() - began)
@@ -171,8 +179,11 @@ class Asker:
             raise _once(death)
         if second.by_signal is not None:
             raise death
-        self._after_crash(spec, second)
-        raise NotPassed(_crash(second, "the server dies on this request alone"))
+        raise self._dies_alone(spec, second)
+
+    def _dies_alone(self, spec: ServerSpec, death: ServerDied) -> NotPassed:
+        self._after_crash(spec, death)
+        return NotPassed(_crash(death, "the server dies on this request alone"))
 
     def _after_crash(self, spec: ServerSpec, death: ServerDied) -> None:
         """Each crash costs two starts: a spec that crashed on so many checks is given up."""

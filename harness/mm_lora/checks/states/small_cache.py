@@ -1,6 +1,7 @@
 """A server whose KV cache holds little more than one request, and what that does to requests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
@@ -20,15 +21,29 @@ FLAGS: dict[str, PlainValue] = {
 }
 
 
-def too_many(served: Served, tenants: Sequence[str], max_tokens: int) -> list[Request]:
-    """Every tenant in turn about new pictures, until their prompts fill the cache."""
+def outgrowing(prompt: int, least: int) -> int:
+    """Tokens of an answer, `least` or more, with which the prompts of so many tokens that fit into
+    the cache together outgrow it."""
+    fit = max(1, BLOCKS // -(-prompt // BLOCK))
+    blocks = BLOCKS // fit + 1
+    return max(least, blocks * BLOCK - BLOCK // 2 - prompt)
+
+
+def too_many(served: Served, tenants: Sequence[str], least: int) -> list[Request]:
+    """Every tenant in turn about new pictures, until their prompts fill the cache; answers of
+    `least` tokens or more, with which those that it holds outgrow it."""
     requests: list[Request] = []
-    tokens, seed = 0, 0
+    tokens, seed, length = 0, 0, 1
     while tokens < BLOCK * BLOCKS:
         picture = served.family.sizes.picture("one", 80 + seed)
         model = tenants[seed % len(tenants)]
-        requests.append(Request(model=model, pictures=(picture,), max_tokens=max_tokens, top=5))
-        tokens += served.image_prompt_tokens(requests[-1]) + BLOCK
+        request = Request(model=model, pictures=(picture,), max_tokens=length, top=5)
+        if not requests:
+            prompt = served.ask(request.asking(served.base)).prompt_tokens
+            length = outgrowing(prompt, least)
+            request = replace(request, max_tokens=length)
+        requests.append(request)
+        tokens += served.image_prompt_tokens(request) + BLOCK
         seed += 1
     return requests
 
