@@ -105,6 +105,24 @@ def test_spec_wins_over_defaults_and_nothing_of_the_caller_is_copied() -> None:
     assert "SECRET_TOKEN" not in found
 
 
+@pytest.mark.parametrize(
+    ("bind", "caller", "threads"),
+    [
+        ("nobind", {}, "3"),
+        ("nobind", {"OMP_NUM_THREADS": "8"}, None),
+        ("0|1", {}, None),
+        ("auto", {}, None),
+    ],
+)
+def test_a_worker_without_cpus_of_its_own_leaves_one_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, bind: str, caller: dict[str, str], threads: str | None
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    found = environment(caller, env=(("VLLM_CPU_OMP_THREADS_BIND", bind),))
+    assert found.get("OMP_NUM_THREADS") == threads
+    assert environment(caller).get("OMP_NUM_THREADS") is None
+
+
 def test_temporary_files_are_its_own() -> None:
     assert environment({"TMPDIR": "/theirs"})["TMPDIR"] == "/tmp/short"
 

@@ -22,6 +22,7 @@ DEFAULT_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "PYTHONUNBUFFERED": "1",
 }
+_BIND, _THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
 
 
 def build_command(
@@ -59,6 +60,7 @@ def build_environment(
     The plugin's folder and `search` go in front of the caller's PYTHONPATH, whose relative entries
     are made absolute since the server runs in a folder of its own. The plugin's name is appended to
     VLLM_PLUGINS where the caller set it; setting it otherwise would switch off all other plugins.
+    A worker that is bound to no CPU has as many threads as vLLM would bind: all CPUs but one.
     `temporary` is removed with the server: killed processes leave sockets and files there.
     """
     environment = dict(DEFAULT_ENVIRONMENT)
@@ -66,6 +68,8 @@ def build_environment(
     # Where transformers copies the code that a model's folder brings.
     environment["HF_MODULES_CACHE"] = str(temporary / "modules")
     environment.update(spec.env)
+    if environment.get(_BIND) == "nobind" and _THREADS not in {*environment, *caller}:
+        environment[_THREADS] = str(max(1, len(os.sched_getaffinity(0)) - 1))
     paths = [str(plugin_folder), *map(str, search)]
     theirs = environment.get("PYTHONPATH") or caller.get("PYTHONPATH", "")
     paths += [str(working_folder / entry) for entry in theirs.split(os.pathsep) if entry]
