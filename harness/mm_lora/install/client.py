@@ -161,6 +161,12 @@ class Environment:
             f"could not ask the package indexes for {requirement}", probable_check(answer.stderr)
         )
 
+    def compile(self, folder: Path) -> None:
+        """Compiles Python files that no client installed; a folder that is not ours to write in
+        stays as it is."""
+        command = [str(self.python), "-m", "compileall", "-q", "-j", "0", str(folder)]
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
     def install(self, what: str, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         """`uv pip install ARGUMENTS` into the environment."""
         command = [str(self._uv), "pip", "install", "--python", str(self.python), *arguments]

@@ -144,6 +144,7 @@ def set_up(
         environment.install(
             "mm-lora itself", "--no-deps", "--no-build-isolation", "--editable", str(project)
         )
+        environment.compile(project / "harness")
         stamp.write(folder, stamp.Stamp(state="ready", key=key, recipe=recipe.name))
         say(f"ready in {time.monotonic() - started:.0f} s")
     return True
