@@ -4,6 +4,7 @@ from mm_lora.core.outcomes import Outcome, WrongRows
 from mm_lora.core.record import Check, MetDefect, ServerRecord, Smallest
 from mm_lora.core.report import Report
 from mm_lora.core.table import Column, Kind, Tables
+from mm_lora.core.timings import Part
 
 GROUPS = ("dice", "arithmetic", "coverage", "numerics", "relations", "isolation", "refusal")
 WRONG = WrongRows(
@@ -44,8 +45,8 @@ def big_report(checks: int, *, failing: int = 0) -> Report:
         defects=tuple(defects) if known else (),
         limits=("what nobody sees",),
         timings=(
-            {"part": "start server", "what": "1-scout", "began_s": 1.0, "ended_s": 40.0},
-            {"part": "stop server", "what": "1-scout", "began_s": 590.0, "ended_s": 591.0},
+            Part("start server", "1-scout", 1.0, 40.0),
+            Part("stop server", "1-scout", 590.0, 591.0),
         ),
     )
 

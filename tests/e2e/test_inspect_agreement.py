@@ -9,10 +9,10 @@ from inspected_adapters import variants
 
 from mm_lora.adapters.as_found import look
 from mm_lora.adapters.sets import named, standard
+from mm_lora.checks.inspection.bench import Bench, bench_of
 from mm_lora.checks.inspection.findings import Fate, Inspection
 from mm_lora.checks.inspection.flags import flags_of
 from mm_lora.checks.inspection.keys import read
-from mm_lora.cli.commands.inspect import Bench, bench_of
 from mm_lora.core.asking import BASE, Request
 from mm_lora.core.outcomes import moved
 from mm_lora.families.family import Family

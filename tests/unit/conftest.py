@@ -1,14 +1,17 @@
-"""Unit tests cannot start a process, and are not failed by a busy machine."""
+"""Unit tests start no process, write what the schemas say, and a busy machine fails none."""
 
 import gc
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import stored
 from hypothesis import settings
 
+from mm_lora.core.run_folder import RunFolder
 from mm_lora.run.case_marks import MARKS
 
 settings.register_profile("any machine", deadline=None)
@@ -50,3 +53,29 @@ def no_process() -> Iterator[None]:
         for owner, name in STARTERS:
             patch.setattr(owner, name, refuse)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def last_written() -> Iterator[dict[Path, str]]:
+    """The text of every document that mm-lora writes, as it last was."""
+    texts: dict[Path, str] = {}
+    write = RunFolder.write
+
+    def noting(self: RunFolder, name: str, text: str) -> Path:
+        target = write(self, name, text)
+        if name in stored.FILES:
+            texts[target] = text
+        return target
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "write", noting)
+        yield texts
+
+
+@pytest.fixture(autouse=True)
+def documents_are_as_promised(last_written: dict[Path, str]) -> Iterator[None]:
+    """Whatever report.json and mutants.json a test lets mm-lora write is what its schema says."""
+    last_written.clear()
+    yield
+    for path, text in last_written.items():
+        stored.require(stored.FILES[path.name], text)

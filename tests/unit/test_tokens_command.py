@@ -7,7 +7,9 @@ import pytest
 
 from mm_lora.cli.commands import tokens
 from mm_lora.core.errors import UsageError
+from mm_lora.families import sizes
 from mm_lora.families.models import resolve
+from mm_lora.families.tokens import DEFAULT_SOUNDS
 
 
 def test_json_is_the_documented_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,24 +80,24 @@ def test_the_class_defaults_are_called_unpublished(
 @pytest.mark.parametrize("image", ["", "700", "700x", "x400", "0x400", "700x-4", "7.5x4", "axb"])
 def test_wrong_sizes_are_refused(image: str) -> None:
     with pytest.raises(UsageError, match="is not a picture size"):
-        tokens.parse_size(image)
+        sizes.parse_size(image)
 
 
 def test_sizes() -> None:
-    assert tokens.parse_size("700x400") == tokens.parse_size("700×400") == (700, 400)
-    assert tokens.parse_size("700X400") == (700, 400)
+    assert sizes.parse_size("700x400") == sizes.parse_size("700×400") == (700, 400)
+    assert sizes.parse_size("700X400") == (700, 400)
 
 
 def test_drawing() -> None:
     scout = resolve("scout")
-    assert scout.family.flow(scout.layout, tokens.picture("700x400")).drawing.splitlines() == [
+    assert scout.family.flow(scout.layout, sizes.picture("700x400")).drawing.splitlines() == [
         "┌──┬──┬──┐  ┌──┐",
         "│1 │2 │3 │  │G │",
         "├──┼──┼──┤  └──┘",
         "│4 │5 │6 │",
         "└──┴──┴──┘",
     ]
-    assert "G" not in scout.family.flow(scout.layout, tokens.picture("336x336")).drawing
+    assert "G" not in scout.family.flow(scout.layout, sizes.picture("336x336")).drawing
 
 
 def test_videos_beside_pictures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +139,7 @@ def test_sounds_where_no_pictures_are_taken(capsys: pytest.CaptureFixture[str]) 
     assert [sound["encoder_rows"] for sound in model["sounds"]] == [17, 13]
     assert tokens.run("qwen3-asr", [], True) == 0
     (model,) = json.loads(capsys.readouterr().out)["models"]
-    assert len(model["sounds"]) == len(tokens.DEFAULT_SOUNDS)
+    assert len(model["sounds"]) == len(DEFAULT_SOUNDS)
 
 
 @pytest.mark.parametrize("sound", ["", "0", "1x2x3", "16kHz"])

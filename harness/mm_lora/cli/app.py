@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from mm_lora import __version__
 from mm_lora.cli import build_app as cli_build
 from mm_lora.cli import defect_app as cli_defect
 from mm_lora.cli import report_app as cli_report
@@ -28,6 +27,7 @@ from mm_lora.cli.help import (
     switch,
 )
 from mm_lora.core.errors import MmLoraError
+from mm_lora.core.version import __version__
 
 app = typer.Typer(
     cls=Group,

@@ -93,7 +93,7 @@ def image(
 ) -> None:
     """Write a picture for a request: four dice with known colours and pips."""
     from mm_lora.cli.commands.build import image as run
-    from mm_lora.cli.commands.tokens import parse_size
+    from mm_lora.families.sizes import parse_size
 
     raise typer.Exit(run(kind, file, parse_size(size), colour or (), pips or ()))
 

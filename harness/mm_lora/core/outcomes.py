@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from mm_lora.core.asking import Answer
 from mm_lora.core.errors import ExitCode
@@ -21,6 +21,9 @@ class Outcome(StrEnum):
     FIXED_UPSTREAM = "fixed-upstream"
     SKIP = "skip"
 
+
+RunOutcome = Literal["pass", "fail", "error", "empty"]
+"""The one word for a run."""
 
 Runs = tuple[tuple[str | None, int], ...]
 """(adapter name or None for the base, rows): consecutive rows that got the same adapter."""
@@ -227,9 +230,13 @@ def exit_code(
     return ExitCode.PASS
 
 
-def run_outcome(code: ExitCode) -> str:
+def run_outcome(code: ExitCode) -> RunOutcome:
     """`pass`, `fail`, `error` or `empty`: the one word for a run with this exit code."""
-    words = {ExitCode.PASS: "pass", ExitCode.FAIL: "fail", ExitCode.EMPTY: "empty"}
+    words: Mapping[ExitCode, RunOutcome] = {
+        ExitCode.PASS: "pass",
+        ExitCode.FAIL: "fail",
+        ExitCode.EMPTY: "empty",
+    }
     return words.get(code, "error")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.outcomes import Outcome, WrongRows
 from mm_lora.core.table import Tables
+from mm_lora.core.typed import Number
 
 
 @dataclass(kw_only=True)
@@ -23,9 +24,9 @@ class Check:
     outcome: Outcome
     expected: Any = None
     observed: Any = None
-    error: float | None = None
-    tolerance: float | None = None
-    effect: float | None = None
+    error: Number | None = None
+    tolerance: Number | None = None
+    effect: Number | None = None
     reason: str = ""
     defect: str | None = None
     server: str | None = None
@@ -58,8 +59,8 @@ class Smallest:
     title: str
     expected: Any = None
     observed: Any = None
-    error: float | None = None
-    tolerance: float | None = None
+    error: Number | None = None
+    tolerance: Number | None = None
     repeat: str = ""
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from mm_lora import __version__
 from mm_lora.core.errors import ExitCode, UsageError
-from mm_lora.core.outcomes import Outcome, run_outcome
+from mm_lora.core.outcomes import Outcome, RunOutcome, run_outcome
 from mm_lora.core.record import Check, MetDefect, Run, ServerRecord, count
 from mm_lora.core.table import Tables
+from mm_lora.core.timings import Part
 from mm_lora.core.typed import plain
+from mm_lora.core.version import __version__
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 _NUMBERS = ("error", "tolerance", "effect")
 
 
@@ -42,6 +43,7 @@ class Vllm:
 
     version: str | None = None
     distribution: str | None = None
+    python: str | None = None
     lacks: str = ""
     feature_patch: str = ""
     diff: Diff | None = None
@@ -66,13 +68,14 @@ class Shard:
 class Report:
     """A run as it is stored; `finished` is false for one that is under way or was killed.
 
-    `vllm`, `environment` and `timings` are kept as they were written; `served` is the typed part.
+    `vllm` and `environment` are kept as they were written; `served` is the typed part.
     """
 
+    schema: Literal[1] = SCHEMA
     tool: Tool = Tool()
     vllm: Mapping[str, Any] = field(default_factory=dict)
     profile: str
-    outcome: str
+    outcome: RunOutcome
     exit_code: int
     finished: bool = True
     note: str = ""
@@ -87,7 +90,7 @@ class Report:
     defects: tuple[MetDefect, ...] = ()
     limits: tuple[str, ...] = ()
     shard: Shard | None = None
-    timings: tuple[Mapping[str, Any], ...] = ()
+    timings: tuple[Part, ...] = ()
 
     @property
     def served(self) -> Vllm:
@@ -119,7 +122,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report schema of version 1; readers ignore keys that they do not know."""
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "tool": plain(self.tool),
             "vllm": self.vllm,
             "profile": self.profile,
@@ -139,7 +142,7 @@ class Report:
             "defects": [plain(defect) for defect in self.defects],
             "limits": list(self.limits),
             **({"shard": plain(self.shard)} if self.shard else {}),
-            "timings": list(self.timings),
+            "timings": [plain(part) for part in self.timings],
         }
 
     @classmethod
@@ -149,7 +152,12 @@ class Report:
             raise UsageError(f"{source} is not a report of schema {SCHEMA}")
         try:
             checks = [_with_numbers(check) for check in data.get("checks", ())]
-            return msgspec.convert({**data, "checks": checks}, cls, dec_hook=_decoded)
+            met = [
+                {**one, "smallest": _with_numbers(one["smallest"])}
+                for one in data.get("defects", ())
+            ]
+            told = {**data, "checks": checks, "defects": met}
+            return msgspec.convert(told, cls, dec_hook=_decoded)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{source} is not a report of schema {SCHEMA}: {error}") from error
 
@@ -157,7 +165,7 @@ class Report:
 def of_run(run: Run) -> Report:
     """A run as it stands."""
     code = ExitCode.ERROR if run.exit is None else run.exit
-    outcome = run_outcome(code)
+    outcome: RunOutcome = run_outcome(code)
     if run.exit in (ExitCode.SIGINT, ExitCode.SIGTERM):
         broken = any(check.outcome is Outcome.FAIL for check in run.checks)
         outcome = "fail" if broken else "error"
@@ -179,7 +187,7 @@ def of_run(run: Run) -> Report:
         defects=tuple(run.defects),
         limits=tuple(run.limits),
         shard=msgspec.convert(run.shard, Shard | None),
-        timings=tuple(run.timings),
+        timings=msgspec.convert(run.timings, tuple[Part, ...]),
     )
 
 

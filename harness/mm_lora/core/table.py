@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 Cell = str | int | float | None
 """None: absent, for example not asked in this run. Text in a column of numbers is shown as it is:
 "own" in place of a rank that is not ours."""
@@ -65,6 +67,18 @@ class Column:
         if cell is None:
             return self.absent
         return cell if isinstance(cell, str) else _FORMATS[self.kind](cell)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTable:
+    """A table as report.json has it. `kinds`, `absent`: of each column; older runs wrote none."""
+
+    title: str = ""
+    columns: tuple[str, ...]
+    kinds: tuple[Kind, ...] = ()
+    absent: tuple[str, ...] = ()
+    brief: bool = True
+    rows: tuple[tuple[Cell, ...], ...] = ()
 
 
 class Table:
@@ -156,12 +170,12 @@ class Table:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Table":
         """A table of report.json; one without kinds is all text, as older runs wrote it."""
-        names = data["columns"]
-        kinds = data.get("kinds") or [Kind.TEXT] * len(names)
-        absent = data.get("absent") or [""] * len(names)
-        columns = [Column(n, Kind(k), a) for n, k, a in zip(names, kinds, absent, strict=True)]
-        table = cls(data.get("title", ""), columns, brief=data.get("brief", True))
-        for row in data.get("rows", ()):
+        stored = msgspec.convert(data, StoredTable)
+        names = stored.columns
+        kinds, absent = stored.kinds or [Kind.TEXT] * len(names), stored.absent or [""] * len(names)
+        columns = [Column(*told) for told in zip(names, kinds, absent, strict=True)]
+        table = cls(stored.title, columns, brief=stored.brief)
+        for row in stored.rows:
             table.add(*(_read(column, cell) for column, cell in zip(columns, row, strict=True)))
         return table
 

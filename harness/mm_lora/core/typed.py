@@ -10,13 +10,19 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from mm_lora.core.errors import UsageError
 
 T = TypeVar("T")
+
+Number = Annotated[
+    float,
+    msgspec.Meta(extra_json_schema={"spelled": ["inf", "-inf", "nan"]}),
+]
+"""A number that may be infinite or none: JSON has no such numbers, so that files spell them."""
 
 
 def read_toml(path: Path, kind: type[T], check: str = "") -> T:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mm_lora import __version__
+from mm_lora.core.version import __version__
 from mm_lora.report import matrix_families, scan_lines
 from mm_lora.report.matrix_rows import (
     RAN,

@@ -9,8 +9,8 @@ import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mm_lora import __version__
 from mm_lora.core.styles import SYMBOLS
+from mm_lora.core.version import __version__
 from mm_lora.report import text
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
 """What is known of each mutant while they are judged: what is still needed, results, exit code."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mm_lora.core.errors import ExitCode
 from mm_lora.core.outcomes import Outcome
+from mm_lora.core.typed import plain
+from mm_lora.run.mutant_document import Baseline, How, LaneResults, MutantResult, MutantResults
 from mm_lora.run.mutant_turns import Lane, Part, Trial, Turn
 
-SCHEMA = 1
 _BAD = (Outcome.FAIL, Outcome.ERROR, Outcome.VOID)
 
 
@@ -23,31 +24,18 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """Of a mutant in a lane. `killed_by`: checks that failed. `trouble`: it should have been judged
-    and was not. `listed`: nothing was judged, the mutant itself says that it survives."""
+class Result(MutantResult):
+    """With what decides the exit code. `trouble`: it should have been judged and was not. `listed`:
+    nothing was judged, the mutant itself says that it survives."""
 
-    id: str
-    result: str
-    how: str | None = None
-    killed_by: tuple[str, ...] = ()
-    reason: str = ""
-    restarted: bool = False
-    duration_s: float = 0.0
     trouble: bool = False
     listed: bool = False
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def told(self) -> MutantResult:
         """As mutants.json has it."""
-        return {
-            "id": self.id,
-            "result": self.result,
-            "how": self.how,
-            "killed_by": list(self.killed_by),
-            "reason": self.reason,
-            "restarted": self.restarted,
-            "duration_s": round(self.duration_s, 3),
-        }
+        own = {one.name: getattr(self, one.name) for one in fields(MutantResult)}
+        return MutantResult(**{**own, "duration_s": round(self.duration_s, 3)})
 
 
 class Book:
@@ -119,7 +107,7 @@ class Book:
             return Result(result="killed", how="start", reason=self.dead[mutant], **common)
         if failed := self._failed(mutant, cases):
             crashed = all(one.crash for one in failed.values())
-            how = "crash" if crashed else "numbers"
+            how: How = "crash" if crashed else "numbers"
             return Result(result="killed", how=how, killed_by=tuple(failed), **common)
         if not cases and listed:
             return Result(result="survived", reason=listed, listed=True, **common)
@@ -156,19 +144,18 @@ class Book:
         return {case for trial in self.trials.values() for case in trial.lanes.get(lane, ())}
 
     def document(self) -> dict[str, Any]:
-        """mutants.json."""
-        return {"schema": SCHEMA, "lanes": [self._lane(lane) for lane in self.lanes]}
+        """mutants.json, as the type `MutantResults` describes it."""
+        document: dict[str, Any] = plain(MutantResults(lanes=tuple(map(self._lane, self.lanes))))
+        return document
 
-    def _lane(self, lane: Lane) -> dict[str, Any]:
-        return {
-            "lane": str(lane),
-            "baseline": {
-                "judged": len(self._cases(lane) & self._clean.keys()),
-                "failed": self._bad(lane, Part.CLEAN),
-            },
-            "mutants": [one.as_json() for one in self.results(lane)],
-            "control_failures": self._bad(lane, Part.AFTER),
-        }
+    def _lane(self, lane: Lane) -> LaneResults:
+        judged = len(self._cases(lane) & self._clean.keys())
+        return LaneResults(
+            lane=lane,
+            baseline=Baseline(judged=judged, failed=tuple(self._bad(lane, Part.CLEAN))),
+            mutants=tuple(one.told for one in self.results(lane)),
+            control_failures=tuple(self._bad(lane, Part.AFTER)),
+        )
 
     def exit_code(self) -> ExitCode:
         """1 for a survivor that nobody explains, 3 for what fails clean and for what should have

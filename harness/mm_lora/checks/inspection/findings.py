@@ -1,11 +1,8 @@
 """What an inspection says: a verdict and its reason for each tensor of an adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-SCHEMA = 1
 
 
 class Fate(StrEnum):
@@ -59,17 +56,6 @@ class Tensor:
     broken: bool = False
     module: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """One of `tensors`."""
-        return {
-            "key": self.key,
-            "verdict": str(self.fate),
-            "layer": self.layer,
-            "wrapper": self.wrapper,
-            "reason": self.reason,
-            "nearest": self.nearest,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
@@ -81,10 +67,6 @@ class Effect:
     effect: float | None = None
     rank: float | None = None
     share: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """One of `groups`."""
-        return {"name": self.name, "modules": self.modules, "effect": self.effect}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +92,3 @@ class Inspection:
     def is_fine(self) -> bool:
         """Whether every tensor is applied, and none is broken in itself."""
         return self.fate is Fate.APPLIED and not any(one.broken for one in self.tensors)
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The document of `inspect --json`."""
-        return {
-            "schema": SCHEMA,
-            "adapter": self.adapter,
-            "model": self.model,
-            "vllm": self.vllm,
-            "verdict": str(self.fate),
-            "tensors": [one.as_json() for one in self.tensors],
-            "groups": [one.as_json() for one in self.groups],
-        }

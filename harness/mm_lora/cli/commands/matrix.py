@@ -10,10 +10,6 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from mm_lora.cli.chosen_vllm import environments as _environments
-from mm_lora.cli.chosen_vllm import interpreter as _interpreter
-from mm_lora.cli.chosen_vllm import is_path as _is_path
-from mm_lora.cli.chosen_vllm import require_version as _require_version
 from mm_lora.core.errors import ExitCode, MmLoraError, NoFeature, UsageError
 from mm_lora.core.interpreters import facts
 from mm_lora.core.journal import read_report
@@ -25,6 +21,10 @@ from mm_lora.report.matrix_rows import Row
 from mm_lora.run.inputs import Inputs, selected_models
 from mm_lora.run.options import RunOptions
 from mm_lora.run.profiles import load
+from mm_lora.serving.chosen_vllm import environments as _environments
+from mm_lora.serving.chosen_vllm import interpreter as _interpreter
+from mm_lora.serving.chosen_vllm import is_path as _is_path
+from mm_lora.serving.chosen_vllm import require_version as _require_version
 from mm_lora.serving.scan import scan
 from mm_lora.serving.served_vllm import look_at
 

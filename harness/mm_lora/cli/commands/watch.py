@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_lora.checks.inspection.document import document
 from mm_lora.checks.inspection.findings import Fate, Inspection
 from mm_lora.checks.watching.findings import FILES, Finding, Pass
 from mm_lora.core.errors import UsageError
@@ -105,26 +106,22 @@ def _inspected(
     if not folders:
         return {}, None
     from mm_lora.adapters.as_found import look
-    from mm_lora.cli.commands import inspect
+    from mm_lora.checks.inspection.bench import bench_of
     from mm_lora.families.models import resolve
 
     found = resolve(model)
     for name, folder in folders.items():
         if not folder.is_dir():
             raise UsageError(f"adapter '{name}': there is no folder {folder}", "its path")
-    with inspect.bench_of(found, "", _say) as bench:
-        asked = inspect.Wanted(path=Path(), model=model)
-        every = {
-            name: inspect.inspected(name, look(folder), bench, asked)
-            for name, folder in folders.items()
-        }
+    with bench_of(found, "", _say) as bench:
+        every = {name: bench.inspected(name, look(folder)) for name, folder in folders.items()}
     return every, found.family
 
 
 def _show(done: Pass, inspections: Mapping[str, Inspection], *, as_json: bool) -> None:
     if as_json:
-        document = {**done.as_json(), "inspections": [i.as_json() for i in inspections.values()]}
-        print(dumps(document))
+        told = [document([one]) for one in inspections.values()]
+        print(dumps({**done.as_json(), "inspections": told}))
         return
     from rich.console import Console
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from mm_lora.core.record import Check
 from mm_lora.core.report import Report
+from mm_lora.core.timings import Part
 
 SLOWEST = 10
 _OF_SERVER = ("start server", "stop server", "first answer", "later answers")
@@ -63,30 +63,30 @@ def _said(check: Check) -> str:
 
 
 def _servers(report: Report) -> Iterator[Lane]:
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Part]] = {}
     for part in report.timings:
-        if part["part"] in _OF_SERVER:
-            parts.setdefault(part["what"], {})[part["part"]] = part
+        if part.part in _OF_SERVER:
+            parts.setdefault(part.what, {})[part.part] = part
     for name, mine in parts.items():
         start = mine.get("start server")
         if start is None:
             continue
-        ready = start["ended_s"]
-        end = mine.get("stop server", {}).get("began_s", report.duration_s)
+        ready, stop = start.ended_s, mine.get("stop server")
+        end = stop.began_s if stop else report.duration_s
         spans = [
-            _span(report, start["began_s"], ready - start["began_s"], "start", f"{name} starts"),
+            _span(report, start.began_s, ready - start.began_s, "start", f"{name} starts"),
             _span(report, ready, end - ready, "serve", f"{name} serves"),
         ]
-        yield Lane(f"server {name}", spans, f"start {ready - start['began_s']:.0f} s")
+        yield Lane(f"server {name}", spans, f"start {ready - start.began_s:.0f} s")
 
 
 def _others(report: Report) -> Iterator[Lane]:
     for part in report.timings:
-        if part["part"] in _OF_SERVER or part["seconds"] < 0.01 * report.duration_s:
+        if part.part in _OF_SERVER or part.seconds < 0.01 * report.duration_s:
             continue
-        began, ended = part["began_s"], part["ended_s"]
-        name = f"{part['part']} {part['what']}".strip()
-        words = f"{part['seconds']:.0f} s in {part['times']}"
+        began, ended = part.began_s, part.ended_s
+        name = f"{part.part} {part.what}".strip()
+        words = f"{part.seconds:.0f} s in {part.times}"
         yield Lane(name, [_span(report, began, ended - began, "other", f"{name}: {words}")], words)
 
 
