@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 
@@ -35,13 +35,18 @@ class Document:
     omitted: tuple[str, ...] = ()
 
 
+COUNTS = Annotated[
+    Mapping[str, int],
+    msgspec.Meta(extra_json_schema={"propertyNames": {"enum": [str(one) for one in Outcome]}}),
+]
+
 DOCUMENTS: Mapping[str, Document] = {
     "report": Document(
         title="report.json of a run",
         kinds=(Report,),
         stored={
             "vllm": Vllm,
-            "counts": Mapping[Outcome, int],
+            "counts": COUNTS,
             "tables": Mapping[str, StoredTable],
         },
         omitted=("shard",),

@@ -2,13 +2,16 @@
 
 import os
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from mm_lora.core.errors import ExitCode, TroubleError
 from mm_lora.core.journal import read_report
 from mm_lora.core.progress import Progress
+from mm_lora.core.report import Report
 from mm_lora.core.resources import cases_dir
 from mm_lora.report import github
 from mm_lora.report.terminal import Talk, render, wide_console
@@ -24,15 +27,48 @@ from mm_lora.run.pytest_plugin import Handed
 _QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
 
 
+_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
 def run_cases(conductor: Conductor, *extra: str) -> int:
     """What pytest ended with; it has said on stderr what is wrong with its cases, if anything."""
     cases = cases_dir()
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    # Nor are plugins that happen to be installed: those of anyio and hypothesis, which come with
-    # vLLM and with our tests, took a third of `list`.
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     arguments = [str(cases), "-c", str(cases / "pytest.ini"), *_QUIET, *extra]
-    return int(pytest.main(arguments, plugins=[Handed(conductor)]))
+    with _own_pytest(cases):
+        return int(pytest.main(arguments, plugins=[Handed(conductor)]))
+
+
+@contextmanager
+def _own_pytest(cases: Path) -> Iterator[None]:
+    """A pytest without the user's options and plugins, which leaves no trace in a caller's process.
+
+    Those of anyio and hypothesis, which come with vLLM and with our tests, took a third of `list`.
+    A caller may have modules that are called as the cases are, such as tests of its own.
+    """
+    names = {file.stem for file in cases.glob("*.py")}
+    theirs = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
+    told = {name: os.environ.pop(name, None) for name in _VARIABLES}
+    path = sys.path.copy()
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        for name in names & sys.modules.keys():
+            del sys.modules[name]
+        sys.modules.update(theirs)
+        sys.path[:] = path
+        for name, value in told.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def report_of(conductor: Conductor) -> Report | None:
+    """The report of a run that ended, as it is stored; None where there is none."""
+    if conductor.context is None:
+        return None
+    folder = conductor.context.folder.path
+    return read_report(folder) if (folder / "report.json").is_file() else None
 
 
 def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
@@ -40,15 +76,12 @@ def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
     progress = Progress(quiet=talk is Talk.QUIET)
     conductor = Conductor(Inputs.read(options), progress=progress)
     code = run_cases(conductor)
-    told = False
-    if conductor.context is not None:
-        folder = conductor.context.folder.path
-        if (folder / "report.json").is_file():
-            report = read_report(folder)
-            view = View(report=report)
-            render(view, wide_console(), str(folder), talk)
-            github.tell(view, os.environ)
-            told = report.note == str(conductor.fatal)
+    told, report = False, report_of(conductor)
+    if conductor.context is not None and report is not None:
+        view = View(report=report)
+        render(view, wide_console(), str(conductor.context.folder.path), talk)
+        github.tell(view, os.environ)
+        told = report.note == str(conductor.fatal)
     if conductor.fatal is not None and not told:
         print(f"mm-lora: {conductor.fatal}", file=sys.stderr)
     elif conductor.context is None:  # pytest has said why; its own codes are not ours

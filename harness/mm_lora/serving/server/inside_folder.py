@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mm_lora
+from mm_lora import inside
+from mm_lora.core.version import __version__
 from mm_lora.serving.server.command import PLUGIN_NAME
 
 PACKAGE = "mm_lora_inside"
@@ -29,7 +30,7 @@ def copy_package(folder: Path) -> None:
     beside it, and a kept server outlives an edit of the checkout.
     """
     shutil.copytree(
-        Path(mm_lora.__file__).parent / "inside",
+        Path(inside.__file__).parent,
         folder / PACKAGE,
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,
@@ -39,10 +40,10 @@ def copy_package(folder: Path) -> None:
 def write_plugin_folder(folder: Path) -> Path:
     """Copy `inside` beside its dist-info into `folder`; returns it."""
     copy_package(folder)
-    information = folder / f"{PACKAGE}-{mm_lora.__version__}.dist-info"
+    information = folder / f"{PACKAGE}-{__version__}.dist-info"
     information.mkdir(exist_ok=True)
     (information / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {mm_lora.__version__}\n",
+        f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {__version__}\n",
         encoding="utf-8",
     )
     (information / "entry_points.txt").write_text(_ENTRY_POINTS, encoding="utf-8")
