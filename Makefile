@@ -8,7 +8,7 @@ GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" harness/mm_lora/install
 
-.PHONY: help setup verify test e2e bench lint gpu-test lock wheel clean
+.PHONY: help setup verify test e2e bench lint schemas gpu-test lock wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ lint: setup ## ruff, mypy and the layers
 	"$(BIN)/ruff" format --check harness cases tests requirements
 	"$(BIN)/mypy" harness/mm_lora
 	"$(BIN)/lint-imports" --no-cache
+
+schemas: setup ## write docs/schemas anew from the types
+	@"$(BIN)/python" -m mm_lora.cli.schemas docs/schemas
 
 gpu-test: ## verify on GPUs; refuses before any set-up where there is none (its exit code is printed)
 	@if ! { nvidia-smi -L 2>/dev/null | grep -q '^GPU' || compgen -G '/dev/nvidia[0-9]*' >/dev/null; }; then \

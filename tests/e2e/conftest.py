@@ -1,15 +1,18 @@
-"""What holds for every test here: no file leaves a process behind, whichever of its tests ran."""
+"""What holds for every test here: no process is left behind, every report is as its schema says."""
 
 import os
 import secrets
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+import stored
 
 _MARK = "MM_LORA_TEST_FILE"
 _GONE_S = 20.0
+_SEEN: set[Path] = set()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,6 +33,17 @@ def nothing_is_left_running() -> Iterator[None]:
     for process in found:
         process.kill()
     assert said == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reports_are_as_promised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever report.json and mutants.json a run leaves in this file's folders; those of runs that
+    were killed too."""
+    yield
+    for name, schema in stored.FILES.items():
+        for file in set(tmp_path_factory.getbasetemp().rglob(name)) - _SEEN:
+            _SEEN.add(file)
+            stored.require(schema, file.read_text(encoding="utf-8"))
 
 
 def _marked(mark: str, began: float) -> list[psutil.Process]:
