@@ -1,4 +1,4 @@
-"""`import mm_lora` in programs: it loads nothing, says nothing, and comes to what the commands do."""
+"""`import mm_lora` in programs: loads nothing, says nothing, and does what the commands do."""
 
 import json
 import os
