@@ -1,11 +1,14 @@
 """The public Python API: all its names, and that `verify` is the command without its print."""
 
 import ast
+import inspect
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from mm_lora.cli.commands import tokens as tokens_command
 from mm_lora.core.errors import ExitCode, TroubleError
 from mm_lora.core.journal import read_report
 from mm_lora.run import runner
-from mm_lora.run.options import of_command
+from mm_lora.run.options import RunOptions, of_command
 from mm_lora.run.signals import ENDING
 
 CASES = """
@@ -104,6 +107,20 @@ def test_verify_is_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [(c.id, c.outcome, c.reason) for c in told.checks] == [
         (c.id, c.outcome, c.reason) for c in report.checks
     ]
+
+
+def test_verify_has_every_option_of_a_run() -> None:
+    asked = {name: one.default for name, one in inspect.signature(verify).parameters.items()}
+    assert asked.keys() - {"show"} == {one.name for one in fields(RunOptions)} - {"dry_run"}
+    assert asked.pop("reports") == str(RunOptions().reports)
+    assert not any(asked.values())
+
+
+@pytest.mark.usefixtures("cases")
+def test_another_thread_may_verify(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(verify, only="*/good", reports=tmp_path / "reports").result()
+    assert set(report.counts) == {"pass"}
 
 
 @pytest.mark.usefixtures("cases")
