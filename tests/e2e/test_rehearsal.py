@@ -11,8 +11,7 @@ MOVES = "relations/scout/projector/moves"
 STRENGTH = "coverage/scout/projector/strength"
 ROWS = "arithmetic/scout/rows/one-chunk"
 AFTER = "relations/scout/tower-attention/same-after-others"
-TOGETHER = "relations/scout/sent-together/as-alone"
-EVERY = (MIXED, MOVES, STRENGTH, ROWS, AFTER, TOGETHER)
+EVERY = (MIXED, MOVES, STRENGTH, ROWS, AFTER)
 
 
 def rehearsed(reports: Path, *words: str, only: Iterable[str] = EVERY) -> Verify:
