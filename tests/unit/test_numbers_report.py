@@ -74,7 +74,9 @@ def test_a_defect_that_no_check_met_is_not_told() -> None:
 
 
 def test_how_far_two_distributions_are_apart() -> None:
-    assert moved({"a": -1.0, "b": -2.0}, {"a": -1.5, "c": 0.0}) == 0.5
+    assert moved({"a": -1.0, "b": -2.0}, {"a": -1.5, "c": -2.0}) == 0.5
+    assert moved({"a": -1.0, "b": -2.0}, {"a": -1.01, "c": -0.5}) == 1.5, "c was -2 at most"
+    assert moved({"a": -1.0, "b": -2.0}, {"a": -1.0}) == 0.0, "a shorter list says less"
     assert moved({"a": -1.0}, {"b": -1.0}) == math.inf
 
 

@@ -128,10 +128,20 @@ def apart(one: Answer, other: Answer) -> float:
 def moved(a: Mapping[str, float], b: Mapping[str, float]) -> float:
     """How far apart two next-token distributions are, in logprob, by their likeliest tokens.
 
-    The largest difference over the tokens that both name: the same prompt went before, so that no
-    reference is needed. Infinity where they have no token in common.
+    The same prompt went before, so that no reference is needed. The largest difference over the
+    tokens that both name, and the least that it can be of a token that one names alone: to the
+    other it is no likelier than the last that it names. Infinity where they have none in common.
     """
-    return max((abs(a[token] - b[token]) for token in a.keys() & b.keys()), default=math.inf)
+    common = a.keys() & b.keys()
+    if not common:
+        return math.inf
+    named = (abs(a[token] - b[token]) for token in common)
+    alone = (
+        one[token] - min(other.values())
+        for one, other in ((a, b), (b, a))
+        for token in one.keys() - common
+    )
+    return max(*named, *alone, 0.0)
 
 
 def told_apart(one: Answer, other: Answer) -> float:
