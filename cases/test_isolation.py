@@ -174,7 +174,7 @@ def test_decode_with_prefill(
 
 @pytest.mark.check(
     "isolation/{model}/prefill-in-pieces/{server}",
-    title="prompts prefilled in pieces of 512 tokens are answered as they are alone ({server})",
+    title="prompts that are prefilled in pieces are answered as they are alone ({server})",
 )
 @pytest.mark.parametrize("server", [on("few-slots")])
 def test_prefill_in_pieces(

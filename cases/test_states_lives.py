@@ -46,7 +46,7 @@ def test_preempted(model: str, cache: str, served: Served, check: Judge, context
     requests = too_many(served, (BASE, *language(served.family)), 48)
     traffic = Traffic(served, check.tolerance, longest=requests[0].max_tokens)
     burst: Burst = (requests, ())
-    seen = until_met(traffic, [burst] * 2, least)
+    seen = until_met(traffic, [burst] * 5, least)
     judge_scenario(check, context, f"{model}/preempted/{cache}", seen, least)
 
 

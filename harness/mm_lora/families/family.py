@@ -200,6 +200,8 @@ class Family(ABC):
     """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
     renamed: ClassVar[str] = ""
     """A group whose modules transformers has renamed since vLLM's class was written."""
+    piece: ClassVar[int] = 512
+    """Tokens of a step in which prompts are read in pieces, and two small pictures still meet."""
     later: ClassVar[str] = ""
     """A tower projection that a server with a data-parallel encoder is given over HTTP."""
     known_flows: ClassVar[tuple[KnownFlow, ...]] = ()

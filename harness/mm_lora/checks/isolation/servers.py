@@ -21,10 +21,11 @@ SERVERS = ("free-slots", "every-slot", "few-slots", "one-slot")
 
 def flags(server: str, family: Family) -> Flags:
     """The flags that make a server what its name says."""
+    pieces = {"max-num-batched-tokens": family.piece}
     of: Mapping[str, Flags] = {
         "free-slots": {},
         "every-slot": {"max-loras": len(everyone(family))},
-        "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, "max-num-batched-tokens": 512},
+        "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, **pieces},
         "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
     }
     return of[server]

@@ -68,6 +68,7 @@ class SmolVlm(Family):
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp",),
     )
+    piece = 1024  # A picture of role `one` has 422 tokens: 512 hold one alone.
     sizes = Sizes(
         one=(336, 84),
         few=(400, 200),
