@@ -1,5 +1,6 @@
-"""PaliGemma: arithmetic, one picture in a prompt, groups, seeded mistakes in its hooks."""
+"""PaliGemma: arithmetic, one picture a prompt, groups, fixes, miscounts, what a prompt sees."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,9 +19,9 @@ from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families import registry
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import CONNECTOR
-from mm_lora.families.paligemma.torch_side import SIDE
+from mm_lora.families.paligemma.torch_side import SIDE, text_attended_causally
 from mm_lora.families.vocabulary import token_id
-from mm_lora.inside.families import paligemma
+from mm_lora.inside.families.paligemma import hooks, prompt_attention
 
 FAMILY = registry.family("paligemma")
 LAYOUTS = {name: resolve(name).layout for name in FAMILY.published}
@@ -116,7 +117,7 @@ def test_one_picture_a_prompt() -> None:
 
 def test_checks_with_two_pictures_do_not_apply() -> None:
     assert TWO not in questions(FAMILY)
-    assert len(everyone(FAMILY, ("base", "all", "tower-attention", "tower-mlp"), text=())) == 4
+    assert len(everyone(FAMILY, ("base", "all", "projector", "tower-mlp"), text=())) == 4
     context: Any = SimpleNamespace(model=lambda name: SimpleNamespace(family=FAMILY))
     spec: Any = SimpleNamespace(model="paligemma")
     request = Request(model="base", pictures=(PICTURE, PICTURE))
@@ -158,7 +159,7 @@ def test_groups_and_names(path: str, group: str, layer: str) -> None:
     assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
     assert FAMILY.layer_of(path) == layer
     assert FAMILY.layer_of(SIDE.saved_names(path)) == layer
-    assert roles.unwrappable(FAMILY) == ("projector",)
+    assert roles.connectors(FAMILY) == ("projector",)
     assert FAMILY.prefix_cases["multi_modal_projector.linear"] == CONNECTOR
 
 
@@ -176,7 +177,7 @@ def patched(patch_id: str) -> Any:
         def get_mm_mapping(self) -> SimpleNamespace:
             return SimpleNamespace(tower_model=["tower"], connector=["projector"])
 
-    (patch,) = (one for one in paligemma.PATCHES if one.id == f"mutant-paligemma-{patch_id}")
+    (patch,) = (one for one in hooks.PATCHES if one.id == f"mutant-paligemma-{patch_id}")
     module = ModuleType("paligemma")
     module.PaliGemmaForConditionalGeneration = (  # type: ignore[attr-defined]
         PaliGemmaForConditionalGeneration
@@ -195,6 +196,64 @@ def patched(patch_id: str) -> Any:
 )
 def test_the_miscounts(name: str, rows: tuple[int, int]) -> None:
     assert patched(name).get_mm_lora_token_counts(num_mm_embeds=512) == rows
+
+
+class Row(list[Any]):
+    """As much of a tensor of one dimension as is needed."""
+
+    def new_zeros(self, length: int) -> "Row":
+        return Row([False] * length)
+
+    def masked_fill(self, where: list[bool], value: Any) -> "Row":
+        return Row(value if one else mine for one, mine in zip(where, self, strict=True))
+
+    def __ne__(self, other: object) -> list[bool]:  # type: ignore[override]
+        return [mine != other for mine in self]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """vLLM's PlaceholderRange."""
+
+    offset: int
+    length: int
+    is_embed: Any
+
+
+def test_the_placeholder_becomes_the_prompt() -> None:
+    place = Place(1, 3, Row([True, True, False]))
+    assert prompt_attention.over(place, 6) == Place(
+        0, 6, Row([False, True, True, False, False, False])
+    )
+
+
+def test_a_fixed_prompt_is_cached_for_itself_alone() -> None:
+    class PaliGemmaMultiModalProcessor:
+        def apply(self, ids: list[int]) -> dict[str, Any]:
+            places = {"image": [Place(0, 2, Row([True, False]))]}
+            return {"prompt_token_ids": ids, "mm_placeholders": places}
+
+    make = next(iter(prompt_attention.PATCH.wraps.values()))
+    fixed = make(PaliGemmaMultiModalProcessor.apply)
+    one, same, other = (fixed(PaliGemmaMultiModalProcessor(), ids) for ids in ([1], [1], [1, 2]))
+    assert one["cache_salt"] == same["cache_salt"] != other["cache_salt"]
+    assert other["mm_placeholders"]["image"][0].length == 2
+
+
+def test_the_predictor_hides_texts_from_pictures() -> None:
+    class Inner:
+        def forward(self, input_ids: Any, token_type_ids: Any) -> Any:
+            return token_type_ids
+
+    inner = Inner()
+    model = SimpleNamespace(model=inner, config=SimpleNamespace(image_token_id=9))
+    given = {"input_ids": Row([9, 9, 2, 5]), "token_type_ids": Row([0, 0, 0, 1])}
+    with text_attended_causally(model):
+        assert list(inner.forward(**given)) == [0, 0, 1, 1]
+        assert inner.forward(input_ids=Row([5]), token_type_ids=None) is None
+    assert list(inner.forward(**given)) == [0, 0, 0, 1]
 
 
 def test_the_wrong_wrapper() -> None:

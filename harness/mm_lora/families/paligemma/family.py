@@ -17,6 +17,8 @@ from mm_lora.families.modules import CONNECTOR, ModuleGroup
 from mm_lora.families.paligemma import miniature
 from mm_lora.families.pictures import Picture
 
+CAUSAL = "pictures-attended-causally"
+TEXT_CAUSAL = "prompt-text-attended-causally"
 _PROJECTION = "multi_modal_projector.linear"
 _REPORT = "PaliGemma, arXiv 2407.07726"
 
@@ -53,12 +55,11 @@ class PaliGemma(EncoderTower):
             role=CONNECTOR,
             rows="connector",
             target=f"model.{_PROJECTION}",
-            # An nn.Linear, though get_mm_mapping names it (vLLM 0.32.0, paligemma.py).
-            unwrapped="no LoRA layer class fits",
         ),
     }
     forms = replace(
         EncoderTower.forms,
+        # Not the projector, see known_defects.toml.
         wide=tuple(one for one in EncoderTower.forms.wide if "projector" not in one),
         ends=("fc1", "fc2"),
         ends_groups=("tower-mlp",),
@@ -68,6 +69,7 @@ class PaliGemma(EncoderTower):
         "connector": f"p²: a linear projection of each ({_REPORT})",
     }
     vllm = VllmClass(module="paligemma", name="PaliGemmaForConditionalGeneration")
+    base_predictors = (CAUSAL, TEXT_CAUSAL)
     prefix_cases: ClassVar[Mapping[str, str]] = {
         **{p: r for p, r in EncoderTower.prefix_cases.items() if r != CONNECTOR},
         _PROJECTION: CONNECTOR,

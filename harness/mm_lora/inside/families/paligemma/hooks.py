@@ -1,0 +1,77 @@
+"""PaliGemma's projector, names and hooks: two fixes, and seeded mistakes."""
+
+import importlib
+from typing import Any
+
+from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
+from ...registry import Patch, mutant
+from ..llava.hooks import Rows, class_token_everywhere, tower_names
+
+MODULE = "vllm.model_executor.models.paligemma"
+OWNER = f"{MODULE}:PaliGemmaForConditionalGeneration"
+HOOK = f"{OWNER}.get_mm_lora_token_counts"
+LINEAR = "vllm.model_executor.layers.linear"
+
+
+def _in_a_layer_of_vllm(original: Any) -> Any:
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        # By name: the harness reads the catalogue too, and has no torch.
+        linear = importlib.import_module(LINEAR).ReplicatedLinear
+        original(self, *given, **named)
+        plain = self.linear
+        self.linear = linear(
+            plain.in_features,
+            plain.out_features,
+            params_dtype=plain.weight.dtype,
+            return_bias=False,
+        )
+
+    return init
+
+
+def tower_as_pooled(model: Any, tower: int, connector: int) -> Rows:
+    """The tower is counted a quarter of its rows, as if 2 × 2 patches were one."""
+    return tower // 4, connector
+
+
+def projector_as_pooled(model: Any, tower: int, connector: int) -> Rows:
+    """The projector is counted a quarter of its rows."""
+    return tower, connector // 4
+
+
+PATCHES = (
+    Patch(
+        id="paligemma-projector-layer",
+        kind="fix",
+        versions=">=0.32",
+        needs=(f"{LINEAR}:ReplicatedLinear",),
+        wraps={f"{MODULE}:PaliGemmaMultiModalProjector.__init__": _in_a_layer_of_vllm},
+        reason="the projector is an nn.Linear, for which vLLM has no LoRA layer: every adapter "
+        "that has a tensor there is refused",
+    ),
+    tower_names("paligemma", OWNER),
+    *(
+        mutant(
+            f"paligemma-{name}",
+            {HOOK: miscount(mistake)},
+            reason,
+            versions=">=0.32",
+            kills=MISCOUNTED,
+            families=("paligemma",),
+        )
+        for name, mistake, reason in (
+            ("class-token-everywhere", class_token_everywhere, "a class token where there is none"),
+            ("tower-as-pooled", tower_as_pooled, "a quarter of the tower's rows"),
+            ("projector-as-pooled", projector_as_pooled, "a quarter of the projector's rows"),
+        )
+    ),
+    mutant(
+        "paligemma-projector-under-tower",
+        {f"{OWNER}.get_mm_mapping": held_by_tower},
+        "projector held by the tower",
+        versions=">=0.32",
+        kills=MISPLACED,
+        families=("paligemma",),
+        needs_restart=True,
+    ),
+)
