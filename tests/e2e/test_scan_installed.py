@@ -13,6 +13,7 @@ LEFT_OUT = "no LoRA layer class fits"
 
 KNOWN = {
     "internvl": {"connector"},  # internvl-connector-adapters-refused
+    "paligemma": {"projector"},  # paligemma-projector-adapters-refused
     "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # tower-qkv-ignored; no Linear
     "glm-4.1v": {"tower-attention", "downsample"},  # tower-qkv-ignored; a convolution
 }

@@ -242,6 +242,23 @@ def test_a_fixed_prompt_is_cached_for_itself_alone() -> None:
     assert other["mm_placeholders"]["image"][0].length == 2
 
 
+@pytest.mark.parametrize(
+    ("length", "computed", "room", "rows"),
+    [(258, 0, 258, 258), (258, 0, 200, 0), (258, 192, 66, 66), (258, 192, 9, 0), (4000, 0, 9, 9)],
+)
+def test_a_fixed_prompt_is_read_at_once(length: int, computed: int, room: int, rows: int) -> None:
+    def as_asked(self: Any, request: Any, computed: int, rows: int, budget: int) -> Any:
+        return [0], rows, budget, [], []
+
+    schedule = list(prompt_attention.PATCH.wraps.values())[2](as_asked)
+    scheduler = SimpleNamespace(max_num_scheduled_tokens=2048)
+    feature = SimpleNamespace(mm_position=Place(0, length, None))
+    request = SimpleNamespace(num_prompt_tokens=length, mm_features=[feature])
+    assert schedule(scheduler, request, computed, room, 2048)[1] == rows
+    feature.mm_position = Place(1, length - 2, None)
+    assert schedule(scheduler, request, computed, room, 2048)[1] == room
+
+
 def test_the_predictor_hides_texts_from_pictures() -> None:
     class Inner:
         def forward(self, input_ids: Any, token_type_ids: Any) -> Any:

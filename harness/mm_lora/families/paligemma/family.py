@@ -37,11 +37,7 @@ class PaliGemma(EncoderTower):
         **{f"google/paligemma-3b-{kind}-448": "paligemma-448" for kind in ("pt", "mix")},
     }
     state = "partly"
-    state_reason = (
-        "on a server rows and wrappers are as they should be; but the base itself is 0.09 off "
-        "transformers in logprob, since the rows of a prompt do not see those behind them, and so "
-        "is every adapter: no known-defect entry and no fix yet"
-    )
+    state_reason = "vLLM refuses adapters of its projector, and no prompt sees all of itself"
     tower = "siglip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 224, "patch_size": 16}
     image_token = miniature.IMAGE
