@@ -37,7 +37,10 @@ class PaliGemma(EncoderTower):
         **{f"google/paligemma-3b-{kind}-448": "paligemma-448" for kind in ("pt", "mix")},
     }
     state = "partly"
-    state_reason = "vLLM refuses adapters of its projector, and no prompt sees all of itself"
+    state_reason = (
+        "vLLM refuses adapters of its projector, and no prompt sees all of itself; the fixes were "
+        "not run on a server yet"
+    )
     tower = "siglip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 224, "patch_size": 16}
     image_token = miniature.IMAGE
