@@ -180,6 +180,8 @@ class LlavaFamily(Family):
     def questions(self, layout: Layout) -> Sequence[Sequence[Picture]]:
         """Every border of size and patch alone, in both directions; then several in one prompt."""
         side, patch = layout.image_size, layout.patch_size
+        roles = by_size(self.sizes.one, self.sizes.few, self.sizes.many)
+        _, few, many = roles
         sizes = {
             "1x1": (1, 1),
             "one-patch": (patch, patch),
@@ -196,11 +198,11 @@ class LlavaFamily(Family):
             "rounded": (3 * side + 1, 2 * side + 1),
             "100x60": (100, 60),
             "337x336": (337, 336),
-            **by_size(self.sizes.one, self.sizes.few, self.sizes.many),
+            **roles,
         }
         together = (
-            ("square", "300x400"),
-            ("700x400", "upright", "700x400"),
+            ("square", few),
+            (many, "upright", many),
             ("1x1", "wide", "gray", "turned"),
         )
         return questions(sizes, together, gray=(2 * patch, patch), rgba=(patch, 3 * patch))

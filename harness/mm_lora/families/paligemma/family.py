@@ -38,14 +38,16 @@ class PaliGemma(EncoderTower):
     }
     state = "partly"
     state_reason = (
-        "vLLM refuses adapters of its projector, and no prompt sees all of itself; the fixes were "
-        "not run on a server yet"
+        "vLLM refuses adapters of its projector, and no prompt sees all of itself; with the fixes "
+        "its core passes, no mutant was run"
     )
     tower = "siglip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 224, "patch_size": 16}
     image_token = miniature.IMAGE
     special_tokens = miniature.SPECIAL_TOKENS
     limits: ClassVar[Mapping[str, int]] = {"image": 1}
+    # A wide picture, squeezed, moves the answers of the miniature's adapters too little.
+    sizes = replace(EncoderTower.sizes, many=(480, 640))
     groups: ClassVar = {
         **EncoderTower.groups,
         "projector": ModuleGroup(
