@@ -62,6 +62,13 @@ def test_every_entry_can_be_shown(entry: defects.Defect) -> None:
         assert any(patch.id == entry.fix for patch in PATCHES)
 
 
+def test_without_a_smallest_case_all_that_may_fail_are_shown() -> None:
+    entry = defect.named(ENTRIES, "slots-of-waiting-adapters")
+    shows, _ = defect.commands(entry)
+    assert "--only 'isolation/scout/*few-slots' " in shows
+    assert "not in every run: only as requests meet" in "\n".join(defect.lines(entry))
+
+
 def test_the_command_prints_both() -> None:
     assert "llama4-qk-lora-rows" in printed("list", "--vllm", "0.32.0")
     document = json.loads(printed("list", "--family", "llama4", "--json"))

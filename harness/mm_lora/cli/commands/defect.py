@@ -79,11 +79,15 @@ def model_of(one: Defect) -> str:
 
 
 def commands(one: Defect) -> tuple[str, str]:
-    """What shows the defect with the least, and the same with every fix; "" without a fix."""
+    """What shows the defect with the least, and the same with every fix; "" without a fix.
+
+    Where no check fails of it for sure, all that may.
+    """
     model = model_of(one)
     words = ["mm-lora", "verify", "--model", model]
-    if one.smallest:
-        words += ["--only", one.smallest.format(model=model)]
+    checks = [one.smallest] if one.smallest else one.checks
+    for check in checks:
+        words += ["--only", check.format(model=model).replace("/*/", f"/{model}/", 1)]
     line = shlex.join(words)
     return f"{line} --strict", f"{line} --with-fixes" if one.fix else ""
 
@@ -105,7 +109,8 @@ def lines(one: Defect) -> Iterator[str]:
     if one.means:
         yield f"means:    for an adapter, {one.means}"
     if one.by_chance:
-        yield "          not in every run: the smallest case always, the others as requests meet"
+        sure = "the smallest case always, the others" if one.smallest else "only"
+        yield f"          not in every run: {sure} as requests meet"
     if one.without:
         yield f"without:  vLLM {', '.join(one.without)} does not have it"
     yield f"cause:    {one.cause}"
