@@ -123,7 +123,15 @@ def test_another_thread_may_verify(tmp_path: Path) -> None:
     assert set(report.counts) == {"pass"}
 
 
-@pytest.mark.usefixtures("cases")
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGINT as in a terminal: what a shell starts in the background is born deaf to it."""
+    theirs = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, theirs)
+
+
+@pytest.mark.usefixtures("cases", "heard")
 def test_ctrl_c_writes_the_report_and_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         verify(only=["*/long"], reports=tmp_path / "reports")

@@ -24,7 +24,9 @@ from mm_lora.run.options import RunOptions
 from mm_lora.run.pytest_plugin import Handed
 
 # Our progress and report take the place of pytest's; a user's pytest configuration is not ours.
-_QUIET = ("-s", "-p", "no:terminal", "-p", "no:cacheprovider")
+# `unraisableexception` would collect garbage five times at the end of each run.
+_WITHOUT = ("terminal", "cacheprovider", "unraisableexception")
+_QUIET = ("-s", *(word for name in _WITHOUT for word in ("-p", f"no:{name}")))
 
 
 _VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
