@@ -20,7 +20,7 @@ verify: setup ## serve a miniature on a real vLLM and check it
 	@"$(BIN)/mm-lora" verify $(ARGS)
 
 test: setup ## the harness's own tests, in seconds
-	@"$(BIN)/python" -m pytest tests/unit $(ARGS)
+	@"$(BIN)/python" -m pytest tests/unit -n 2 --dist worksteal $(ARGS)
 
 # Two files at a time: a server that starts, or waits, has one core busy.
 e2e: setup ## the tests that need torch, a real vLLM or processes, in minutes
