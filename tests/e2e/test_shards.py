@@ -12,8 +12,8 @@ ONLY = [
     word
     for pattern in (
         "arithmetic/*/pictures/*",
-        "isolation/scout/base-beside-one/one-slot",
-        "dice/scout/tower-mlp/picture",
+        "isolation/scout/in-flight/4-few-slots",
+        "isolation/scout/alone/every-slot",
     )
     for word in ("--only", pattern)
 ]
