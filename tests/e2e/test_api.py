@@ -32,7 +32,7 @@ from mm_lora.core.journal import read_report
 reports = Path(sys.argv[1])
 report = verify(model="scout", only=["dice/scout/base/picture", "arithmetic/scout/rows/one-chunk"],
                 reports=reports)
-assert read_report(reports / "latest") == report
+assert read_report(reports / "latest").checks == report.checks
 try:
     verify(only="no/such/check", reports=reports)
 except UsageError as error:
