@@ -275,7 +275,7 @@ def test_only_the_linear_layers_of_the_connector_are_replaced(
         return "of vLLM"
 
     monkeypatch.setattr(
-        patches.importlib,
+        patches.lora_linear.importlib,
         "import_module",
         lambda name: SimpleNamespace(ReplicatedLinear=replicated),
     )

@@ -1,9 +1,9 @@
 """Fix: InternVL's connector in layers that take LoRA. Mutants: mistakes in its hooks."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from .. import lora_linear
 from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
 from ..registry import Patch, mutant
 
@@ -11,7 +11,6 @@ MODULE = "vllm.model_executor.models.internvl"
 CLASS = f"{MODULE}:InternVLChatModel"
 COUNTS = f"{CLASS}.get_mm_lora_token_counts"
 MAPPING = f"{CLASS}.get_mm_mapping"
-LINEAR = "vllm.model_executor.layers.linear"
 
 Rows = tuple[int, int]
 """(tower rows, connector rows)."""
@@ -28,18 +27,10 @@ def prepared(config: Any) -> Mapping[str, int]:
 
 def _in_layers_of_vllm(original: Any) -> Any:
     def _init_mlp1(self: Any, config: Any) -> Any:
-        # By name: the harness reads the catalogue too, and has no torch.
-        linear = importlib.import_module(LINEAR).ReplicatedLinear
         layers = original(self, config)
         for place, layer in enumerate(layers):
             if type(layer).__name__ == "Linear":
-                layers[place] = linear(
-                    layer.in_features,
-                    layer.out_features,
-                    bias=layer.bias is not None,
-                    params_dtype=layer.weight.dtype,
-                    return_bias=False,
-                )
+                layers[place] = lora_linear.replicated(layer)
         return layers
 
     return _init_mlp1
@@ -60,7 +51,7 @@ FIX = Patch(
     id="internvl-connector-layers",
     kind="fix",
     versions=">=0.32",
-    needs=(f"{LINEAR}:ReplicatedLinear",),
+    needs=(lora_linear.NEEDS,),
     wraps={f"{CLASS}._init_mlp1": _in_layers_of_vllm},
     reason="mlp1 is made of nn.Linear, for which vLLM has no LoRA layer: every adapter that has a "
     "tensor there is refused",

@@ -1,8 +1,8 @@
 """PaliGemma's projector, names and hooks: two fixes, and seeded mistakes."""
 
-import importlib
 from typing import Any
 
+from ... import lora_linear
 from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
 from ...registry import Patch, mutant
 from ..llava.hooks import Rows, class_token_everywhere, tower_names
@@ -10,21 +10,12 @@ from ..llava.hooks import Rows, class_token_everywhere, tower_names
 MODULE = "vllm.model_executor.models.paligemma"
 OWNER = f"{MODULE}:PaliGemmaForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
-LINEAR = "vllm.model_executor.layers.linear"
 
 
 def _in_a_layer_of_vllm(original: Any) -> Any:
     def init(self: Any, *given: Any, **named: Any) -> None:
-        # By name: the harness reads the catalogue too, and has no torch.
-        linear = importlib.import_module(LINEAR).ReplicatedLinear
         original(self, *given, **named)
-        plain = self.linear
-        self.linear = linear(
-            plain.in_features,
-            plain.out_features,
-            params_dtype=plain.weight.dtype,
-            return_bias=False,
-        )
+        self.linear = lora_linear.replicated(self.linear)
 
     return init
 
@@ -44,7 +35,7 @@ PATCHES = (
         id="paligemma-projector-layer",
         kind="fix",
         versions=">=0.32",
-        needs=(f"{LINEAR}:ReplicatedLinear",),
+        needs=(lora_linear.NEEDS,),
         wraps={f"{MODULE}:PaliGemmaMultiModalProjector.__init__": _in_a_layer_of_vllm},
         reason="the projector is an nn.Linear, for which vLLM has no LoRA layer: every adapter "
         "that has a tensor there is refused",
