@@ -11,7 +11,8 @@ MOVES = "relations/scout/projector/moves"
 STRENGTH = "coverage/scout/projector/strength"
 ROWS = "arithmetic/scout/rows/one-chunk"
 AFTER = "relations/scout/tower-attention/same-after-others"
-EVERY = (MIXED, MOVES, STRENGTH, ROWS, AFTER)
+TOGETHER = "relations/scout/sent-together/as-alone"
+EVERY = (MIXED, MOVES, STRENGTH, ROWS, AFTER, TOGETHER)
 
 
 def rehearsed(reports: Path, *words: str, only: Iterable[str] = EVERY) -> Verify:

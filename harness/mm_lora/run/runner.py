@@ -28,7 +28,6 @@ from mm_lora.run.pytest_plugin import Handed
 _WITHOUT = ("terminal", "cacheprovider", "unraisableexception")
 _QUIET = ("-s", *(word for name in _WITHOUT for word in ("-p", f"no:{name}")))
 
-
 _VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
