@@ -10,6 +10,8 @@ import psutil
 import pytest
 import stored
 
+from mm_lora.serving.server.cradle import Cradles
+
 _MARK = "MM_LORA_TEST_FILE"
 _GONE_S = 20.0
 _SEEN: set[Path] = set()
@@ -44,6 +46,14 @@ def reports_are_as_promised(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for file in set(tmp_path_factory.getbasetemp().rglob(name)) - _SEEN:
             _SEEN.add(file)
             stored.require(schema, file.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def cradles() -> Iterator[Cradles]:
+    """What the servers of a file are forked from."""
+    found = Cradles()
+    yield found
+    found.close()
 
 
 def _marked(mark: str, began: float) -> list[psutil.Process]:

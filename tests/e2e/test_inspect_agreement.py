@@ -21,6 +21,7 @@ from mm_lora.run.plan import family_flags, spelled
 from mm_lora.run.profiles import load
 from mm_lora.serving.client import Client
 from mm_lora.serving.probe import Probe
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.build import Builder
@@ -103,7 +104,7 @@ def ask(client: Client, family: Family, name: str) -> Any:
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda p: f"{p[0]}{'' if p[1] else '-off'}")
 def rows(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cradles: Cradles
 ) -> list[dict[str, Any]]:
     """Each adapter: what inspect says, what the server did."""
     model, tower = request.param
@@ -121,6 +122,7 @@ def rows(
         adapters={},
         folder=place.folder / "server",
         ready_timeout_s=600,
+        cradles=cradles,
     )
     found: list[dict[str, Any]] = []
     with bench_of(resolve(str(checkpoint)), "", print) as bench, server as running:

@@ -28,6 +28,7 @@ from mm_lora.serving import http
 from mm_lora.serving.client import data_url
 from mm_lora.serving.probe import Probe
 from mm_lora.serving.probe_records import Request, Step
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.spec import ServerSpec
 from mm_lora.truth.build import Builder
@@ -77,8 +78,11 @@ class Asker:
         return [token["logprob"] for token in tokens]
 
 
+Files = tuple[Path, dict[str, BuiltAdapter]]
+
+
 @pytest.fixture(scope="module")
-def built() -> Iterator[tuple[Path, dict[str, BuiltAdapter]]]:
+def built() -> Iterator[Files]:
     with Builder(PYTHON) as builder:
         scout = resolve("scout")
         yield (
@@ -87,7 +91,7 @@ def built() -> Iterator[tuple[Path, dict[str, BuiltAdapter]]]:
         )
 
 
-def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: bool) -> VllmServer:
+def server(folder: Path, built: Files, cradles: Cradles, *, probe: bool) -> VllmServer:
     profile = load("cpu")
     flags = {
         "dtype": profile.dtype,
@@ -109,6 +113,7 @@ def server(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *, probe: 
         adapters={name: adapter.path for name, adapter in built[1].items()},
         folder=folder,
         ready_timeout_s=300,
+        cradles=cradles,
     )
 
 
@@ -124,9 +129,9 @@ def solo(asker: Asker) -> list[list[float]]:
 
 
 def test_rows_coverage_and_unchanged_answers(
-    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+    tmp_path: Path, built: Files, cradles: Cradles
 ) -> None:
-    with server(tmp_path / "with", built, probe=True) as running:
+    with server(tmp_path / "with", built, cradles, probe=True) as running:
         asker = Asker(running.base_url, "scout")
         probe = Probe(running.folder / "probe")
         (worker,) = probe.workers()
@@ -160,7 +165,7 @@ def test_rows_coverage_and_unchanged_answers(
         for name, adapter in built[1].items():
             use = tensor_use(tensor_names(adapter.path), uses[name])
             assert use.is_exact, (name, use.ignored, use.unasked)
-    with server(tmp_path / "without", built, probe=False) as running:
+    with server(tmp_path / "without", built, cradles, probe=False) as running:
         assert solo(Asker(running.base_url, "scout")) == observed
         assert not (running.folder / "probe").exists()
 
@@ -174,16 +179,16 @@ COUNTS = {
 
 @pytest.fixture(scope="module")
 def miscounting(
-    tmp_path_factory: pytest.TempPathFactory, built: tuple[Path, dict[str, BuiltAdapter]]
+    tmp_path_factory: pytest.TempPathFactory, built: Files, cradles: Cradles
 ) -> Iterator[tuple[VllmServer, Asker]]:
     """A server on which each wrong count acts while its own name is judged, and who asks it."""
     in_turn = (f"{name}@{name}" for name in COUNTS)
-    with mutated(tmp_path_factory.mktemp("counts"), built, *in_turn) as running:
+    with mutated(tmp_path_factory.mktemp("counts"), built, cradles, *in_turn) as running:
         yield running, Asker(running.base_url, "scout")
 
 
-def mutated(folder: Path, built: tuple[Path, dict[str, BuiltAdapter]], *mutants: str) -> VllmServer:
-    made = server(folder, built, probe=True)
+def mutated(folder: Path, built: Files, cradles: Cradles, *mutants: str) -> VllmServer:
+    made = server(folder, built, cradles, probe=True)
     made.spec = ServerSpec(**{**vars(made.spec), "patches": ("auto", *mutants)})
     return made
 
@@ -217,9 +222,9 @@ def test_a_wrong_count_is_seen_without_any_crash(
 
 
 def test_a_wrong_wrapper_is_seen_without_any_crash(
-    tmp_path: Path, built: tuple[Path, dict[str, BuiltAdapter]]
+    tmp_path: Path, built: Files, cradles: Cradles
 ) -> None:
-    with mutated(tmp_path, built, "mutant-adapter-under-tower") as running:
+    with mutated(tmp_path, built, cradles, "mutant-adapter-under-tower") as running:
         asker = Asker(running.base_url, "scout")
         assert ("wrapper", "tower") in seen_of_a_base_request(running, asker)
         (worker,) = Probe(running.folder / "probe").workers()

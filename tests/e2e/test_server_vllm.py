@@ -25,6 +25,7 @@ from mm_lora.run.plan import Wish, family_flags, server_spec
 from mm_lora.run.profiles import load
 from mm_lora.run.settings import Settings
 from mm_lora.serving.server import inside_folder, process, remains
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.truth.build import Builder
 
@@ -43,7 +44,9 @@ def files() -> Files:
         return builder.checkpoint(model), {name: one.path for name, one in built.items()}
 
 
-def make(files: Files, folder: Path, start: str = "auto", **flags: str) -> VllmServer:
+def make(
+    files: Files, folder: Path, start: str = "auto", cradles: Cradles | None = None, **flags: str
+) -> VllmServer:
     wish = Wish(
         model="scout",
         flags=tuple((k.replace("_", "-"), v) for k, v in flags.items()),
@@ -58,6 +61,7 @@ def make(files: Files, folder: Path, start: str = "auto", **flags: str) -> VllmS
         adapters=files[1],
         folder=folder,
         ready_timeout_s=300,
+        cradles=cradles,
     )
 
 
@@ -94,6 +98,12 @@ def fast(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vll
         yield server
 
 
+@pytest.fixture(scope="module")
+def expected(fast: VllmServer) -> dict[str, Any]:
+    """What a server answers before it has cached anything: later answers differ in a last bit."""
+    return answers(fast)
+
+
 def test_every_process_reports_its_patches(fast: VllmServer) -> None:
     assert fast.start_mode == "fast"
     assert {one["role"] for one in fast.processes} == {"api-server", "engine-core", "worker"}
@@ -110,8 +120,9 @@ def test_the_log_says_that_the_tower_takes_lora(fast: VllmServer) -> None:
     assert not re.search(r"(?i)lora[^\n]*will be ignored", log)
 
 
-def test_plain_and_fast_give_the_same_bits(fast: VllmServer, files: Files, tmp_path: Path) -> None:
-    expected = answers(fast)
+def test_plain_and_fast_give_the_same_bits(
+    fast: VllmServer, expected: dict[str, Any], files: Files, tmp_path: Path
+) -> None:
     assert len({str(answer) for answer in expected.values()}) == len(expected)
     with make(files, tmp_path, "plain") as plain:
         assert plain.start_mode == "plain"
@@ -122,9 +133,75 @@ def test_plain_and_fast_give_the_same_bits(fast: VllmServer, files: Files, tmp_p
     assert left(plain) == set()
 
 
+def test_forked_servers_give_the_same_bits_in_folders_of_their_own(
+    expected: dict[str, Any], files: Files, tmp_path: Path, cradles: Cradles
+) -> None:
+    servers = [make(files, tmp_path / name, "fast", cradles) for name in ("first", "second")]
+    with servers[0], servers[1]:
+        assert len({parent_of(server) for server in servers}) == 1
+        for server in servers:
+            assert server.start_mode == "fast"
+            assert len(left(server)) >= 3
+            assert answers(server) == expected
+            assert "Application startup complete" in server.log.read_text(encoding="utf-8")
+            links = {os.readlink(f"/proc/{pid}/cwd") for pid in left(server)}
+            assert links == {str(server.folder)}
+        servers[0].stop()
+        assert left(servers[0]) == set()
+        assert answers(servers[1]).keys() == expected.keys()
+        assert servers[1].environment["TMPDIR"] != servers[0].environment["TMPDIR"]
+    assert left(servers[1]) == set()
+
+
+def parent_of(server: VllmServer) -> int:
+    stat = Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8")
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def test_a_forked_server_ends_with_its_cradle_and_one_given_up_leaves_nothing(
+    files: Files, tmp_path: Path, cradles: Cradles
+) -> None:
+    with make(files, tmp_path / "first", "fast", cradles) as server:
+        os.kill(parent_of(server), signal.SIGKILL)
+        wait_until_gone(server)
+        with pytest.raises(ServerDied, match="killed from outside"):
+            server.poll()
+    # The next cradle imports vLLM for two servers, one of them is not wanted any more.
+    given_up, other = (make(files, tmp_path / name, "fast", cradles) for name in ("a", "b"))
+    given_up.start()
+    with other:
+        assert given_up.pid is not None
+        given_up.stop()
+        assert left(given_up) == set()
+        early = make(files, tmp_path / "c", "fast", cradles)
+        early.start()
+        early.stop()
+        with pytest.raises(ServerDied, match="stopped or never started"):
+            early.poll()
+        assert remains.living(None, early.folder / "inside.json") == set()
+        other.poll()
+    assert left(other) == set()
+
+
+def test_a_start_given_up_while_vllm_is_imported_is_never_made(
+    files: Files, tmp_path: Path
+) -> None:
+    cradles = Cradles()
+    server = make(files, tmp_path, "fast", cradles)
+    server.start()
+    began = time.monotonic()
+    server.stop()
+    cradles.close()
+    assert time.monotonic() - began < 5
+    assert server.pid is None
+    assert list(server.folder.glob("processes/*.json")) == []
+
+
 @pytest.mark.parametrize("role", ["api-server", "worker"])
-def test_nothing_outlives_a_killed_process(files: Files, tmp_path: Path, role: str) -> None:
-    with make(files, tmp_path) as server:
+def test_nothing_outlives_a_killed_process(
+    files: Files, tmp_path: Path, cradles: Cradles, role: str
+) -> None:
+    with make(files, tmp_path, cradles=cradles) as server:
         (pid,) = (one["pid"] for one in server.processes if one["role"] == role)
         os.kill(pid, signal.SIGKILL)
         wait_until_gone(server)
@@ -195,25 +272,25 @@ def test_a_patch_whose_hook_point_is_gone_fails_the_start(
     assert left(server) == set()
 
 
-def test_damaged_weights_and_unknown_flags(files: Files, tmp_path: Path) -> None:
+def test_damaged_weights_and_unknown_flags(files: Files, tmp_path: Path, cradles: Cradles) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for path in files[0].iterdir():
         (damaged / path.name).write_bytes(path.read_bytes())
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    server = make((damaged, files[1]), tmp_path / "a")
+    server = make((damaged, files[1]), tmp_path / "a", cradles=cradles)
     with pytest.raises(ServerDied, match="weights cannot be read"), server:
         pass
     assert left(server) == set()
-    server = make(files, tmp_path / "b", frobnicate="3")
+    server = make(files, tmp_path / "b", cradles=cradles, frobnicate="3")
     with pytest.raises(ServerDied, match="does not know --frobnicate"), server:
         pass
     assert left(server) == set()
 
 
-def test_rank_above_the_maximum(files: Files, tmp_path: Path) -> None:
-    server = make(files, tmp_path, max_lora_rank="1")
+def test_rank_above_the_maximum(files: Files, tmp_path: Path, cradles: Cradles) -> None:
+    server = make(files, tmp_path, cradles=cradles, max_lora_rank="1")
     with pytest.raises(ServerDied, match="rank 8, above"), server:
         pass
     assert left(server) == set()

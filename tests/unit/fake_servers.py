@@ -54,7 +54,12 @@ class FakePrepared:
     made: list[FakeServer] = field(default_factory=list)
     script: list[Any] = field(default_factory=list)
 
-    def server(self, folder: Path, say: Callable[[str], None] | None = None) -> FakeServer:
+    def server(
+        self,
+        folder: Path,
+        say: Callable[[str], None] | None = None,
+        cradles: object = None,
+    ) -> FakeServer:
         step = self.script.pop(0) if self.script else None
         one = FakeServer(self.spec, folder, step if isinstance(step, Exception) else None)
         if isinstance(step, threading.Event):

@@ -15,7 +15,7 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +40,8 @@ _WORKER = (
     "vllm.model_executor.model_loader",
 )
 _UNFIT_FLAGS = ("--numa-bind", "--data-parallel-size", "--distributed-executor-backend")
-_BOOT = "MM_LORA_FAST_BOOT"
+BOOT = "MM_LORA_FAST_BOOT"
+"""Set in an interpreter that was started anew: the OMP_NUM_THREADS that was meant."""
 
 mode: dict[str, str] = {}
 """For the API server's report: {"start", "start_reason"?}; empty in a process started plain."""
@@ -48,14 +49,15 @@ mode: dict[str, str] = {}
 
 def main() -> None:
     """Fork or not, then be vLLM's API server."""
-    boot = os.environ.pop(_BOOT, None)
+    boot = os.environ.pop(BOOT, None)
     if boot is None:
         why = obstacle(sys.argv[1:])
         if not why:
-            _boot_again()
+            boot_again()
         _be_plain(why)
     else:
-        _be_fast(json.loads(boot))
+        give_threads(os.environ, json.loads(boot))
+        _be_fast()
     runpy.run_module(API_SERVER, run_name="__main__")
 
 
@@ -99,7 +101,7 @@ def _be_plain(why: str) -> None:
             raise SystemExit(f"mm-lora: a fast start was asked for and is not possible: {why}")
 
 
-def _boot_again() -> None:
+def boot_again() -> None:
     """Start this interpreter anew with what vLLM gives its children: never returns.
 
     The libraries that vLLM preloads in them (platforms/cpu.py, check_and_update_config), and one
@@ -109,8 +111,7 @@ def _boot_again() -> None:
     preload = libraries_to_preload(environment.get("LD_PRELOAD", ""))
     if preload:
         environment["LD_PRELOAD"] = preload
-    threads = environment.get("OMP_NUM_THREADS")
-    environment[_BOOT] = json.dumps({"OMP_NUM_THREADS": threads})
+    environment[BOOT] = json.dumps(environment.get("OMP_NUM_THREADS"))
     environment["OMP_NUM_THREADS"] = "1"
     sys.stdout.flush()
     sys.stderr.flush()
@@ -138,7 +139,29 @@ def _package_folder(name: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _be_fast(boot: dict[str, Any]) -> None:
+def give_threads(environment: MutableMapping[str, str], count: str | None) -> None:
+    """Take back the one thread of `boot_again`. OpenMP has read it: only torch is told later."""
+    environment.pop("OMP_NUM_THREADS", None)
+    if count is not None:
+        environment["OMP_NUM_THREADS"] = count
+
+
+def _be_fast() -> None:
+    why = import_common()
+    if why:
+        _be_plain(why)
+    else:
+        gc.freeze()
+        fork_children(_preload_worker)
+    watchdog.held = False
+    watchdog.start()
+    fork_server.settle_threads()
+    _import(_API)
+    gc.enable()
+
+
+def import_common() -> str:
+    """Import what all processes of a server need; why no process can be forked then, or ""."""
     # The collector walks ever more objects while modules are imported: a quarter of the time.
     gc.disable()
     torchvision_schemas.declare()
@@ -146,20 +169,19 @@ def _be_fast(boot: dict[str, Any]) -> None:
     hooks.when_imported(CONTEXT_MODULE, _give_context)
     _import(_COMMON)
     if threading.active_count() > 1:
-        _be_plain(f"a thread was started by an import: {threading.enumerate()[-1].name}")
-    else:
-        gc.freeze()
-        mode.update(start="fast")  # children inherit it
-        fork_server.start(_preload_worker)
-    watchdog.held = False
-    watchdog.start()
-    if boot["OMP_NUM_THREADS"] is None:
-        os.environ.pop("OMP_NUM_THREADS", None)
-    else:
-        os.environ["OMP_NUM_THREADS"] = boot["OMP_NUM_THREADS"]
-    fork_server.settle_threads()
-    _import(_API)
-    gc.enable()
+        return f"a thread was started by an import: {threading.enumerate()[-1].name}"
+    return ""
+
+
+def import_rest() -> None:
+    """Import what only some processes of a server need: for one that is forked for each."""
+    _import((*_WORKER, *_API))
+
+
+def fork_children(preload: Callable[[], None]) -> None:
+    """From now on vLLM's children are forks of this process, see `fork_server.start`."""
+    mode.update(start="fast")  # children inherit it
+    fork_server.start(preload)
 
 
 def _preload_worker() -> None:

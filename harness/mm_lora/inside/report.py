@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 API_SERVER, ENGINE_CORE, WORKER, OTHER = "api-server", "engine-core", "worker", "other"
-_API_MODULES = ("vllm.entrypoints.openai.api_server", "fast_start")
+_API_MODULES = ("vllm.entrypoints.openai.api_server", "fast_start", "cradle")
 # A worker lives in the engine core's process where one GPU is enough (UniProcExecutor).
 WORKER_MODULES = ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.cpu_worker")
 

@@ -13,6 +13,7 @@ from mm_lora.core.record import ServerRecord
 from mm_lora.core.timings import Timings
 from mm_lora.serving.client import Client
 from mm_lora.serving.prepared import Prepared
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.remote import RemoteServer
 from mm_lora.serving.server.spec import ServerSpec
@@ -66,6 +67,7 @@ class ServerPool:
         self._say = say
         self._timings = timings
         self._lock = threading.Lock()
+        self._cradles = Cradles()
         self._futures: dict[ServerSpec, Future[Started]] = {}
         self._running: list[VllmServer] = []
         self._stopping: list[threading.Thread] = []
@@ -163,6 +165,7 @@ class ServerPool:
             server.stop()
         for thread in self._stopping:
             thread.join()
+        self._cradles.close()
 
     def _fill(self, future: "Future[Started]", spec: ServerSpec) -> None:
         try:
@@ -202,7 +205,7 @@ class ServerPool:
             self.records.append(record)
         record.refused_adapters = {name: error.what for name, error in refused.items()}
         folder = self._folder / "servers" / record.label
-        server = prepared.server(folder, self._say)
+        server = prepared.server(folder, self._say, self._cradles)
         record.log = str(Path("servers") / record.label / server.log.name)
         with self._lock:
             if self._closed:

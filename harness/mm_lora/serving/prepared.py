@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.spec import ServerSpec
 
@@ -24,8 +25,13 @@ class Prepared:
     ready_timeout_s: float = 300.0
     port: int | None = None
 
-    def server(self, folder: Path, say: Callable[[str], None] | None = None) -> VllmServer:
-        """The server, not started, that runs in `folder`."""
+    def server(
+        self,
+        folder: Path,
+        say: Callable[[str], None] | None = None,
+        cradles: Cradles | None = None,
+    ) -> VllmServer:
+        """The server, not started, that runs in `folder`; to be forked where `cradles` can."""
         return VllmServer(
             self.spec,
             python=self.python,
@@ -37,4 +43,5 @@ class Prepared:
             port=self.port,
             search=self.search,
             say=say,
+            cradles=cradles,
         )

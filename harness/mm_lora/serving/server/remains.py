@@ -11,11 +11,12 @@ from mm_lora.serving.server.command import CONFIG_VARIABLE
 _TURN_S = 0.05
 
 
-def living(session: int, config: Path) -> set[int]:
+def living(session: int | None, config: Path) -> set[int]:
     """Pids of processes of the session, or with our config in their environment; zombies are dead.
 
-    The session finds those whose environment was overwritten by a process title, the environment
-    those that left the session.
+    The session finds those whose environment was overwritten by a process title, or that were
+    forked by a cradle with an environment that the kernel does not know; the environment finds
+    those that left the session. None for a session that nobody knows yet.
     """
     marker = f"{CONFIG_VARIABLE}={config}".encode()
     found: set[int] = set()
@@ -33,14 +34,14 @@ def living(session: int, config: Path) -> set[int]:
     return found - {os.getpid()}
 
 
-def wait_gone(session: int, config: Path, patience_s: float) -> None:
+def wait_gone(session: int | None, config: Path, patience_s: float) -> None:
     """Give them the time to end by themselves, but no more than that."""
     deadline = time.monotonic() + patience_s
     while living(session, config) and time.monotonic() < deadline:
         time.sleep(_TURN_S)
 
 
-def end_all(session: int, config: Path, patience_s: float) -> set[int]:
+def end_all(session: int | None, config: Path, patience_s: float) -> set[int]:
     """SIGKILL everything that lives, until nothing does; returns what cannot be ended in time."""
     deadline = time.monotonic() + patience_s
     while remaining := living(session, config):
