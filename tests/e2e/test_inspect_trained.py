@@ -52,24 +52,39 @@ SPELLINGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def repaired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the repaired adapters lie, by the name of their spelling."""
+    return tmp_path_factory.mktemp("repaired")
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_inspect_repair_verify(trained: tuple[Path, Path], tmp_path: Path, spelling: str) -> None:
+def test_inspect_and_repair(
+    trained: tuple[Path, Path], repaired: Path, tmp_path: Path, spelling: str
+) -> None:
     checkpoint, original = trained
     make, verdict = SPELLINGS[spelling]
-    adapter, fixed = copy(original, tmp_path / "adapter"), tmp_path / "fixed"
+    adapter, fixed = copy(original, tmp_path / "adapter"), repaired / spelling
     make(adapter)
     words = ("-m", "mm_lora", "inspect", adapter, "--model", checkpoint)
     seen: dict[str, Any] = json.loads(run(*words, "--json", codes=(0, 1)))
     assert seen["verdict"] == verdict
     assert all(group["effect"] > 0 for group in seen["groups"])
-    repaired = json.loads(run(*words, "--repair", fixed, "--json"))
-    assert repaired["verdict"] == "applied"
+    told = json.loads(run(*words, "--repair", fixed, "--json"))
+    assert told["verdict"] == "applied"
     assert read(fixed) == read(original)
-    reports = tmp_path / "reports"
-    told = ("--adapter", f"mine={fixed}", "--only", "dice/*/mine/*", "--reports", reports)
+
+
+def test_the_repaired_adapters_are_served_exactly(repaired: Path, tmp_path: Path) -> None:
+    told: list[str | Path] = ["--reports", tmp_path]
+    for name in SPELLINGS:
+        told += ["--adapter", f"{name}={repaired / name}", "--only", f"dice/*/{name}/*"]
     run("-m", "mm_lora", "verify", "--model", MODEL, *told)
-    report = json.loads((reports / "latest" / "report.json").read_text())
+    report = json.loads((tmp_path / "latest" / "report.json").read_text())
     assert {check["outcome"] for check in report["checks"]} == {"pass"}
+    assert {name for name in SPELLINGS for check in report["checks"] if name in check["id"]} == {
+        *SPELLINGS
+    }
 
 
 def test_older_names_are_applied_as_they_are(trained: tuple[Path, Path], tmp_path: Path) -> None:
