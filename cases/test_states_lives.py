@@ -1,20 +1,23 @@
 """States: requests with disturbed lives, each answered as it is alone.
 
-Preempted and read again, read in part from a cache, left by a neighbour, moved in the batch.
+Preempted and read again, read in part from a cache, left by a neighbour, moved in the batch, kept
+waiting for the encoder.
 """
 
-from itertools import permutations
+from functools import partial
+from itertools import pairwise, permutations
 
 import pytest
 
 from mm_lora.checks.context import Context
 from mm_lora.checks.isolation.claims import Burst, judge_scenario, until_met
 from mm_lora.checks.isolation.questions import FEW, ONE, request_for
+from mm_lora.checks.isolation.servers import flags
 from mm_lora.checks.isolation.traffic import Seen, Traffic
 from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import Names, everyone, language, of_each_role, tenants
 from mm_lora.checks.running import Served
-from mm_lora.checks.states import leaving
+from mm_lora.checks.states import leaving, waiting
 from mm_lora.checks.states.small_cache import BLOCK, BLOCKS, FLAGS, cached, span, too_many
 from mm_lora.checks.states.texts import filled
 from mm_lora.core.asking import BASE, Request
@@ -30,6 +33,7 @@ def who(family: Family) -> Names:
 SMALL = pytest.mark.server(adapters=who, flags=FLAGS, probe=True)
 FREE = pytest.mark.server(adapters=who, probe=True)
 """As the server of group isolation that has free slots."""
+ONE_SLOT = pytest.mark.server(adapters=who, flags=partial(flags, "one-slot"), probe=True)
 
 LENGTHS = (4, 8, 12, 16)
 
@@ -133,3 +137,21 @@ def test_rows_move(model: str, server: str, served: Served, check: Judge, contex
         if seen.unexplained:
             break
     judge_scenario(check, context, f"{model}/rows-move/{server}", seen, {"moved": 8})
+
+
+@ONE_SLOT
+@pytest.mark.check(
+    "states/{model}/waits-for-encoder/{server}",
+    title="an adapter whose picture waits for the encoder keeps its slot ({server})",
+)
+@pytest.mark.parametrize("server", ["one-slot"])
+def test_waits_for_encoder(
+    model: str, server: str, served: Served, check: Judge, context: Context
+) -> None:
+    traffic, least = Traffic(served, check.tolerance), {"waited": 1}
+    roles = of_each_role(served.family)
+    bursts: list[Burst] = [
+        (waiting.in_line(served, *pair), ()) for pair in pairwise((*roles, roles[0]))
+    ]
+    seen = until_met(traffic, bursts, least, in_line=True)
+    judge_scenario(check, context, f"{model}/waits-for-encoder/{server}", seen, least)

@@ -262,6 +262,20 @@ def test_a_batch_is_held_and_let_go_together(make: Callable[..., Asker]) -> None
     assert client.calls == ["hold", "release"], "with delays nothing is held"
 
 
+def test_requests_in_line_come_in_their_order(make: Callable[..., Asker]) -> None:
+    came: list[str] = []
+
+    def reply(request: Request) -> Answer:
+        came.append(request.text)
+        return answer(request)
+
+    asker = make(reply)
+    client: Any = asker._pool.get(SPEC).client
+    asker.ask_all(SPEC, BATCH, in_line=True)
+    assert came == ["a", "b", "c"]
+    assert client.calls == ["hold", "release"]
+
+
 def test_ctrl_c_while_a_batch_is_held_lets_it_go(
     make: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

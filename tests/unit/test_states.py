@@ -9,9 +9,11 @@ from mm_lora.checks.running import Served
 from mm_lora.checks.states.leaving import was_left
 from mm_lora.checks.states.small_cache import BLOCK, BLOCKS, cached, outgrowing, span, too_many
 from mm_lora.checks.states.texts import filled
+from mm_lora.checks.states.waiting import counts
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import judge_close
 from mm_lora.families import registry
+from mm_lora.families.flow import Flow
 from mm_lora.serving.client import every_answer, options, whole_answer
 from mm_lora.serving.probe_records import Request as Scheduled
 from mm_lora.serving.probe_records import Step
@@ -40,6 +42,26 @@ def test_rows_move_where_the_last_one_fills_a_gap() -> None:
     assert batches([three, step(("c", 1), ("b", 1))]).moved == 1
     assert batches([three, step(("b", 1), ("c", 1))]).moved == 0
     assert batches([three, step(("a", 1), ("b", 1)), step(("a", 1), ("b", 1), ("d", 9))]).moved == 0
+
+
+def test_a_request_waits_where_a_step_leaves_out_what_was_begun() -> None:
+    begun = [step(("a", 9), ("b", 9)), step(("b", 1), ("c", 9))]
+    assert batches([*begun, step(("a", 9), ("b", 1))]).waited == 1
+    assert batches([*begun, step(("b", 1))]).waited == 0, "it left"
+    assert batches([step(("a", 9)), step(("a", 9)), step(("a", 1))]).waited == 0
+    done = [step(("a", 9)), step(("a", 1)), step(("b", 9)), step(("a", 1))]
+    assert batches(done).waited == 0, "its prompt was read"
+
+
+def sized(tokens: int, prompt: int) -> Flow:
+    return Flow(name="", size=(1, 1), rows={}, tokens=tokens, prompt_tokens=prompt)
+
+
+def test_pictures_fill_a_step_so_that_none_of_the_largest_fits() -> None:
+    found = counts([sized(1008, 1017), sized(432, 437), sized(144, 147)])
+    assert found == (3, 0, 1)
+    assert counts([sized(576, 576)]) is None, "seven leave too few tokens for texts"
+    assert counts([sized(256, 259)]) is None
 
 
 def answer(request_id: str = "", prompt: int = 10, tokens: int = 3, **raw: Any) -> Answer:

@@ -97,14 +97,20 @@ class Served:
             self.alone[request] = self.ask_cold(request)
         return self.alone[request]
 
-    def ask_all(self, requests: Sequence[Request], delays: Sequence[float] = ()) -> list[Answer]:
+    def ask_all(
+        self,
+        requests: Sequence[Request],
+        delays: Sequence[float] = (),
+        *,
+        in_line: bool = False,
+    ) -> list[Answer]:
         """Ask all at once, so that the server can batch; answers in the order of `requests`.
 
-        `delays`: seconds that each of them waits before it is sent.
+        `delays`: seconds that each of them waits before it is sent. `in_line`: they come in order.
         """
         for request in requests:
             self._require_room(request)
-        answers = self.context.asker.ask_all(self.spec, requests, delays)
+        answers = self.context.asker.ask_all(self.spec, requests, delays, in_line=in_line)
         return [self._noted(*pair) for pair in zip(requests, answers, strict=True)]
 
     def leave(self, request: Request, after: int) -> Answer:

@@ -97,18 +97,24 @@ class Asker:
         return answer
 
     def ask_all(
-        self, spec: ServerSpec, requests: Sequence[Request], delays: Sequence[float] = ()
+        self,
+        spec: ServerSpec,
+        requests: Sequence[Request],
+        delays: Sequence[float] = (),
+        *,
+        in_line: bool = False,
     ) -> list[Answer]:
         """Put all requests at once, or each `delays` seconds later; answers in their order.
 
-        Without delays they are held back until all have come, so that the server can batch them.
+        Without delays they are held back until all have come, so that the server can batch them;
+        `in_line`, one after the other, so that it has them in this order.
         A server that dies is judged as in `ask`, by asking a fresh one the whole batch again: what
         kills it may be that these requests met.
         """
         started = self._pool.get(spec)
         for request in requests:
             _require_loaded(started, request.model)
-        answers = self._ask_all(started, requests, delays)
+        answers = self._ask_all(started, requests, delays, in_line)
         if not isinstance(answers, ServerError):
             return answers
         death = died_by_itself(started)
@@ -119,7 +125,7 @@ class Asker:
             raise death
         self._say(f"vLLM for {spec.label} died; asking a fresh server the batch again")
         fresh = self._pool.again(spec)
-        if isinstance(self._ask_all(fresh, requests, delays), ServerError):
+        if isinstance(self._ask_all(fresh, requests, delays, in_line), ServerError):
             second = died_by_itself(fresh)
             if second is None or second.by_signal is not None:
                 raise death
@@ -128,9 +134,15 @@ class Asker:
         raise _once(death)
 
     def _ask_all(
-        self, started: Started, requests: Sequence[Request], delays: Sequence[float]
+        self,
+        started: Started,
+        requests: Sequence[Request],
+        delays: Sequence[float],
+        in_line: bool,
     ) -> list[Answer] | ServerError:
         """Every answer, or the first error once all have ended: a dead server answers none."""
+        gap = held_s(1, self._took) if in_line else 0.0
+        waits = delays or [gap * at for at in range(len(requests))]
 
         def one(request: Request, delay: float) -> Answer | ServerError:
             time.sleep(delay)
@@ -142,14 +154,11 @@ class Asker:
         with ThreadPoolExecutor(max_workers=len(requests)) as threads:
             held = not delays and started.client.hold()
             try:
-                sent = [
-                    threads.submit(one, *pair)
-                    for pair in zip(requests, delays or [0.0] * len(requests), strict=True)
-                ]
+                sent = [threads.submit(one, *pair) for pair in zip(requests, waits, strict=True)]
                 if held:
                     # Nothing tells when a held request has come; a picture takes up to 0.1 s on a
                     # quiet machine.
-                    time.sleep(held_s(len(requests), self._took))
+                    time.sleep(max(held_s(len(requests), self._took), gap * len(requests)))
             finally:  # Ctrl-C too: requests that stay held would be waited for
                 if held:
                     with contextlib.suppress(ServerDied):  # the requests will say so

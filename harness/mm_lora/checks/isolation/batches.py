@@ -19,7 +19,8 @@ class Batches:
     one's prompt was read. `pieces`: requests whose prompt was read in several steps, in the company
     of another tenant. `adapters`: the most adapters in one step.
     `recomputed`: requests with an adapter that were being answered and then read again. `moved`:
-    steps in which requests have changed places since the step before.
+    steps in which requests have changed places since the step before. `waited`: requests that were
+    begun and then left out of a step, before their prompt was read.
     """
 
     encoder: int = 0
@@ -29,6 +30,7 @@ class Batches:
     adapters: int = 0
     recomputed: int = 0
     moved: int = 0
+    waited: int = 0
 
     def lacks(self, least: Mapping[str, int]) -> list[str]:
         """What was seen less often than `least` demands, for a reader."""
@@ -48,6 +50,7 @@ class Batches:
             max(self.adapters, other.adapters),
             self.recomputed + other.recomputed,
             self.moved + other.moved,
+            self.waited + other.waited,
         )
 
 
@@ -73,6 +76,7 @@ def batches(steps: Sequence[Step]) -> Batches:
         ),
         recomputed=len(recomputed(language)),
         moved=sum(_moved(*pair) for pair in pairwise(language)),
+        waited=len(waited(language)),
     )
 
 
@@ -87,6 +91,19 @@ def recomputed(language: Sequence[Step]) -> set[str]:
                 answered[request.id] += 1
             elif answered[request.id] > 1 and request.adapter is not None:
                 found.add(request.id)
+    return found
+
+
+def waited(language: Sequence[Step]) -> set[str]:
+    """The requests of one worker that were begun, then left out of a step, then read further."""
+    begun, left_out, found = set[str](), set[str](), set[str]()
+    for step in language:
+        there = {request.id: request.tokens for request in step.requests}
+        found |= {name for name in left_out if there.get(name, 0) > 1}
+        left_out |= begun - there.keys()
+        begun |= {name for name, tokens in there.items() if tokens > 1}
+        begun -= {name for name, tokens in there.items() if tokens == 1}
+        left_out &= begun
     return found
 
 

@@ -16,14 +16,20 @@ Burst = tuple[Sequence[Request], Sequence[float]]
 """Requests, and the seconds that each of them waits."""
 
 
-def until_met(traffic: Traffic, bursts: Iterable[Burst], least: Mapping[str, int] = MET) -> Seen:
+def until_met(
+    traffic: Traffic,
+    bursts: Iterable[Burst],
+    least: Mapping[str, int] = MET,
+    *,
+    in_line: bool = False,
+) -> Seen:
     """Burst after burst, until an answer is wrong or what has to be seen was seen.
 
     When requests arrive is up to the machine, so that one burst may be too slow to be a batch.
     """
     seen = Seen()
     for requests, delays in bursts:
-        seen += traffic.burst(requests, delays=delays)
+        seen += traffic.burst(requests, delays=delays, in_line=in_line)
         if seen.unexplained or not seen.batches.lacks(least):
             break
     return seen

@@ -16,6 +16,10 @@ from mm_lora.serving.server.spec import PlainValue
 
 Flags = dict[str, PlainValue]
 
+STEP = 4096
+"""Tokens of a step on one slot, as many as the longest prompt has: two requests with pictures then
+fill a step."""
+
 SERVERS = ("free-slots", "every-slot", "few-slots", "one-slot")
 
 
@@ -26,7 +30,11 @@ def flags(server: str, family: Family) -> Flags:
         "free-slots": {},
         "every-slot": {"max-loras": len(everyone(family))},
         "few-slots": {"max-loras": 3, "mm-processor-cache-gb": 0, **pieces},
-        "one-slot": {"max-loras": 1, "no-enable-prefix-caching": True},
+        "one-slot": {
+            "max-loras": 1,
+            "no-enable-prefix-caching": True,
+            "max-num-batched-tokens": STEP,
+        },
     }
     return of[server]
 

@@ -105,13 +105,14 @@ class Traffic:
         *,
         delays: Sequence[float] = (),
         resets: Sequence[str] = ("prefix", "mm", "encoder"),
+        in_line: bool = False,
     ) -> Seen:
-        """All at once, after `resets` of caches."""
+        """All at once, after `resets` of caches; in order where they are `in_line`."""
         self.learn(requests)
         self.served.client.reset_caches(resets)
         probe = self.served.probe
         mark = probe.mark()
-        answers = self.served.ask_all(requests, delays)
+        answers = self.served.ask_all(requests, delays, in_line=in_line)
         steps = probe.since(mark).steps
         seen = self.judged(requests, answers, steps)
         return replace(seen, batches=batches(steps))
