@@ -20,7 +20,7 @@ import sys
 import tempfile
 from typing import Any
 
-from . import fast_start, fork_server, watchdog
+from . import fast_start, watchdog
 
 _LONGEST = 1 << 18  # more than Linux lets a socket send at once
 
@@ -164,9 +164,7 @@ def _settle_modules_cache() -> None:
 
 def _be_server() -> None:
     fast_start.fork_children(lambda: None)
-    watchdog.held = False
-    watchdog.start()
-    fork_server.settle_threads()
+    fast_start.allow_threads()
     gc.enable()
     runpy.run_module(fast_start.API_SERVER, run_name="__main__")
 

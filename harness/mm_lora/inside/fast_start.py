@@ -153,9 +153,7 @@ def _be_fast() -> None:
     else:
         gc.freeze()
         fork_children(_preload_worker)
-    watchdog.held = False
-    watchdog.start()
-    fork_server.settle_threads()
+    allow_threads()
     _import(_API)
     gc.enable()
 
@@ -182,6 +180,13 @@ def fork_children(preload: Callable[[], None]) -> None:
     """From now on vLLM's children are forks of this process, see `fork_server.start`."""
     mode.update(start="fast")  # children inherit it
     fork_server.start(preload)
+
+
+def allow_threads() -> None:
+    """Nothing is forked off this process any more: have the watchdog's thread and OpenMP's."""
+    watchdog.held = False
+    watchdog.start()
+    fork_server.settle_threads()
 
 
 def _preload_worker() -> None:

@@ -3,14 +3,16 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from mm_lora.serving.server.child import Child, started
 from mm_lora.serving.server.command import (
     ALIVE_VARIABLE,
     CONFIG_VARIABLE,
@@ -34,27 +36,6 @@ _OF_A_SERVER = (
 )
 
 
-class Child(Protocol):
-    """The first process of a server, as subprocess.Popen has it."""
-
-    @property
-    def pid(self) -> int | None:
-        """None while it is not known."""
-        ...
-
-    def poll(self) -> int | None:
-        """The exit code, negative for a signal; None before it has ended."""
-        ...
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit code, or subprocess.TimeoutExpired."""
-        ...
-
-    def terminate(self) -> None:
-        """SIGTERM; no error once it has ended."""
-        ...
-
-
 class Cradles:
     """One cradle for each interpreter and environment that servers are started with."""
 
@@ -76,14 +57,17 @@ class Cradles:
         """
         if FAST_MODULE not in command:
             return None
-        key = (command[0], tuple(sorted(_shared(environment).items())))
+        own = {name: value for name, value in environment.items() if name not in _OF_A_SERVER}
+        # The first folder is the server's own copy of the plugin: all copies are the same.
+        paths = own["PYTHONPATH"].partition(os.pathsep)[2]
+        key = (command[0], tuple(sorted({**own, "PYTHONPATH": paths}.items())))
         with self._lock:
             cradle = self._cradles.get(key)
             if cradle is not None and not cradle.is_alive():
                 cradle.close()
                 cradle = None
             if cradle is None:
-                cradle = self._cradles[key] = _Cradle(command[0], environment, log)
+                cradle = self._cradles[key] = _Cradle(command[0], own, log)
         return cradle.fork(command, environment, log, alive)
 
     def close(self) -> None:
@@ -95,19 +79,8 @@ class Cradles:
             cradle.close()
 
 
-def _shared(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of a server's environment that its cradle must have as well.
-
-    The first folder of PYTHONPATH is the server's own copy of the plugin: all copies are the same.
-    """
-    found = {name: value for name, value in environment.items() if name not in _OF_A_SERVER}
-    found["PYTHONPATH"] = found["PYTHONPATH"].partition(os.pathsep)[2]
-    return found
-
-
 class _Cradle:
     def __init__(self, python: str, environment: Mapping[str, str], log: Path) -> None:
-        own = {name: value for name, value in environment.items() if name not in _OF_A_SERVER}
         self._lock = threading.Lock()
         self._pids: dict[int, int] = {}
         self._codes: dict[int, int] = {}
@@ -115,17 +88,9 @@ class _Cradle:
         self._gone = False
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._line.setblocking(False)
-        with theirs, open(log, "ab") as output:
-            self._process = subprocess.Popen(
-                [python, "-m", CRADLE_MODULE, str(theirs.fileno())],
-                env=own,
-                cwd=log.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(theirs.fileno(),),
-            )
+        with theirs:
+            command = [python, "-m", CRADLE_MODULE, str(theirs.fileno())]
+            self._process = started(command, environment, log, (theirs.fileno(),))
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -157,7 +122,7 @@ class _Cradle:
                 pass
             code = self._codes.get(number)
             if code is None and self._gone:
-                code = self._codes[number] = self._process.wait() or -9
+                code = self._codes[number] = self._process.wait() or -signal.SIGKILL
             return self._pids.get(number), code
 
     def close(self) -> None:
@@ -192,7 +157,7 @@ class _Cradle:
         if "pid" in told:
             self._pids[told["number"]] = told["pid"]
         else:
-            self._codes[told["number"]] = told.get("code", 1)
+            self._codes[told["number"]] = told["code"]
         return True
 
 
@@ -211,7 +176,7 @@ class Forked:
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None before it has ended."""
-        return -15 if self._cancelled else self._cradle.known(self._number)[1]
+        return -signal.SIGTERM if self._cancelled else self._cradle.known(self._number)[1]
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code, or subprocess.TimeoutExpired."""
@@ -230,4 +195,4 @@ class Forked:
             self._cancelled = True
         elif pid is not None and code is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 15)
+                os.kill(pid, signal.SIGTERM)

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mm_lora.serving.server import remains
+from mm_lora.serving.server.child import Child, started
 from mm_lora.serving.server.command import ALIVE_VARIABLE
-from mm_lora.serving.server.cradle import Child, Cradles
+from mm_lora.serving.server.cradle import Cradles
 
 _CHILDREN_GRACE_S = 3.0  # engine core, workers and the tracker that frees shared memory
 _KILLED_S = 10.0
@@ -52,7 +53,7 @@ class ProcessGroup:
         try:
             log.write_bytes(b"")
             forked = self._cradles and self._cradles.fork(command, environment, log, *inherited)
-            self._process = forked or _started(command, environment, log, inherited)
+            self._process = forked or started(command, environment, log, inherited)
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
@@ -89,22 +90,6 @@ class ProcessGroup:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_KILLED_S)
         return left
-
-
-def _started(
-    command: Sequence[str], environment: Mapping[str, str], log: Path, inherited: Sequence[int]
-) -> Child:
-    with open(log, "ab") as output:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            cwd=log.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=inherited,
-        )
 
 
 def _short_folder() -> Path:
