@@ -62,6 +62,7 @@ def test_pictures_fill_a_step_so_that_none_of_the_largest_fits() -> None:
     assert found == (3, 0, 1)
     assert counts([sized(576, 576)]) is None, "seven leave too few tokens for texts"
     assert counts([sized(256, 259)]) is None
+    assert counts([sized(972, 977), sized(324, 327)], budget=5508) is None, "more than a prompt has"
 
 
 def answer(request_id: str = "", prompt: int = 10, tokens: int = 3, **raw: Any) -> Answer:

@@ -1,7 +1,7 @@
 """Steps so full of pictures that a request which was begun must wait for the encoder.
 
-A step encodes as many tokens as it has (vLLM's compute_mm_encoder_budget), where no picture has
-more.
+A step encodes as many tokens as it has, or as the model's largest picture has where that is more
+(vLLM's compute_mm_encoder_budget).
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,27 @@ from itertools import product
 from mm_lora.checks.isolation.questions import TEXT, request_for
 from mm_lora.checks.isolation.servers import STEP
 from mm_lora.checks.running import Served
-from mm_lora.core.asking import DICE_QUESTION, Request
+from mm_lora.core.asking import DICE_QUESTION, Picture, Request
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families.flow import Flow
 
-TEXTS = 100
+_TEXTS = 100
 """Tokens of a step that are left for texts and for the beginnings of other prompts."""
 _ROLES = ("many", "few", "one")
 _MOST = 16
+_SIDES = (336, 1000, 2000, 4000)
+"""Pixels; every model cuts or scales a picture of the last two down to its largest."""
 
 
-def counts(flows: Sequence[Flow]) -> tuple[int, ...] | None:
-    """How many pictures of each size fill a step, so that none of the largest fits beside them;
-    the fewest. None if that cannot be."""
-    least = STEP - max(flow.tokens for flow in flows)
+def counts(flows: Sequence[Flow], budget: int = STEP) -> tuple[int, ...] | None:
+    """How many pictures of each size fill a step that encodes `budget` tokens, so that none of the
+    largest fits beside them; the fewest. None if that cannot be."""
+    least = budget - max(flow.tokens for flow in flows)
     found = []
     for one in product(range(_MOST), repeat=len(flows)):
         pairs = list(zip(one, flows, strict=True))
         prompt = sum(count * flow.prompt_tokens for count, flow in pairs)
-        if sum(count * flow.tokens for count, flow in pairs) > least and prompt <= STEP - TEXTS:
+        if sum(count * flow.tokens for count, flow in pairs) > least and prompt <= STEP - _TEXTS:
             found.append(one)
     return min(found, key=sum, default=None)
 
@@ -41,7 +43,9 @@ def in_line(served: Served, waiting: str, late: str) -> list[Request]:
     """
     draw = served.family.sizes.picture
     flows = [served.flow(draw(role)) for role in _ROLES]
-    wanted = counts(flows)
+    pictures = (Picture(width=w, height=h) for w, h in product(_SIDES, repeat=2))
+    most = max(served.flow(one).tokens for one in pictures)
+    wanted = counts(flows, max(STEP, most))
     if wanted is None:
         raise NotApplicable(SkipReason.NO_FULL_STEP)
     roles = [role for role, count in zip(_ROLES, wanted, strict=True) for _ in range(count)]
