@@ -16,6 +16,26 @@ _MARK = "MM_LORA_TEST_FILE"
 _GONE_S = 20.0
 _SEEN: set[Path] = set()
 
+LONGEST_FIRST = (
+    "test_isolation_mutants",
+    "test_shards",
+    "test_rehearsal",
+    "test_remote",
+    "test_life_mutants",
+    "test_watch",
+    "test_state_mutants",
+    "test_rank_mutants",
+    "test_verify_rows",
+    "test_mutants",
+)
+"""Files of minutes. A file is one worker's: a long one that begins last leaves the other idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the long files first; the sort is stable, so that a file's tests keep their order."""
+    place = {name: at for at, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left_running() -> Iterator[None]:
