@@ -3,6 +3,10 @@
 cpu.txt has everything but torch; torch-general.txt has torch and the CUDA libraries that its
 general build needs: so both torch routes share each other pin. No index address and no find-links
 line is written: those are the user's.
+
+pip.txt has what pip installs by itself: uv, and soundfile. Where two indexes have different wheels
+of one release, pip takes the one that suits the machine best, uv that of the first index; and
+soundfile's wheel for any machine lacks libsndfile, so that its import raises in every server.
 """
 
 import re
@@ -37,18 +41,25 @@ def belongs_to_torch(block: str) -> bool:
     return re.match(r"(torch|torchvision|nvidia-[\w-]+|cuda-[\w-]+)==", block) is not None
 
 
+def is_for_pip(block: str) -> bool:
+    """For the packages that pip installs, without what they need."""
+    return re.match(r"(uv|soundfile)==", block) is not None
+
+
 def main(uv: str) -> None:
-    """Writes uv.txt, cpu.txt, torch-general.txt and gpu.txt beside this file."""
+    """Writes pip.txt, cpu.txt, torch-general.txt and gpu.txt beside this file."""
     overrides = ("--overrides", "requirements/overrides.txt")
     cpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/cpu.in", *overrides))
     own_torch = ("--overrides", "requirements/overrides-own-torch.txt")
     gpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/gpu.in", *own_torch))
-    tool = [*blocks(compile_pins(uv, "pyproject.toml", "requirements/uv.in"))]
+    tool = blocks(compile_pins(uv, "pyproject.toml", "requirements/pip.in", *overrides))
     files = {
-        "cpu.txt": [block for block in cpu if not belongs_to_torch(block)],
+        "cpu.txt": [
+            block for block in cpu if not belongs_to_torch(block) and not is_for_pip(block)
+        ],
         "torch-general.txt": [block for block in cpu if belongs_to_torch(block)],
-        "gpu.txt": gpu,
-        "uv.txt": [block for block in tool if block.startswith("uv==")],
+        "gpu.txt": [block for block in gpu if not is_for_pip(block)],
+        "pip.txt": [block for block in tool if is_for_pip(block)],
     }
     for name, pins in files.items():
         (HERE / name).write_text(HEADER + "".join(pins))

@@ -103,21 +103,24 @@ class Environment:
         self._say = say
         self._environ: dict[str, str] | None = None
 
-    def install_uv(self) -> None:
-        """pip installs uv by hash; pip reads the user's own configuration by itself."""
-        pins = recipes.requirements_dir() / "uv.txt"
+    def install_by_pip(self) -> None:
+        """pip installs uv by hash, and what uv would choose badly; pip reads the user's own
+        configuration by itself."""
+        pins = recipes.requirements_dir() / recipes.BY_PIP
         command = [
             str(self.python),
             "-m",
             "pip",
             "install",
             "-qq",
+            "--no-deps",
             "--require-hashes",
             "-r",
             str(pins),
         ]
         # a `user = true` in pip's configuration would refuse, or miss, the environment
-        run(command, "installing uv with pip", self._say, {**os.environ, "PIP_USER": "0"})
+        environ = {**os.environ, "PIP_USER": "0"}
+        run(command, "installing uv and soundfile with pip", self._say, environ)
 
     def environ(self) -> dict[str, str]:
         """uv's environment: the caller's, and what pip is configured with in uv's words."""

