@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mm_lora.cli import build_app as cli_build
+from mm_lora.cli import cache_app as cli_cache
 from mm_lora.cli import defect_app as cli_defect
 from mm_lora.cli import report_app as cli_report
 from mm_lora.cli import watch_app as cli_watch
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(cli_build.app, name="build")
 app.add_typer(cli_report.app, name="report")
 app.add_typer(cli_defect.app, name="defect")
+app.add_typer(cli_cache.app, name="cache")
 
 Repeated = list[str]
 

@@ -3,6 +3,7 @@
 Nothing is ever visible half written, and two runs at once may share it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -79,10 +80,13 @@ class Values(Generic[T]):
 
     def read(self, key: Any) -> T | None:
         """The value of `key` (anything that JSON can hold), None where there is none."""
+        file = self._file(key)
         try:
-            return msgspec.json.decode(self._file(key).read_bytes(), type=self._type)
+            value = msgspec.json.decode(file.read_bytes(), type=self._type)
         except (OSError, msgspec.DecodeError):
             return None
+        _used(file)
+        return value
 
     def write(self, key: Any, value: T) -> None:
         """Keep the value of `key`, in place of the one before."""
@@ -116,6 +120,7 @@ class Cache:
         manifest = _manifest(folder)
         if manifest is None or damage(folder, manifest) is not None:
             return None
+        _used(folder / MANIFEST)
         return folder, manifest["answer"]
 
     def get(self, label: str, key: Any, build: Build) -> tuple[Path, Mapping[str, Any]]:
@@ -187,6 +192,12 @@ def damage(folder: Path, manifest: Mapping[str, Any] | None) -> str | None:
 def copy_built(folder: Path, out: Path) -> None:
     """Copy a built folder to a new or empty folder `out`, without the cache's manifest."""
     shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+
+def _used(file: Path) -> None:
+    """Its time of change tells when it was used last: what was not for long is pruned first."""
+    with contextlib.suppress(OSError):
+        os.utime(file)
 
 
 def _manifest(folder: Path) -> Mapping[str, Any] | None:

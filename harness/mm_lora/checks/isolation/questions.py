@@ -66,3 +66,15 @@ def anyone(
         request_for(family, chance.choice(tenants), chance.choice(every), chance.choice(_LENGTHS))
         for _ in range(count)
     ]
+
+
+def smallest(
+    family: Family,
+    tenants: Sequence[str],
+    count: int,
+    chance: random.Random,
+) -> list[Request]:
+    """One request each of `count` random tenants, or of all where there are fewer, about a picture
+    of one unit: a step holds two of them."""
+    drawn = chance.sample(tuple(tenants), min(count, len(tenants)))
+    return [request_for(family, tenant, ONE, chance.choice(_LENGTHS)) for tenant in drawn]
