@@ -89,17 +89,30 @@ class OwnAdapter:
 
 def read_all(words: Iterable[str]) -> dict[str, OwnAdapter]:
     """The adapters of `--adapter NAME=FOLDER` words, by name. Raises UsageError."""
-    found: dict[str, OwnAdapter] = {}
+    folders = named_folders(words)
+    for name in folders:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"'{name}' cannot be an adapter's name",
+                "letters, digits, dots, dashes and underscores",
+            )
+        if name in _taken():
+            raise UsageError(f"the adapter name '{name}' is taken", "another name")
+    return {name: read(name, folder) for name, folder in folders.items()}
+
+
+def named_folders(words: Iterable[str]) -> dict[str, Path]:
+    """Name → folder of such words. Raises UsageError; a name may be whatever a server lists."""
+    found: dict[str, Path] = {}
     for word in words:
         name, equals, folder = word.partition("=")
-        if not equals or not _NAME.fullmatch(name) or not folder:
+        if not (name and equals and folder):
             raise UsageError(
-                f"--adapter '{word}' is not NAME=FOLDER",
-                "a name of letters, digits, dots, dashes and underscores, and a PEFT folder",
+                f"--adapter '{word}' is not NAME=FOLDER", "an adapter's name and its PEFT folder"
             )
-        if name in _taken() or name in found:
+        if name in found:
             raise UsageError(f"the adapter name '{name}' is taken", "another name")
-        found[name] = read(name, Path(folder).expanduser())
+        found[name] = Path(folder).expanduser()
     return found
 
 

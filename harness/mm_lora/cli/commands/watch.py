@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_lora.adapters.own import named_folders
 from mm_lora.checks.inspection.document import document
 from mm_lora.checks.inspection.findings import Fate, Inspection
 from mm_lora.checks.watching.findings import FILES, Finding, Pass
@@ -61,16 +62,8 @@ def run(wanted: Wanted) -> int:
 
 
 def folders_of(words: Sequence[str], model: str) -> Mapping[str, Path]:
-    """Name → folder of `--adapter NAME=FOLDER` words. Raises UsageError."""
-    found: dict[str, Path] = {}
-    for word in words:
-        name, equals, folder = word.partition("=")
-        if not (name and equals and folder) or name in found:
-            raise UsageError(
-                f"--adapter '{word}' is not NAME=FOLDER, or its name is taken",
-                "the name that the server lists, once, and the adapter's PEFT folder",
-            )
-        found[name] = Path(folder).expanduser()
+    """Name → folder of what `--adapter` says. Raises UsageError."""
+    found = named_folders(words)
     if found and not model:
         raise UsageError("--adapter needs --model", "the base model of the server")
     return found
