@@ -43,6 +43,11 @@ def in_ids(family: Family) -> list[ParameterSet]:
     return [pytest.param(name, size, family.sizes.labels[size]) for name, size in positions(family)]
 
 
+def on_pictures(family: Family) -> Names:
+    """Input of /v1/responses has pictures, but no sounds."""
+    return of_each_role(family) if "image" in family.media else ()
+
+
 def on_text(family: Family) -> Names:
     """/v1/completions takes no pictures."""
     return (BASE, of_each_role(family)[-1])
@@ -121,6 +126,36 @@ def test_completions(
         bool(prompt), expected="the prompt's tokens", observed=prompt, reason="vLLM tells none"
     )
     judge_each(check, context, served, "completions", replace(chat, prompt=prompt))
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "states/{model}/responses/{adapter}",
+    title="{adapter} answers /v1/responses as transformers does",
+)
+@ON_SERVER
+@pytest.mark.each("adapter", on_pictures)
+def test_responses(
+    model: str, adapter: str, served: Served, check: Judge, context: Context
+) -> None:
+    picture = served.family.sizes.picture("one")
+    request = Request(model=adapter, pictures=(picture,), responses=True)
+    judge_forced(check, context, served, "responses", request, served.ask(request))
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "states/{model}/by-uuid/{adapter}",
+    title="{adapter} sees in its own way a picture that another tenant has sent, named by its uuid",
+)
+@ON_SERVER
+@pytest.mark.each("adapter", of_each_role)
+def test_by_uuid(model: str, adapter: str, served: Served, check: Judge, context: Context) -> None:
+    sent = Request(model=BASE, pictures=(served.family.sizes.picture("one"),), uuid=adapter)
+    served.ask_cold(sent)
+    request = replace(sent, model=adapter, pixels=False)
+    answer = served.ask_again(request)
+    judge_forced(check, context, served, "picture by uuid", request, answer)
 
 
 @pytest.mark.full

@@ -25,7 +25,7 @@ from mm_lora.families.models import resolve
 from mm_lora.run.plan import family_flags, spelled
 from mm_lora.run.profiles import load
 from mm_lora.serving import http
-from mm_lora.serving.client import data_url
+from mm_lora.serving.media_parts import data_url
 from mm_lora.serving.probe import Probe
 from mm_lora.serving.probe_records import Request, Step
 from mm_lora.serving.server.cradle import Cradles

@@ -51,6 +51,26 @@ def test_every_kind_has_an_example() -> None:
     assert {entry.kind for entry in CAUSES} == {kind for kind, _ in LOGS}
 
 
+READY = "INFO:     Application startup complete.\n"
+NO_FOLDER = (
+    "(APIServer pid=3) ERROR 11-23 18:11:12 [serving.py:9] ValueError: No adapter found for /x\n"
+)
+
+
+def test_an_adapter_that_was_refused_is_not_what_a_server_died_of_later() -> None:
+    later = WORKER + "RuntimeError: einsum(): operands do not broadcast 577 and 576\n"
+    assert diagnose(READY + NO_FOLDER + later, 1).kind == "row-count"
+    odd = WORKER + "AssertionError: len(scheduled_loras) <= max_loras\n"
+    assert diagnose(READY + NO_FOLDER + odd, 1).kind == "error"
+
+
+def test_an_adapter_may_end_a_server_that_was_ready() -> None:
+    symptoms = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.\n"
+    assert diagnose(READY + NO_FOLDER + symptoms, 1).kind == "adapter-missing"
+    told = "RuntimeError: Worker failed with error 'No adapter found for /x'\n"
+    assert diagnose(READY + NO_FOLDER + told, 1).kind == "adapter-missing"
+
+
 def test_details_are_quoted() -> None:
     assert "rank 64" in diagnose("LoRA rank 64 is greater than max_lora_rank 8", 1).cause
     assert "577" in diagnose("RuntimeError: einsum(): 577 vs 576", 1).cause

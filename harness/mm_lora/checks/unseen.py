@@ -12,14 +12,25 @@ from mm_lora.inside.registry import Patch
 
 
 def unseen(
-    checks: Iterable[Check], families: Collection[str], patches: Sequence[Patch] = PATCHES
+    checks: Iterable[Check],
+    families: Collection[str],
+    version: str,
+    patches: Sequence[Patch] = PATCHES,
 ) -> list[str]:
     """The limit, if there is one: the mutants of the families none of whose `kills` passed.
+
+    `version`: of the vLLM; what is made for others is not counted. Empty where it is not known.
 
     A check that failed, as a known defect says or not, would have failed of the mutant too.
     """
     passed = [check.id for check in checks if check.outcome is Outcome.PASS]
-    mine = [patch for patch in patches if patch.kills and _is_of(patch.families, families)]
+    mine = [
+        patch
+        for patch in patches
+        if patch.kills
+        and _is_of(patch.families, families)
+        and not patch.misfit(version, patch.platform)
+    ]
     missed = [
         patch
         for patch in mine

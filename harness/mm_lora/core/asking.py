@@ -1,10 +1,8 @@
 """Requests to a server and its answers, as plain, hashable values."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 BASE = "base"
@@ -109,7 +107,8 @@ class Request:
     the model takes no pictures. `seed`: sampled from it at temperature 1, among the 20 likeliest.
     `answers`: how many are wanted; `beams`: those of a beam search. `prompt_logprobs`: of each
     token of the prompt as well. `prompt`: token ids that /v1/completions gets in place of the chat,
-    whose tokens they are.
+    whose tokens they are. `responses`: asked of /v1/responses. `uuid`: by which the server is to
+    know the media; where it does so already, they come without `pixels`.
     """
 
     model: str
@@ -124,6 +123,9 @@ class Request:
     beams: bool = False
     prompt_logprobs: bool = False
     prompt: tuple[int, ...] = ()
+    responses: bool = False
+    uuid: str = ""
+    pixels: bool = True
 
     @property
     def media(self) -> tuple[Encoded, ...]:
@@ -133,11 +135,6 @@ class Request:
     def asking(self, model: str) -> "Request":
         """The same question put to another adapter."""
         return replace(self, model=model)
-
-    def key(self) -> str:
-        """A short content key, the same in every run."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def merge(shards: Mapping[str, Report], defects: Sequence[Defect]) -> Report:
         tables=_tables(reports),
         limits=(
             *dict.fromkeys(one for report in reports for one in report.limits),
-            *unseen(checks, families_of(checks)),
+            *unseen(checks, families_of(checks), str(vllm.get("version") or "")),
         ),
         defects=tuple(defect_entries.entries(checks, defects)),
         shard=None,

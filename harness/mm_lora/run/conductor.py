@@ -298,7 +298,8 @@ class Conductor:
         run.defects = defect_entries.entries(run.checks, self.inputs.defects)
         if run.shard is None:  # a part of a run does not see what the others see
             families = {model.family.name for model in self.inputs.models.values()}
-            run.limits = [*run.limits, *unseen(run.checks, families)]
+            version = str(run.vllm.get("version") or "")
+            run.limits = [*run.limits, *unseen(run.checks, families, version)]
         try:
             context.save()
             self.write_files()

@@ -1,17 +1,15 @@
 """The OpenAI client as users have it: one request in, one typed answer out."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import httpx
 
-from mm_lora.core.asking import Answer, Picture, Request, Shown, Sound, Video
+from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
-from mm_lora.core.images import frame_jpeg, picture_png
-from mm_lora.core.sounds import sound_wav
-from mm_lora.serving import http
+from mm_lora.serving import http, responses
+from mm_lora.serving.media_parts import shown_part, video_part
 
 CACHES = ("prefix", "mm", "encoder")
 
@@ -23,32 +21,15 @@ _LIKELIEST = 20
 """Sampled are these alone: a token of a medium in an answer could not be forced."""
 
 
-def data_url(picture: Picture) -> str:
-    """The picture as the `data:` URL that the chat API takes."""
-    return "data:image/png;base64," + base64.b64encode(picture_png(picture)).decode("ascii")
-
-
-def video_url(video: Video) -> str:
-    """The video as the `data:` URL of its JPEG frames (vLLM's `video/jpeg`: none is left out)."""
-    frames = (base64.b64encode(frame_jpeg(one)).decode("ascii") for one in video.pictures)
-    return "data:video/jpeg;base64," + ",".join(frames)
-
-
-def shown_part(shown: Shown) -> dict[str, Any]:
-    """A picture, or a sound as a WAV file, as a part of a message."""
-    if isinstance(shown, Sound):
-        data = base64.b64encode(sound_wav(shown)).decode("ascii")
-        return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
-    assert isinstance(shown, Picture)
-    return {"type": "image_url", "image_url": {"url": data_url(shown)}}
-
-
 def messages(request: Request) -> list[dict[str, Any]]:
     """The chat messages of a request: pictures or sounds first, then videos, then the text."""
-    parts: list[dict[str, Any]] = [shown_part(shown) for shown in request.pictures]
-    parts += [
-        {"type": "video_url", "video_url": {"url": video_url(video)}} for video in request.videos
-    ]
+    parts = [shown_part(shown) for shown in request.pictures]
+    parts += [video_part(video) for video in request.videos]
+    if request.uuid:
+        for at, part in enumerate(parts):
+            part["uuid"] = f"{request.uuid}-{at}"
+            if not request.pixels:
+                part[part["type"]] = None
     return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
 
 
@@ -142,6 +123,9 @@ class Client:
             return _refused(request, self.hidden(str(error)), error.status_code)
 
     def _whole(self, request: Request, fresh: str = "", **told: Any) -> Answer:
+        if request.responses:
+            response = self._client.responses.create(**responses.options(request))
+            return responses.answer(response.model_dump(exclude_none=True))
         route: Any = self._client.completions if request.prompt else self._client.chat.completions
         completion = route.create(**options(request, fresh), **told)
         return whole_answer(request, completion.model_dump(exclude_none=True), self.hidden)

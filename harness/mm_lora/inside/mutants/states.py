@@ -37,7 +37,8 @@ def _is_late(batch: Any, at: int) -> bool:
 
 def _is_named(pattern: str) -> Callable[[Any, int], bool]:
     """Whether vLLM's name of the request is so: of one of several answers it begins with the
-    answer's number, of a beam it has the beam's, of /v1/completions it begins with `cmpl-`."""
+    answer's number, of a beam it has the beam's, of /v1/completions it begins with `cmpl-`, of
+    /v1/responses with `resp_`."""
 
     def rule(batch: Any, at: int) -> bool:
         return re.search(pattern, batch.req_ids[at]) is not None
@@ -184,6 +185,12 @@ PATCHES = (
         {INPUTS: _lost_where(_is_named(r"^(\d+_)?cmpl-"))},
         "/v1/completions answers as the base",
         kills=("states/*/completions/language-*",),
+    ),
+    _mutant(
+        "responses-base",
+        {INPUTS: _lost_where(_is_named(r"^resp_"))},
+        "/v1/responses answers as the base",
+        kills=("states/*/responses/language-*",),
     ),
     _mutant(
         "lost-when-preempted",

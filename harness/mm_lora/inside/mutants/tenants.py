@@ -130,6 +130,7 @@ PATCHES = (
             "isolation/*/same-picture/every-order-free-slots",
             "isolation/*/cache/encoder-free-slots",
             "isolation/*/cache/everything-free-slots",
+            "states/*/by-uuid/tower-*",
             "lifecycle/*/same-name/tower",
         ),
         survives={"relations": ALONE},

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cause:
-    """A log line that matches `pattern` means `cause`; "{0}" in it is the pattern's first group."""
+    """A log line that matches `pattern` means `cause`; "{0}" in it is the pattern's first group.
+
+    `is_survived`: a running server may say so and live on, as of an adapter that it refuses.
+    """
 
     kind: str
     pattern: str
     cause: str
     check: str
+    is_survived: bool = False
 
 
 # Patterns are searched without case; the first that matches wins: specific lines before those that
@@ -51,12 +55,14 @@ CAUSES: tuple[Cause, ...] = (
         pattern=r"LoRA rank (\d+) is greater than max_lora_rank",
         cause="an adapter has rank {0}, above the server's maximum",
         check="--max-lora-rank, or an adapter of a lower rank",
+        is_survived=True,
     ),
     Cause(
         kind="adapter-missing",
         pattern=r"(?:No adapter found for (\S+)|Loading lora [^\n]* failed: No adapter)",
         cause="an adapter's folder is missing or has no adapter_config.json",
         check="the adapter's path, and that the server's user can read it",
+        is_survived=True,
     ),
     Cause(
         kind="adapter-unfit",
@@ -66,6 +72,7 @@ CAUSES: tuple[Cause, ...] = (
         "not have: {0}",
         check="that the adapter was made for this model: `mm-lora verify --adapter NAME=FOLDER` "
         "says what does not fit",
+        is_survived=True,
     ),
     Cause(
         kind="unknown-flag",

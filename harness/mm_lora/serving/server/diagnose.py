@@ -4,7 +4,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from mm_lora.serving.server.causes import CAUSES
+from mm_lora.serving.server.causes import CAUSES, Cause
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Diagnosis:
     by_signal: int | None = None
 
 
+_READY = "Application startup complete"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 # What a healthy server says too, and what interpreters say while they end.
 _CHATTER = re.compile(
@@ -66,7 +67,7 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     text = trouble(log)
     for entry in CAUSES:
         found = re.search(entry.pattern, text, re.IGNORECASE)
-        if found:
+        if found and not (entry.is_survived and _was_survived(entry, log, text)):
             detail = found[1].strip() if found.groups() and found[1] else ""
             return Diagnosis(
                 entry.kind,
@@ -79,7 +80,7 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     worker = _WORKER_DIED.search(_ESCAPES.sub("", log))
     if worker:
         return _by_signal("a worker", int(worker[1]))
-    errors = [line for line in _LAST_ERROR.findall(text) if not any(s in line for s in _SYMPTOMS)]
+    errors = [found[1] for found in _errors(text)]
     errors = errors or [_with_its_source(found) for found in _BARE_ERROR.finditer(text)]
     if errors:
         return Diagnosis("error", errors[-1].strip()[:300], "the log's traceback")
@@ -89,6 +90,23 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     if _ENGINE_DIED.search(text):
         return _by_signal("the engine core", signal.SIGKILL)
     return Diagnosis("unknown", "no known cause in its log", "the log")
+
+
+def _errors(text: str) -> list[re.Match[str]]:
+    """The lines with an exception that is no other process's death."""
+    found = _LAST_ERROR.finditer(text)
+    return [line for line in found if not any(symptom in line[1] for symptom in _SYMPTOMS)]
+
+
+def _was_survived(entry: Cause, log: str, text: str) -> bool:
+    """Whether the server was ready, and said so before something else went wrong."""
+    if _READY not in log:
+        return False
+    last = [found.end() for found in re.finditer(entry.pattern, text, re.IGNORECASE)][-1]
+    return any(
+        line.start() > last and not re.search(entry.pattern, line[0], re.IGNORECASE)
+        for line in _errors(text)
+    )
 
 
 def describe_exit(exit_code: int) -> str:

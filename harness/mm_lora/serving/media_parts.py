@@ -1,0 +1,33 @@
+"""Media as parts of a message: pictures, videos and sounds in `data:` URLs."""
+
+import base64
+from typing import Any
+
+from mm_lora.core.asking import Picture, Shown, Sound, Video
+from mm_lora.core.images import frame_jpeg, picture_png
+from mm_lora.core.sounds import sound_wav
+
+
+def data_url(picture: Picture) -> str:
+    """The picture as the `data:` URL that the API takes."""
+    return "data:image/png;base64," + base64.b64encode(picture_png(picture)).decode("ascii")
+
+
+def video_url(video: Video) -> str:
+    """The video as the `data:` URL of its JPEG frames (vLLM's `video/jpeg`: none is left out)."""
+    frames = (base64.b64encode(frame_jpeg(one)).decode("ascii") for one in video.pictures)
+    return "data:video/jpeg;base64," + ",".join(frames)
+
+
+def shown_part(shown: Shown) -> dict[str, Any]:
+    """A picture, or a sound as a WAV file, as a part of a message."""
+    if isinstance(shown, Sound):
+        data = base64.b64encode(sound_wav(shown)).decode("ascii")
+        return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    assert isinstance(shown, Picture)
+    return {"type": "image_url", "image_url": {"url": data_url(shown)}}
+
+
+def video_part(video: Video) -> dict[str, Any]:
+    """A video as a part of a message."""
+    return {"type": "video_url", "video_url": {"url": video_url(video)}}
