@@ -18,6 +18,7 @@ KILLS: Mapping[str, str] = {
     "mutant-later-answers": f"several/{LANGUAGE}",
     "mutant-later-beams": f"beams/{LANGUAGE}",
     "mutant-completions-base": f"completions/{LANGUAGE}",
+    "mutant-responses-base": f"responses/{LANGUAGE}",
     "mutant-lost-when-preempted": "preempted/small-cache",
     "mutant-lost-after-part-of-picture": f"hit-in-picture/{LANGUAGE}",
     "mutant-left-behind": "client-leaves/free-slots",
