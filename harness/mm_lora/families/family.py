@@ -82,7 +82,7 @@ class Sizes:
 
     `small`: of few tokens, so that a prompt holds as many as the family's `limits` allow. Labels
     name roles in ids; `unit` is what they are counted in. `grows`: whether larger pictures have
-    more rows; where each is resized to one size, the roles differ in shape alone.
+    more rows; where the tower is given as many for each, the roles differ in shape alone.
     """
 
     one: tuple[int, int] = (336, 336)

@@ -1,0 +1,102 @@
+"""Gemma 4 on the torch side: buffers that checkpoints hold, videos, what the processor counts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mm_lora.families.counting import Spans
+from mm_lora.families.gemma4.family import FAMILY
+from mm_lora.families.gemma4.miniature import END, IMAGE, START, VIDEO
+from mm_lora.families.torch_side import NOTHING, TorchSide
+
+BOUND = 12.0
+"""Where the miniature's clipped projections clip, in and out."""
+
+
+class Gemma4Side(TorchSide):
+    """transformers' Gemma4ForConditionalGeneration."""
+
+    family = FAMILY
+    markers: ClassVar[tuple[str, str]] = (START, END)
+
+    def is_norm(self, name: str, shape: Sequence[int]) -> bool:
+        """What scales a whole layer, or what leaves the tower, too."""
+        scales = name.endswith(("layer_scalar", "std_scale"))
+        return scales or super().is_norm(name, shape)
+
+    def fan_in(self, name: str, shape: Sequence[int]) -> int:
+        """The table of positions is [axis, position, width]: one row of it is added."""
+        return (
+            shape[-1] if name.endswith("position_embedding_table") else super().fan_in(name, shape)
+        )
+
+    def random_tensor(
+        self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
+    ) -> Any:
+        """The bounds of clipped projections are no weights."""
+        import torch
+
+        if name.endswith(("put_min", "put_max")):
+            return torch.tensor(-BOUND if name.endswith("min") else BOUND)
+        return super().random_tensor(name, shape, seed, tied)
+
+    def prepare(self, model: Any) -> None:
+        """2520 patches see each other: their weights need not be written.
+
+        transformers 5.19 hands the frames of videos on without saying how many each has, and then
+        refuses them; all of a prompt's are one stretch of rows, whosever they are.
+        """
+        import torch
+
+        whole = model.model
+        whole.vision_tower.config._attn_implementation = "sdpa"
+        right = whole.get_video_features
+
+        def get_video_features(pixels: Any, places: Any = None, *_: Any, **named: Any) -> Any:
+            named["num_frames_per_video"] = torch.tensor([len(pixels)])
+            return right(pixels, places, **named)
+
+        whole.get_video_features = get_video_features
+
+    def seen(
+        self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]
+    ) -> Sequence[Mapping[str, int]]:
+        """The grids by the places of the patches, and the patches that there are."""
+        found = [_grid(processor.image_processor, one) for one in outcome["image_position_ids"]]
+        rows = outcome["pixel_values"].shape[-2]
+        return [{**grid, "encoder_rows": rows} for grid in found]
+
+    def picture_tokens(self, processor: Any) -> tuple[str, str]:
+        """A picture is shown by its placeholder; the processor adds the markers."""
+        return IMAGE, IMAGE
+
+    def video_counts(self, processor: Any, video: Mapping[str, Any]) -> dict[str, Any]:
+        """From the places of the patches and the token ids: placeholders and markers, whatever
+        text stands between them."""
+        from PIL import Image
+
+        frames = [Image.new("RGB", (video["width"], video["height"]))] * video["frames"]
+        outcome = self.processed(processor, VIDEO, self.video_arguments([frames]))
+        places = outcome["video_position_ids"]
+        ids = outcome["input_ids"][0].tolist()
+        counted = {
+            token: ids.count(processor.tokenizer.convert_tokens_to_ids(token))
+            for token in (VIDEO, START, END)
+        }
+        return {
+            "name": video["name"],
+            "frames": int(outcome["num_frames_per_video"].sum()),
+            **_grid(processor.video_processor, places[0]),
+            "encoder_rows": places.shape[0] * places.shape[1],
+            "image_tokens": counted[VIDEO],
+            "prompt_tokens": sum(counted.values()),
+        }
+
+
+def _grid(settings: Any, places: Any) -> dict[str, int]:
+    """Of what becomes rows, by the (x, y) of each patch; those of no patch are below zero."""
+    wide, high = ((places[:, axis].max() + 1).item() for axis in (0, 1))
+    pool = settings.pooling_kernel_size
+    return {"grid_height": high // pool, "grid_width": wide // pool}
+
+
+SIDE = Gemma4Side()
