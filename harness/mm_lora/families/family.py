@@ -313,8 +313,8 @@ class Family(ABC):
 
     def layer_of(self, path: str) -> str:
         """The layer in vLLM that serves the module at a PEFT path: q, k and v are one there."""
-        parent, _, name = self.to_vllm(path).rpartition(".")
-        return f"{parent}.{self.packed.get(name, name)}"
+        parent, dot, name = self.to_vllm(path).rpartition(".")
+        return f"{parent}{dot}{self.packed.get(name, name)}"
 
     def group_of_layer(self, parts: Sequence[str]) -> ModuleGroup | None:
         """The group of a wrapped layer, from the adapter's modules in vLLM's names that it serves.
