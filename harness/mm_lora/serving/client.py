@@ -35,7 +35,9 @@ def video_url(video: Video) -> str:
 
 
 def shown_part(shown: Shown) -> dict[str, Any]:
-    """A picture, or a sound as a WAV file, as a part of a message."""
+    """A picture, a video, or a sound as a WAV file, as a part of a message."""
+    if isinstance(shown, Video):
+        return {"type": "video_url", "video_url": {"url": video_url(shown)}}
     if isinstance(shown, Sound):
         data = base64.b64encode(sound_wav(shown)).decode("ascii")
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
@@ -45,10 +47,7 @@ def shown_part(shown: Shown) -> dict[str, Any]:
 
 def messages(request: Request) -> list[dict[str, Any]]:
     """The chat messages of a request: pictures or sounds first, then videos, then the text."""
-    parts: list[dict[str, Any]] = [shown_part(shown) for shown in request.pictures]
-    parts += [
-        {"type": "video_url", "video_url": {"url": video_url(video)}} for video in request.videos
-    ]
+    parts = [shown_part(shown) for shown in request.media]
     return [{"role": "user", "content": [*parts, {"type": "text", "text": request.text}]}]
 
 
