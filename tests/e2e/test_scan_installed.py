@@ -14,6 +14,9 @@ LEFT_OUT = "no LoRA layer class fits"
 KNOWN = {
     "internvl": {"connector"},  # internvl-connector-adapters-refused
     "paligemma": {"projector"},  # paligemma-projector-adapters-refused
+    "blip-2": {  # blip2-connector-refused; of the tower's qkv the config decides
+        *("cross-keys", "cross-query", "qformer-attention", "qformer-dense", "projection"),
+    },
     "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # tower-qkv-ignored; no Linear
     "glm-4.1v": {"tower-attention", "downsample"},  # tower-qkv-ignored; a convolution
 }

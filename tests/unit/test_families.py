@@ -45,9 +45,9 @@ def samples(group: ModuleGroup) -> list[str]:
 
 def parts_of(family: Family, layer: str) -> list[str]:
     """vLLM's names of the modules that a layer of vLLM's may serve: those it packs, and itself."""
-    parent, _, last = layer.rpartition(".")
+    parent, dot, last = layer.rpartition(".")
     packed = [name for name, whole in family.packed.items() if whole == last]
-    return [*(f"{parent}.{name}" for name in packed), layer]
+    return [*(f"{parent}{dot}{name}" for name in packed), layer]
 
 
 def pictures(family: Family) -> Iterator[Shown]:

@@ -7,15 +7,15 @@ from typing import Any
 from mm_lora.checks.compare_counts import processor_mismatches
 from mm_lora.checks.mismatch import Mismatch
 from mm_lora.core.asking import Video
+from mm_lora.families import sounds, videos
 from mm_lora.families.models import Model
 from mm_lora.families.pictures import Picture
-from mm_lora.families.sounds import Clip
 from mm_lora.truth.build import processor_files
 
 JOB = "processor-counts"
 
 
-def prompts(model: Model) -> tuple[Sequence[Picture | Clip], ...]:
+def prompts(model: Model) -> tuple[Sequence[Picture | sounds.Clip | videos.Clip], ...]:
     """The family's questions, and each picture of the token-flow table that none asks alone."""
     questions = tuple(model.family.questions(model.layout))
     sizes = model.family.sizes

@@ -13,7 +13,7 @@ TEXT_QUESTION = "Name a number between one and six."
 
 
 class Shown:
-    """What most requests show: a picture, or a sound where the model takes no pictures.
+    """What most requests show: a picture; where the model takes none, a sound or a video.
 
     `medium`: its kind, as vLLM calls it.
     """
@@ -27,8 +27,9 @@ class Shown:
 
     @classmethod
     def shape_of(cls, data: Any) -> "type[Shown]":
-        """Which of the two was stored as that plain data."""
-        return Sound if isinstance(data, Mapping) and "samples" in data else Picture
+        """Which of them was stored as that plain data."""
+        told: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+        return Sound if "samples" in told else Video if "frames" in told else Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Picture(Shown):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Video:
+class Video(Shown):
     """A video to draw: `frames` pictures of one kind and size in pixels, each with another seed."""
 
     medium: ClassVar[str] = "video"
@@ -94,7 +95,7 @@ class Sound(Shown):
 Medium = Picture | Video
 """What is seen."""
 
-Encoded = Shown | Video
+Encoded = Shown
 """Whatever an encoder is given."""
 
 
@@ -103,12 +104,12 @@ class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
 
     `model` is a served name: the base model or an adapter. `top`: so many of the likeliest tokens
-    come with the logprob of each token (at most 20, vLLM's own limit). `pictures` are sounds where
-    the model takes no pictures. `seed`: sampled from it at temperature 1, among the 20 likeliest.
-    `answers`: how many are wanted; `beams`: those of a beam search. `prompt_logprobs`: of each
-    token of the prompt as well. `prompt`: token ids that /v1/completions gets in place of the chat,
-    whose tokens they are. `responses`: asked of /v1/responses. `uuid`: by which the server is to
-    know the media; where it does so already, they come without `pixels`.
+    come with the logprob of each token (at most 20, vLLM's own limit). `pictures` are sounds or
+    videos where the model takes no pictures. `seed`: sampled from it at temperature 1, among the 20
+    likeliest. `answers`: how many are wanted; `beams`: those of a beam search. `prompt_logprobs`:
+    of each token of the prompt as well. `prompt`: token ids that /v1/completions gets in place of
+    the chat, whose tokens they are. `responses`: asked of /v1/responses. `uuid`: by which the
+    server is to know the media; where it does so already, they come without `pixels`.
     """
 
     model: str

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Encoded, Picture, Shown, Sound, Video
-from mm_lora.families import pictures, sounds
+from mm_lora.families import pictures, sounds, videos
 from mm_lora.families.flow import Flow, HookCase, KnownFlow
 from mm_lora.families.miniature import TEXT_HIDDEN
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, ModuleGroup
@@ -109,7 +109,7 @@ class Sizes:
         """A picture of that size."""
         return Picture(width=size[0], height=size[1], seed=seed, kind=kind)
 
-    def question(self, size: tuple[int, int]) -> pictures.Picture | sounds.Clip:
+    def question(self, size: tuple[int, int]) -> pictures.Picture | sounds.Clip | videos.Clip:
         """The same to count, named by its size."""
         return pictures.Picture(f"{size[0]}x{size[1]}", *size)
 
@@ -125,6 +125,20 @@ class SoundSizes(Sizes):
     def question(self, size: tuple[int, int]) -> sounds.Clip:
         """See `Sizes`."""
         return sounds.Clip(f"{size[0]}x{size[1]}", *size)
+
+
+class VideoSizes(Sizes):
+    """Of a family that takes videos and no pictures: sizes are (frames, side), each frame a square
+    of so many pixels a side."""
+
+    def drawn(self, size: tuple[int, int], seed: int = 0, kind: str = "dice") -> Video:
+        """A video, where a picture would stand still."""
+        frames, side = size
+        return Video(width=side, height=side, frames=frames, seed=seed, kind=kind)
+
+    def question(self, size: tuple[int, int]) -> videos.Clip:
+        """See `Sizes`."""
+        return videos.Clip(f"{size[0]}x{size[1]}", *size)
 
 
 class Family(ABC):
@@ -238,8 +252,8 @@ class Family(ABC):
 
     @abstractmethod
     def questions(self, layout: Any) -> Sequence[Sequence[Any]]:
-        """Prompts for the real processor: each a sequence of `pictures.Picture` or, where sounds
-        are taken, `sounds.Clip`."""
+        """Prompts for the real processor: each a sequence of `pictures.Picture` or, where sounds or
+        videos alone are taken, of their `Clip`."""
 
     @abstractmethod
     def hook_cases(self, layout: Any) -> Sequence[HookCase]:
@@ -313,8 +327,8 @@ class Family(ABC):
 
     def layer_of(self, path: str) -> str:
         """The layer in vLLM that serves the module at a PEFT path: q, k and v are one there."""
-        parent, _, name = self.to_vllm(path).rpartition(".")
-        return f"{parent}.{self.packed.get(name, name)}"
+        parent, dot, name = self.to_vllm(path).rpartition(".")
+        return f"{parent}{dot}{self.packed.get(name, name)}"
 
     def group_of_layer(self, parts: Sequence[str]) -> ModuleGroup | None:
         """The group of a wrapped layer, from the adapter's modules in vLLM's names that it serves.

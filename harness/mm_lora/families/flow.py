@@ -9,7 +9,8 @@ from typing import Any
 class Flow:
     """The token flow of one medium.
 
-    `name`: for a reader (`700×400`). `size`: (width, height) in pixels, (samples, rate) of a sound.
+    `name`: for a reader (`700×400`). `size`: (width, height) in pixels, or two other numbers that
+    the `measures` name: (samples, rate) of a sound.
     `rows`: how many rows the layers of each kind see (`ModuleGroup.rows`), summed over all units.
     `tokens`: placeholders in the prompt, one a row that the language model gets.
     `prompt_tokens`: these and all markers.
@@ -26,12 +27,12 @@ class Flow:
     medium: str = "image"
     details: Mapping[str, int] = field(default_factory=dict)
     drawing: str = ""
+    measures: tuple[str, str] = ("width", "height")
 
     def as_json(self) -> dict[str, Any]:
         """As `tokens --json` writes it."""
-        names = ("samples", "rate") if self.medium == "audio" else ("width", "height")
         return {
-            **dict(zip(names, self.size, strict=True)),
+            **dict(zip(self.measures, self.size, strict=True)),
             **self.details,
             **{f"{kind}_rows": rows for kind, rows in self.rows.items()},
             "image_tokens": self.tokens,

@@ -13,6 +13,7 @@ from mm_lora.families.sizes import parse_sound, parse_video, picture
 from mm_lora.families.tokens_document import OMITTED, ModelTokens, TokensDocument
 
 DEFAULT_PICTURES = ("336x336", "700x400", "1344x1344", "5376x336")
+DEFAULT_VIDEOS = ("1x336x336", "8x320x240", "32x1280x720")
 DEFAULT_SOUNDS = ("8000", "16000", "105000", "480000")
 
 
@@ -56,7 +57,7 @@ def tokens(
 
     `model`: a published model, a family, or the path of a config.json or a model folder. `images`:
     sizes in pixels, `WIDTHxHEIGHT`. `videos`: `FRAMESxWIDTHxHEIGHT`, by the frames that the model
-    sees. `sounds`: samples, or `SAMPLESxRATE`. Some telling pictures or sounds if all are empty.
+    sees. `sounds`: samples, or `SAMPLESxRATE`. Some telling media if all are empty.
     Raises UsageError for an unknown model, a wrong size, or media that the model does not take.
     """
     return tokens_of(resolve(model), images, videos, sounds)
@@ -76,6 +77,8 @@ def tokens_of(
     if not any(asked.values()):
         if "image" in family.media:
             images = DEFAULT_PICTURES
+        elif "video" in family.media:
+            videos = DEFAULT_VIDEOS
         else:
             sounds = DEFAULT_SOUNDS
 

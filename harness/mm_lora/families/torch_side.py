@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Sound
+from mm_lora.core.asking import Sound, Video
+from mm_lora.core.images import frame_jpeg
 from mm_lora.core.sounds import sound_wav
 from mm_lora.families.counting import Counting
 from mm_lora.families.family import Family
@@ -196,13 +197,15 @@ class TorchSide(Counting):
         return self.processed(processor, prompt, known | self.video_arguments(videos))
 
     def canary(self) -> dict[str, Any]:
-        """A small medium, as `inputs` takes it: a grey picture, or a sound."""
+        """A small medium, as `inputs` takes it: a grey picture, a video, or a sound."""
         from PIL import Image
 
         size = self.family.sizes.small[0]
         shown = self.family.sizes.drawn(size)
         if isinstance(shown, Sound):
             return {"kind": "audio", "files": [sound_wav(shown)]}
+        if isinstance(shown, Video):
+            return {"kind": "video", "files": [frame_jpeg(frame) for frame in shown.pictures]}
         png = io.BytesIO()
         Image.new("RGB", size, (90, 120, 150)).save(png, "PNG")
         return {"kind": "image", "files": [png.getvalue()]}

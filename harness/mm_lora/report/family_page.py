@@ -87,6 +87,14 @@ def _groups(family: Family) -> Iterator[str]:
     yield ""
 
 
+_ASKED = {
+    "image": ("Pictures", "--image WIDTHxHEIGHT"),
+    "video": ("Videos", "--video FRAMESxWIDTHxHEIGHT"),
+    "audio": ("Sounds", "--sound SAMPLES"),
+}
+"""Kind of medium → what it is called, and how `mm-lora tokens` is asked about it."""
+
+
 def _examples(family: Family) -> Iterator[str]:
     name = family.published[0]
     layout = family.published_layout(family.published_config(name))
@@ -94,11 +102,11 @@ def _examples(family: Family) -> Iterator[str]:
     flows = [family.flow(layout, medium) for medium in media]
     if "video" in family.media:
         flows.append(family.flow(layout, family.sizes.video()))
-    shown = "Pictures" if "image" in family.media else "Sounds"
+    first = next(kind for kind in _ASKED if kind in family.media)
+    shown, option = _ASKED[first]
     yield from (f"## {shown} of the checks, on `{name}`", "")
     rows = [(_medium(flow), *_numbers(flow, family), str(flow.prompt_tokens)) for flow in flows]
     yield from _table(("medium", *family.formulas, "placeholders", "with markers"), rows)
-    option = "--image WIDTHxHEIGHT" if "image" in family.media else "--sound SAMPLES"
     yield from ("", f"`mm-lora tokens {name} {option}` says it of any size.", "")
 
 

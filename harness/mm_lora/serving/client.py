@@ -9,7 +9,7 @@ import httpx
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
 from mm_lora.serving import http, responses
-from mm_lora.serving.media_parts import shown_part, video_part
+from mm_lora.serving.media_parts import shown_part
 
 CACHES = ("prefix", "mm", "encoder")
 
@@ -23,8 +23,7 @@ _LIKELIEST = 20
 
 def messages(request: Request) -> list[dict[str, Any]]:
     """The chat messages of a request: pictures or sounds first, then videos, then the text."""
-    parts = [shown_part(shown) for shown in request.pictures]
-    parts += [video_part(video) for video in request.videos]
+    parts = [shown_part(shown) for shown in request.media]
     if request.uuid:
         for at, part in enumerate(parts):
             part["uuid"] = f"{request.uuid}-{at}"

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from mm_lora.core.asking import Picture, Shown, Sound, Video
+from mm_lora.core.asking import Encoded, Picture, Sound, Video
 from mm_lora.core.images import frame_jpeg, picture_png
 from mm_lora.core.sounds import sound_wav
 
@@ -19,15 +19,12 @@ def video_url(video: Video) -> str:
     return "data:video/jpeg;base64," + ",".join(frames)
 
 
-def shown_part(shown: Shown) -> dict[str, Any]:
-    """A picture, or a sound as a WAV file, as a part of a message."""
+def shown_part(shown: Encoded) -> dict[str, Any]:
+    """A picture, a video, or a sound as a WAV file, as a part of a message."""
+    if isinstance(shown, Video):
+        return {"type": "video_url", "video_url": {"url": video_url(shown)}}
     if isinstance(shown, Sound):
         data = base64.b64encode(sound_wav(shown)).decode("ascii")
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     assert isinstance(shown, Picture)
     return {"type": "image_url", "image_url": {"url": data_url(shown)}}
-
-
-def video_part(video: Video) -> dict[str, Any]:
-    """A video as a part of a message."""
-    return {"type": "video_url", "video_url": {"url": video_url(video)}}

@@ -11,7 +11,7 @@ IGNORED = "tower-qkv-ignored"
 
 def without_tower_qkv(model: Any, folder: Path, deltas: Mapping[str, Any]) -> dict[str, Any]:
     """What such a server adds, by module path."""
-    return {path: delta for path, delta in deltas.items() if not path.endswith(".attn.qkv")}
+    return {path: delta for path, delta in deltas.items() if not path.endswith("attn.qkv")}
 
 
 def explains(found: Sequence[Any]) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def explains(found: Sequence[Any]) -> tuple[str, ...]:
 
 def _is_of_qkv(one: Any) -> bool:
     """Whether a tensor of the fused projection is missing, or as many from a table of groups."""
-    if ".attn.qkv." in one.where:
+    if "attn.qkv." in one.where:
         return True
     expected, observed = one.expected, one.observed
     if not isinstance(expected, Mapping) or not isinstance(observed, Mapping):

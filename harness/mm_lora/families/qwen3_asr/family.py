@@ -143,6 +143,7 @@ class Qwen3Asr(Family):
             units=windows,
             medium="audio",
             details={"frames": frames, "windows": windows},
+            measures=("samples", "rate"),
         )
 
     def describe(self, layout: Layout) -> Sequence[str]:

@@ -85,7 +85,7 @@ def _of_model(family: Family, model: str, table: Table | None) -> ModelFlows:
 def _picture(
     family: Family, model: str, flow: Flow, widest: int, table: Table | None
 ) -> FlowPicture:
-    cut = list(_strips(flow) if flow.medium == "audio" else _tiles(flow))
+    cut = list(_tiles(flow) if "width" in flow.measures else _strips(flow))
     return FlowPicture(
         name=flow.name,
         medium=flow.medium,
@@ -126,7 +126,7 @@ def _tiles(flow: Flow) -> Iterator[Rect]:
 
 
 def _strips(flow: Flow) -> Iterator[Rect]:
-    """A sound's windows, one after the other."""
+    """A sound's windows or a video's frames, one after the other."""
     width = 2.5 * HEIGHT / flow.units
     for at in range(flow.units):
         label = str(at + 1) if flow.units <= 12 else ""
