@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from mm_lora.core.asking import Picture
 from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
+from mm_lora.families.lfm2_vl.family import HEADS_AS_TOKENS
 from mm_lora.families.lfm2_vl.layout import Layout
+from mm_lora.families.lfm2_vl.rope import steps
 from mm_lora.families.lfm2_vl.torch_side import SIDE
 from mm_lora.families.models import resolve
 from mm_lora.inside.families import lfm2_vl as patches
+from mm_lora.inside.fixes import rope_heads
 
 FAMILY: Any = registry.family("lfm2-vl")
 LAYOUTS: dict[str, Layout] = {name: resolve(name).layout for name in FAMILY.published}
@@ -220,3 +224,100 @@ def test_the_names_that_the_fixes_know() -> None:
 def test_miscounts(name: str, rows: tuple[int, int]) -> None:
     model = patched(f"mutant-lfm2-vl-{name}")
     assert model.get_mm_lora_token_counts(num_mm_embeds=100) == rows
+
+
+def test_the_largest_picture_that_the_fix_makes_room_for() -> None:
+    @dataclasses.dataclass
+    class Size:
+        width: int
+        height: int
+
+    class Info:
+        tiles = 10
+
+        def get_image_processor(self) -> Any:
+            return SimpleNamespace(max_tiles=self.tiles, tile_size=512)
+
+        def get_image_size_with_most_features(self) -> Size:
+            return Size(512, 512)
+
+    (patch,) = (one for one in patches.PATCHES if one.id == "lfm2-vl-most-tiles")
+    module = ModuleType("lfm2_vl")
+    module.Lfm2VLProcessingInfo = Info  # type: ignore[attr-defined]
+    patch.apply(module)
+    size = Info().get_image_size_with_most_features()
+    layout = LAYOUTS["lfm2-vl"]
+    most = max(flow(*one).tokens for one in ((5120, 512), (2560, 1024), (1536, 1536), (512, 5120)))
+    assert flow(size.width, size.height).tokens == most > 10 * layout.tile_tokens
+    Info.tiles = 1
+    assert Info().get_image_size_with_most_features() == Size(512, 512)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "length", "cuts"),
+    [
+        (3, 3, [(0, 3)]),
+        (3, 5, [(0, 3), (3, 4), (4, 5)]),
+        (128, 129, [(0, 128), (128, 129)]),
+        (129, 130, [(0, 128), (128, 129), (129, 130)]),
+        (300, 301, [(0, 256), (256, 300), (300, 301)]),
+    ],
+)
+def test_the_steps_that_read_a_prompt(
+    prompt: int, length: int, cuts: list[tuple[int, int]]
+) -> None:
+    assert steps(prompt, length) == cuts
+
+
+def test_a_convolution_that_is_read_and_never_called() -> None:
+    assert FAMILY.is_idle("language_model.model.layers.0.short_conv.conv")
+    assert not FAMILY.is_idle("language_model.model.layers.0.short_conv.in_proj")
+    assert not registry.family("llama4").is_idle("language_model.model.layers.0.short_conv.conv")
+
+
+def test_what_the_base_gets_wrong_about_a_text_too() -> None:
+    assert (
+        FAMILY.base_predicted(media=False)
+        == FAMILY.base_predicted(media=True)
+        == (HEADS_AS_TOKENS,)
+    )
+    other = registry.family("paligemma")
+    assert other.base_predicted(media=True)
+    assert other.base_predicted(media=False) == ()
+
+
+class Heads:
+    """[tokens, heads, size] as nested lists would be, of which the operator sees the last."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def flatten(self, start: int) -> "Heads":
+        return Heads(*self.shape[:start], math.prod(self.shape[start:]))
+
+    def view_as(self, other: "Heads") -> "Heads":
+        assert math.prod(self.shape) == math.prod(other.shape)
+        return Heads(*other.shape)
+
+
+def test_the_fix_gives_the_operator_all_heads_of_a_token() -> None:
+    seen = []
+
+    class RotaryEmbedding:
+        def forward_cpu(self, positions: Any, query: Heads, key: Heads | None = None) -> Any:
+            seen.append((query.shape, key and key.shape))
+            return query, key
+
+    module = ModuleType("base")
+    module.RotaryEmbedding = RotaryEmbedding  # type: ignore[attr-defined]
+    rope_heads.PATCH.apply(module)
+    turn = RotaryEmbedding().forward_cpu
+    query, key = turn(None, Heads(5, 4, 32), Heads(5, 2, 32))
+    assert (query.shape, key.shape) == ((5, 4, 32), (5, 2, 32))
+    query, key = turn(None, Heads(5, 4, 32))
+    assert (query.shape, key) == ((5, 4, 32), None)
+    turn(None, Heads(5, 128), Heads(5, 64))
+    assert seen == [((5, 128), (5, 64)), ((5, 128), None), ((5, 128), (5, 64))]

@@ -104,6 +104,8 @@ class _Expected:
     def of(self, module: Module) -> tuple[str | None, list[Runs]]:
         """The layer's role, and the adapter of each row in each of its calls."""
         role = self._family.role_of_layer(module.path, module.parts)
+        if self._family.is_idle(module.path):
+            return role, []
         if self._language:
             return role, [self._prompt] if role == LANGUAGE else []
         group = self._family.group_of_layer(module.parts)

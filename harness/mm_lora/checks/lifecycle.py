@@ -84,7 +84,7 @@ def answers_as(
                 adapter=part,
                 request=request,
                 token_ids=answer.token_ids,
-                base_predictors=served.family.base_predictors,
+                base_predictors=served.family.base_predicted(bool(request.media)),
             ).rights
         ]
     if not cold and _apart(right.rights, answer) > check.tolerance:

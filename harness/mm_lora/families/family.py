@@ -6,6 +6,7 @@ docs/new-family.md goes through the steps.
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -210,6 +211,10 @@ class Family(ABC):
     """The roles whose adapters can meet a mistake that a predictor computes."""
     base_predictors: ClassVar[tuple[str, ...]] = ()
     """The same of mistakes that the base makes too, asked where this vLLM is known to make them."""
+    text_predictors: ClassVar[tuple[str, ...]] = ()
+    """Those of `base_predictors` that an answer about text alone can meet."""
+    idle: ClassVar[str] = ""
+    """A pattern over paths in vLLM: layers that it wraps and never calls."""
     core_numbers: ClassVar[tuple[tuple[str, str], ...]] = ()
     """(adapter, variant) of further numerics in the core: the smallest case of a known defect."""
     renamed: ClassVar[str] = ""
@@ -346,6 +351,14 @@ class Family(ABC):
     def role_of_path(self, path: str) -> str | None:
         """The role of a layer that is in no group, by its path in vLLM."""
         return LANGUAGE if path.startswith("language_model.") else None
+
+    def is_idle(self, path: str) -> bool:
+        """Whether vLLM wraps the layer at its path `path` and never calls it."""
+        return bool(self.idle) and re.fullmatch(self.idle, path) is not None
+
+    def base_predicted(self, media: bool) -> tuple[str, ...]:
+        """The predictors of the base's mistakes that a request with or without `media` can meet."""
+        return self.base_predictors if media else self.text_predictors
 
     def passes(self, flows: Sequence[Flow]) -> list[list[int]]:
         """The passes of the encoder in a step that encodes these media: their places in each.

@@ -58,7 +58,8 @@ class TorchSide(Counting):
     mistakes: ClassVar[Mapping[str, Mistake]] = {}
     """Predictors of wrong values, by name as `signature` of known_defects.toml says it."""
     base_mistakes: ClassVar[Mapping[str, BaseMistake]] = {}
-    """The same of mistakes with the model itself, whatever the adapter; only media meet them."""
+    """The same of mistakes with the model itself, whatever the adapter; of text alone, those that
+    `Family.text_predictors` names."""
 
     # Building.
 

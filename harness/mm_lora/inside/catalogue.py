@@ -20,6 +20,7 @@ from .fixes import (
     picture_attention,
     resolver_config,
     resolver_root,
+    rope_heads,
     rpc_replies,
     unapplied,
 )
@@ -52,6 +53,7 @@ PATCHES: tuple[Patch, ...] = (
     adapter_slots.PATCH,
     base_rows.PATCH,
     picture_attention.PATCH,
+    rope_heads.PATCH,
     data_encoder_rows.PATCH,
     media_rows.PATCH,
     rpc_replies.PATCH,

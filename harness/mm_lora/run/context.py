@@ -206,11 +206,12 @@ class RunContext:
             raise NotApplicable(SkipReason.NO_REFERENCE)
         path = self.adapters(model, (adapter,))[adapter].path if adapter else None
         checkpoint = self.checkpoint(model)
+        family = self.model(model).family
         with self.timings.of("reference", model):
             return self.reference.forced(
-                side=self.model(model).family.torch_side,
-                predictors=self.model(model).family.predictors,
-                base_predictors=self.model(model).family.base_predictors,
+                side=family.torch_side,
+                predictors=family.predictors,
+                base_predictors=family.base_predicted(bool(request.media)),
                 checkpoint=checkpoint,
                 adapter=path,
                 request=request,

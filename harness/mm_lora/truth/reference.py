@@ -103,7 +103,7 @@ class Reference:
             "predict": list(dict.fromkeys((*predictors, *self._predictors))) if predict else [],
             "peft": peft,
         }
-        met = [name for name in base_predictors if name in self._predictors and request.media]
+        met = [name for name in base_predictors if name in self._predictors]
         if met:
             question["predict_base"] = met
         if request.prompt_logprobs:

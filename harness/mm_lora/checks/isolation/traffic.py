@@ -78,7 +78,7 @@ class Seen:
             tolerance=tolerance,
             effect=None if math.isinf(self.effect) else self.effect,
             reason=reason,
-            predicted_by=tuple(signatures) if len(signatures) == 1 else (),
+            predicted_by=tuple(signatures - {""}) if len(signatures) == 1 else (),
         )
 
 

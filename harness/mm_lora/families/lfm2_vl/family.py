@@ -17,6 +17,7 @@ from mm_lora.families.pictures import Picture, by_size, questions
 from mm_lora.families.tiles import drawing
 
 CONV_IGNORED = "conv-adapters-ignored"
+HEADS_AS_TOKENS = "heads-taken-for-tokens"
 _TEXT = "model.language_model.layers.*"
 
 
@@ -97,6 +98,9 @@ class Lfm2Vl(EncoderTower):
         ends_groups=("projector",),
     )
     good = GoodAdapter(adapter="tower-attention", plain="out_proj", outputs=64)
+    base_predictors = text_predictors = (HEADS_AS_TOKENS,)
+    # The convolution itself: vLLM reads its weights and never calls it as a layer.
+    idle = r"language_model\.model\.layers\.\d+\.short_conv\.conv"
     packed: ClassVar[Mapping[str, str]] = {
         **{f"{name}_proj": "qkv_proj" for name in "qkv"},
         "w1": "w13",

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.families.counting import Spans
-from mm_lora.families.lfm2_vl.family import CONV_IGNORED, FAMILY
+from mm_lora.families.lfm2_vl.family import CONV_IGNORED, FAMILY, HEADS_AS_TOKENS
 from mm_lora.families.lfm2_vl.miniature import PAD, THUMBNAIL
+from mm_lora.families.lfm2_vl.rope import heads_taken_for_tokens
 from mm_lora.families.llava.torch_side import LlavaSide
 from mm_lora.families.torch_side import Deltas
 
@@ -25,6 +26,7 @@ class Lfm2VlSide(LlavaSide):
     family = FAMILY
     apart = PAD
     mistakes: ClassVar[Mapping[str, Any]] = {CONV_IGNORED: conv_ignored}
+    base_mistakes: ClassVar[Mapping[str, Any]] = {HEADS_AS_TOKENS: heads_taken_for_tokens}
 
     def without_idle(self, model: Any) -> Any:
         """Every layer of the tower is run."""
@@ -33,6 +35,11 @@ class Lfm2VlSide(LlavaSide):
     def fan_in(self, name: str, shape: Sequence[int]) -> int:
         """The convolution sees each channel by itself, so many tokens of it."""
         return shape[-1] if name.endswith("conv.conv.weight") else super().fan_in(name, shape)
+
+    def logits(self, model: Any, inputs: Any, token_ids: Sequence[int]) -> Any:
+        """The model is told where the answer begins: `rope` needs to know."""
+        model.prompt_length = inputs["input_ids"].shape[1]
+        return super().logits(model, inputs, token_ids)
 
     def seen(
         self, processor: Any, outcome: Any, spans: Spans, pictures: Sequence[Any]

@@ -10,6 +10,9 @@ from ..llava.hooks import tower_names
 OWNER = "vllm.model_executor.models.lfm2_vl:Lfm2VLForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
 MAPPER = f"{OWNER}.hf_to_vllm_mapper"
+LARGEST = (
+    "vllm.model_executor.models.lfm2_vl:Lfm2VLProcessingInfo.get_image_size_with_most_features"
+)
 NEWEST = {
     f"model.vision_tower.{part}.": f"vision_tower.vision_model.{part}."
     for part in ("embeddings", "encoder")
@@ -32,6 +35,19 @@ def _conv_names(original: Any) -> Any:
     return load_weights
 
 
+def _most_tiles(original: Any) -> Any:
+    def get_image_size_with_most_features(self: Any) -> Any:
+        found = original(self)
+        pictures = self.get_image_processor()
+        if pictures.max_tiles > 1:
+            # A strip that is cut into the most tiles; its thumbnail has nearly the most tokens.
+            tile = pictures.tile_size
+            found = type(found)(width=pictures.max_tiles * tile, height=tile)
+        return found
+
+    return get_image_size_with_most_features
+
+
 def not_squared(model: Any, tower: int, connector: int) -> Rows:
     """As many tower rows a connector row as the factor, not its square."""
     return connector * model.config.downsample_factor, connector
@@ -48,6 +64,14 @@ PATCHES = (
         "text-only class knows both",
     ),
     tower_names("lfm2-vl", OWNER, NEWEST),
+    Patch(
+        id="lfm2-vl-most-tiles",
+        kind="fix",
+        versions=">=0.32",
+        wraps={LARGEST: _most_tiles},
+        reason="the picture with the most tokens is cut into tiles; vLLM makes room for one that "
+        "is not",
+    ),
     *(
         mutant(
             f"lfm2-vl-{name}",
