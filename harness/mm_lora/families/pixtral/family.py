@@ -67,8 +67,8 @@ class Pixtral(LlavaPixtral):
         ("model.multi_modal_projector.linear_2", "vision_language_adapter.w_out"),
         ("lm_head", "language_model.lm_head"),
     )
-    predictors = (HALVES,)
-    predicted_roles = (TOWER,)
+    predictors: ClassVar[tuple[str, ...]] = (HALVES,)
+    predicted_roles: ClassVar[tuple[str, ...]] = (TOWER,)
     prefix_cases: ClassVar[Mapping[str, str]] = {
         "vision_encoder.transformer.layers.23.attention.qkv_proj": TOWER,
         "vision_encoder.transformer.layers.0.attention.o_proj": TOWER,

@@ -221,7 +221,7 @@ def _encoded(tokenizer: Any, pictures: Sequence[Any], text: str) -> Any:
     from mistral_common.protocol.instruct.messages import UserMessage
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
-    chunks = [*(ImageChunk(image=one) for one in pictures), TextChunk(text=text)]
+    chunks: Any = [*(ImageChunk(image=one) for one in pictures), TextChunk(text=text)]
     request: Any = ChatCompletionRequest(messages=[UserMessage(content=chunks)])
     return tokenizer.encode_chat_completion(request)
 

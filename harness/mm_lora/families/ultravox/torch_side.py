@@ -127,6 +127,7 @@ def joined(parts: Mapping[str, Any]) -> Any:
     from transformers import LlamaForCausalLM
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+    llama: Any = LlamaForCausalLM
     whole, audio, text = (parts[key] for key in ("whole", "audio", "text"))
     audio._attn_implementation = text._attn_implementation = "eager"
     stack, width = whole["stack_factor"], whole["hidden_size"]
@@ -160,7 +161,7 @@ def joined(parts: Mapping[str, Any]) -> Any:
             self.config = text
             self.audio_tower = WhisperEncoder(audio)
             self.multi_modal_projector = Projector()
-            self.language_model = LlamaForCausalLM(text)
+            self.language_model = llama(text)
 
         def heard(self, features: Any, frames: int) -> Any:
             """Rows of one chunk, [mel bins, frames]."""

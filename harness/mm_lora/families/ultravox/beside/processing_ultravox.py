@@ -25,7 +25,9 @@ class UltravoxProcessor(ProcessorMixin):  # type: ignore[misc,unused-ignore]
         self.audio_token_replacement = "<|audio|>"
 
     @classmethod
-    def from_pretrained(cls, folder: Any, **_: Any) -> "UltravoxProcessor":
+    def from_pretrained(  # type: ignore[override,unused-ignore]
+        cls, folder: Any, **_: Any
+    ) -> "UltravoxProcessor":
         """Of a checkpoint's folder."""
         known = json.loads(Path(folder, "processor_config.json").read_text(encoding="utf-8"))
         return cls(
