@@ -255,6 +255,11 @@ class Family(ABC):
         """Files beside config, weights and tokenizer.json, by name: processor, tokenizer. Content
         that becomes JSON, or text that is written as it is."""
 
+    def files(self, small: Mapping[str, Any], layout: Any) -> dict[str, Any]:
+        """`side_files`, and those that say once more what the miniature's config.json (`small`)
+        does; None for a usual file that is left out."""
+        return self.side_files(layout)
+
     @abstractmethod
     def questions(self, layout: Any) -> Sequence[Sequence[Any]]:
         """Prompts for the real processor: each a sequence of `pictures.Picture` or, where sounds or

@@ -53,6 +53,8 @@ class TorchSide(Counting):
     of patches that look alike would have nearly equal weights in the tower's attention, and an
     adapter there would move nothing."""
     sharper: ClassVar[float] = 2.5
+    weights_file: ClassVar[str] = "model.safetensors"
+    """Of the checkpoint."""
     other_modules: ClassVar[tuple[str, ...]] = ()
     """Classes that are no nn.Linear, but for which vLLM has LoRA layers."""
     mistakes: ClassVar[Mapping[str, Mistake]] = {}
@@ -95,6 +97,11 @@ class TorchSide(Counting):
         """The other way round; a name of transformers' own stays as it is."""
         return name
 
+    def weight_names(self, name: str) -> str:
+        """The name in the checkpoint of a weight that transformers calls `name`: as in adapters,
+        unless the checkpoint has a format of its own."""
+        return self.saved_names(name)
+
     def stored(self, name: str, tensor: Any) -> Any:
         """The tensor of a weight that transformers calls `name`, as the checkpoint has it."""
         return tensor
@@ -128,12 +135,16 @@ class TorchSide(Counting):
         values *= GAIN / math.sqrt(self.fan_in(name, shape))
         if name == tied.get(self.head, self.head):
             words = torch.zeros(shape[0], 1)
-            words[list(answer_ids())] = 1.0
+            words[list(self.answers())] = 1.0
             values *= words
         if self.sharp and re.search(self.sharp, name):
             # Where values lie in the same weight, they are the last third of its rows.
             values[: shape[0] * 2 // 3 if "qkv" in name else None] *= self.sharper
         return values
+
+    def answers(self) -> Sequence[int]:
+        """The ids of whole words, which an answer may consist of."""
+        return answer_ids()
 
     def fan_in(self, name: str, shape: Sequence[int]) -> int:
         """Inputs of one output. nn.Linear keeps [out, in], a convolution [out, in, …]; routed
@@ -309,9 +320,12 @@ def write_files(
     special_tokens: Sequence[str],
     chat_template: str,
 ) -> None:
-    """Everything of a checkpoint but its weights; a file's content is text, or becomes JSON."""
+    """Everything of a checkpoint but its weights; a file's content is text, or becomes JSON. None
+    leaves one out."""
     named = {"config.json": config, "tokenizer.json": tokenizer_json(special_tokens), **files}
     for name, content in named.items():
+        if content is None:
+            continue
         if not isinstance(content, str):
             content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / name).write_text(content, encoding="utf-8")

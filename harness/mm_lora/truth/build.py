@@ -162,9 +162,10 @@ class Builder:
 
 def processor_files(model: Model) -> dict[str, Any]:
     """All of a miniature but its weights, as the worker's jobs take it."""
+    small = model.family.miniature(model.config, model.layout)
     return {
-        "config": model.family.miniature(model.config, model.layout),
-        "files": model.family.side_files(model.layout),
+        "config": small,
+        "files": model.family.files(small, model.layout),
         "chat_template": model.family.chat_template,
     }
 

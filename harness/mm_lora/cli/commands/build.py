@@ -32,7 +32,7 @@ def checkpoint(model: str, out: Path, seed: int = 0) -> int:
     with Builder(Path(sys.executable), _say) as builder:
         folder = builder.checkpoint(resolved, seed)
     copy_built(folder, out)
-    size = (out / "model.safetensors").stat().st_size
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     Console().print(
         f"{out}: miniature of {resolved.name}, {size / 1e6:.1f} MB ({resolved.source})",
         soft_wrap=True,

@@ -31,7 +31,7 @@ class LlavaPixtral(LlavaFamily):
     sizes = Sizes(few=(300, 400))
     processor_class = "PixtralProcessor"
     image_token = "[IMG]"
-    special_tokens = (
+    special_tokens: ClassVar[tuple[str, ...]] = (
         *("<unk>", miniature.BOS, miniature.EOS, miniature.PAD),
         *("[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"),
     )

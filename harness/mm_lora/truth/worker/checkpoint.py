@@ -30,13 +30,13 @@ def run(
 
     tied = family.tied(model)
     tensors = {
-        family.saved_names(name): family.stored(
+        family.weight_names(name): family.stored(
             name, family.random_tensor(name, tuple(tensor.shape), seed, tied)
         )
         for name, tensor in sorted(model.state_dict().items())
         if name not in tied
     }
-    weights = out / "model.safetensors"
+    weights = out / family.weights_file
     save_file(tensors, weights, metadata={"format": "pt"})
     weights.chmod(0o644)  # newer safetensors write it for the owner alone
     return {

@@ -1,0 +1,1 @@
+"""Pixtral in Mistral's own format, which mistral-common reads."""

@@ -1,0 +1,100 @@
+"""Ultravox: two fixes, and seeded mistakes in its count hook, which the row checks must find."""
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
+from ..registry import Patch, mutant
+
+MODULE = "vllm.model_executor.models.ultravox"
+CLASS = f"{MODULE}:UltravoxModel"
+COUNTS = f"{CLASS}.get_mm_lora_token_counts"
+MAPPING = f"{CLASS}.get_mm_mapping"
+ENCODER = f"{MODULE}:_WHISPER_ENCODER_MAPPER"
+
+Rows = tuple[int, int]
+"""(tower rows, connector rows)."""
+
+
+def _named(module: ModuleType) -> None:
+    model: Any = getattr(module, CLASS.partition(":")[2])
+    encoder: Any = getattr(module, ENCODER.partition(":")[2])
+    deeper = encoder.orig_to_new_substr
+    # Once, where adapters are read too, instead of where the tower's weights alone are.
+    whole = {**model.hf_to_vllm_mapper.orig_to_new_substr, **deeper}
+    model.hf_to_vllm_mapper = dataclasses.replace(model.hf_to_vllm_mapper, orig_to_new_substr=whole)
+    own = dataclasses.replace(encoder, orig_to_new_substr={})
+    setattr(module, ENCODER.partition(":")[2], own)
+
+
+def _room_for_short_sounds(original: Any) -> Any:
+    def get_mm_lora_token_counts(self: Any, **given: Any) -> Rows:
+        # Each placeholder may be a sound of its own, which has a chunk of rows.
+        one: Rows = original(self, **{**given, "num_mm_embeds": 1})
+        if given["mm_kwargs"] is None and given["num_mm_embeds"] > 0:
+            return one[0] * given["num_mm_embeds"], one[1] * given["num_mm_embeds"]
+        rows: Rows = original(self, **given)
+        return rows
+
+    return get_mm_lora_token_counts
+
+
+def half_position_lost(model: Any, tower: int, connector: int) -> Rows:
+    """187 rows of the projector a chunk instead of 188."""
+    config = model.config
+    chunks = tower // config.audio_config.max_source_positions
+    return tower, chunks * (config.audio_config.max_source_positions // config.stack_factor)
+
+
+def heard_alone(model: Any, tower: int, connector: int) -> Rows:
+    """The tower counted a position less than a chunk has, as if its end were not filled up."""
+    return tower - 1, connector
+
+
+PATCHES = (
+    Patch(
+        id="ultravox-tower-mlp-names",
+        kind="fix",
+        versions=">=0.32",
+        needs=(f"{CLASS}.hf_to_vllm_mapper", ENCODER),
+        adds=_named,
+        reason="fc1 and fc2 of the tower lie below `mlp` in vLLM; weights are renamed, adapters "
+        "are not, and so are not applied",
+    ),
+    Patch(
+        id="ultravox-room-for-short-sounds",
+        kind="fix",
+        versions=">=0.32",
+        wraps={COUNTS: _room_for_short_sounds},
+        reason="the wrappers' buffers are sized as if all sounds filled their chunks; a short one "
+        "has as many rows and fewer placeholders",
+    ),
+    *(
+        mutant(
+            f"ultravox-{name}",
+            {point: make},
+            reason,
+            versions=">=0.32",
+            kills=MISPLACED if point == MAPPING else MISCOUNTED,
+            families=("ultravox",),
+            needs_restart=point == MAPPING,
+        )
+        for name, point, make, reason in (
+            (
+                "half-position-lost",
+                COUNTS,
+                miscount(half_position_lost),
+                "187 connector rows a chunk",
+            ),
+            ("heard-alone", COUNTS, miscount(heard_alone), "a tower row a chunk too few"),
+            (
+                "connector-as-tower",
+                COUNTS,
+                miscount(connector_as_tower),
+                "connector counted the tower's rows",
+            ),
+            ("projector-under-tower", MAPPING, held_by_tower, "projector held by the tower"),
+        )
+    ),
+)
