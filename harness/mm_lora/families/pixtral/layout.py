@@ -4,13 +4,13 @@ Written from the model's report (arXiv 2410.07073) and mistral-common's descript
 tokens, sharing no line with mistral-common, transformers or vLLM.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mm_lora.core.errors import UsageError
+from mm_lora.families.image_processor import require_same, stored_settings
 from mm_lora.families.layouts import require_picture, require_whole
 
 TEKKEN = "tekken.json"
@@ -93,14 +93,15 @@ def layout_of(config: Mapping[str, Any], folder: Path | None, *, merges: bool) -
             f"pictures of {layout.largest} pixels, positions for {size}",
             "max_image_size and image_size of vision_encoder",
         )
-    if folder is not None and (folder / TEKKEN).is_file():
-        _require_same(folder / TEKKEN, layout)
+    if folder is not None:
+        # That of transformers' layout, which may lie in the same folder.
+        require_same(folder, {"size.longest_edge": layout.largest})
+        for said, _ in stored_settings(folder, (TEKKEN,)):
+            _require_same(said.get("image") or said.get("multimodal") or {}, layout)
     return layout
 
 
-def _require_same(file: Path, layout: Layout) -> None:
-    content = json.loads(file.read_text(encoding="utf-8"))
-    said = content.get("image") or content.get("multimodal") or {}
+def _require_same(said: Mapping[str, Any], layout: Layout) -> None:
     for key, ours in (
         ("max_image_size", layout.largest),
         ("image_patch_size", layout.patch_size),
