@@ -127,6 +127,7 @@ class Ultravox(Family):
             units=chunks,
             medium="audio",
             details={"frames": frames, "chunks": chunks},
+            measures=("samples", "rate"),
         )
 
     def describe(self, layout: Layout) -> Sequence[str]:
