@@ -17,6 +17,7 @@ KNOWN = {
     "blip-2": {  # blip2-connector-refused; of the tower's qkv the config decides
         *("cross-keys", "cross-query", "qformer-attention", "qformer-dense", "projection"),
     },
+    "mistral-small": {"patch-merger"},  # by the scan alone
     "qwen3-vl-moe": {"tower-attention", "patch-embedding"},  # tower-qkv-ignored; no Linear
     "glm-4.1v": {"tower-attention", "downsample"},  # tower-qkv-ignored; a convolution
 }
