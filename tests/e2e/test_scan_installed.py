@@ -14,6 +14,7 @@ LEFT_OUT = "no LoRA layer class fits"
 KNOWN = {
     "internvl": {"connector"},  # internvl-connector-adapters-refused
     "paligemma": {"projector"},  # paligemma-projector-adapters-refused
+    "llava-next-video": {"projector"},  # llava-next-video-projector-refused
     "blip-2": {  # blip2-connector-refused; of the tower's qkv the config decides
         *("cross-keys", "cross-query", "qformer-attention", "qformer-dense", "projection"),
     },

@@ -17,7 +17,7 @@ class Llava(EncoderTower):
     name = "llava"
     title = "LLaVA-1.5"
     model_types = ("llava",)
-    published = ("llava",)
+    published: ClassVar[tuple[str, ...]] = ("llava",)
     repositories: ClassVar[Mapping[str, str]] = {"llava-hf/llava-1.5-7b-hf": "llava"}
     tower = "clip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {

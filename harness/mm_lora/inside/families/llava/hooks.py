@@ -32,7 +32,9 @@ def has_dropped_token(model: Any) -> bool:
     return bool(clip and config.vision_feature_select_strategy == "default")
 
 
-def _with_class_tokens(original: Any) -> Any:
+def with_class_tokens(original: Any) -> Any:
+    """For the count hook: a class token more for each picture or frame, where the tower has one."""
+
     def get_mm_lora_token_counts(self: Any, **given: Any) -> Rows:
         tower, connector = original(self, **given)
         if has_dropped_token(self) and tower > 0:
@@ -85,7 +87,7 @@ PATCHES = (
         id="llava-class-token-rows",
         kind="fix",
         versions=">=0.32",
-        wraps={HOOK: _with_class_tokens},
+        wraps={HOOK: with_class_tokens},
         reason="a CLIP tower sees a class token more for each picture than there are placeholders",
     ),
     tower_names("llava", OWNER),
