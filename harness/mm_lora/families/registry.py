@@ -12,7 +12,7 @@ from mm_lora.families.family import Family
 _PACKAGES = (
     *("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "internvl"),
     *("llava", "llava_siglip", "llava_pixtral", "glm4_1v", "llava_next", "gemma3", "qwen3_asr"),
-    *("lfm2_vl", "paligemma", "gemma4"),
+    *("lfm2_vl", "paligemma", "gemma4", "gemma4_sounds"),
 )
 """One folder a family, in the order in which they are told; the first is the default."""
 
