@@ -203,7 +203,7 @@ def test_at_least_14_sizes_and_several_pictures_are_asked() -> None:
         ),
         (
             "model.language_model.per_layer_model_projection",
-            "language-per-layer",
+            "language-model",
             "language_model.model.per_layer_model_projection",
         ),
     ],
@@ -231,6 +231,15 @@ def test_bounds_are_stored_as_bounds() -> None:
     high = SIDE.random_tensor(f"{layer}.output_max", (), 0)
     assert (low.shape, float(low), float(high)) == ((), -12.0, 12.0)
     assert float(SIDE.random_tensor("model.language_model.layers.0.layer_scalar", (1,), 0)) == 1.0
+
+
+def test_norms_hold_what_attention_does_not_divide_by() -> None:
+    attention = "model.language_model.layers.0.self_attn"
+    queries, keys = (SIDE.random_tensor(f"{attention}.{n}_norm.weight", (64,), 0) for n in "qk")
+    # Queries and keys of length √64 each: 64 · q · k of one direction.
+    assert float(queries[0] * keys[0]) * 64 == pytest.approx(2 * 64**0.5)
+    tower = "model.vision_tower.encoder.layers.0.self_attn.q_norm.weight"
+    assert float(SIDE.random_tensor(tower, (16,), 0)[0]) == 1.0
 
 
 def vllms_count(modality: str, mm_kwargs: Any, num_mm_embeds: int) -> tuple[int, int]:

@@ -157,6 +157,9 @@ class Family(ABC):
     model_types: ClassVar[tuple[str, ...]]
     """`model_type` of the config.json files that are this family's; where several families share
     one, with the tower's behind it: `MODEL_TYPE+TOWER`."""
+    beside: ClassVar[str] = ""
+    """The family that reads a config.json of these models, where this one serves the same ones for
+    another medium."""
     published: ClassVar[tuple[str, ...]]
     """Names of published models, the default first; configs/NAME.json in the family's folder."""
     repositories: ClassVar[Mapping[str, str]] = {}

@@ -13,7 +13,7 @@ _PACKAGES = (
     *("llama4", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm", "internvl"),
     *("llava", "llava_siglip", "llava_pixtral", "glm4_1v", "llava_next", "gemma3", "qwen3_asr"),
     *("lfm2_vl", "paligemma", "gemma4", "blip2", "pixtral", "mistral_small", "ultravox"),
-    *("llava_next_video",),
+    *("llava_next_video", "gemma4_sounds"),
 )
 """One folder a family, in the order in which they are told; the first is the default."""
 

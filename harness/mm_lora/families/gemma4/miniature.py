@@ -23,6 +23,14 @@ VISION: Mapping[str, Any] = {
     "num_key_value_heads": 4,
     "head_dim": 16,
 }
+AUDIO: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    # The first is the number of frequencies, of which two halvings leave a quarter.
+    "subsampling_conv_channels": [128, 8],
+    "output_proj_dims": 96,
+}
 _NAMED: Mapping[str, str] = {
     "image_token": IMAGE,
     "boi_token": START,
@@ -44,11 +52,11 @@ _IDS: Mapping[str, str] = {
 }
 
 
-def miniature_config(published: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def miniature_config(published: Mapping[str, Any], *, hears: bool = False) -> dict[str, Any]:
     """The miniature's config.json. As many layers as it takes for one without a window.
 
-    Without the audio tower, and no layer takes keys and values of another. Raises UsageError for a
-    config that lacks a part.
+    `hears`: whether it has an audio tower. No layer takes keys and values of another. Raises
+    UsageError for a config that lacks a part.
     """
     config, text, vision = miniature.copied(published, "text_config", "vision_config")
     kinds = text.pop("layer_types", None) or ["sliding_attention"] * 5 + ["full_attention"]
@@ -78,7 +86,7 @@ def miniature_config(published: Mapping[str, Any], layout: Layout) -> dict[str, 
     vision["rope_parameters"] = {**(vision.get("rope_parameters") or {}), "rope_type": "axial"}
     config.update(
         {key: _id(token) for key, token in _IDS.items()},
-        audio_config=None,
+        audio_config={**config["audio_config"], **AUDIO} if hears else None,
         dtype="float32",
         eos_token_id=[_id(EOS), _id("<turn|>")],
     )

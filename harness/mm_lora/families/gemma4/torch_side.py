@@ -1,5 +1,6 @@
 """Gemma 4 on the torch side: buffers that checkpoints hold, videos, what the processor counts."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,6 +9,8 @@ from mm_lora.families.gemma4.family import FAMILY
 from mm_lora.families.gemma4.miniature import END, IMAGE, START, VIDEO
 from mm_lora.families.torch_side import NOTHING, TorchSide
 
+SHARPNESS = 2.0
+"""How much a query of unit length tells keys apart in the language model's attention."""
 BOUND = 12.0
 """Where the miniature's clipped projections clip, in and out."""
 
@@ -32,12 +35,17 @@ class Gemma4Side(TorchSide):
     def random_tensor(
         self, name: str, shape: tuple[int, ...], seed: int, tied: Mapping[str, str] = NOTHING
     ) -> Any:
-        """The bounds of clipped projections are no weights."""
+        """The bounds of clipped projections are no weights. Queries and keys are not divided by
+        √head_dim here, what their norms have learned is: with ones the least rounding would grow to
+        1e-5 in an answer."""
         import torch
 
         if name.endswith(("put_min", "put_max")):
             return torch.tensor(-BOUND if name.endswith("min") else BOUND)
-        return super().random_tensor(name, shape, seed, tied)
+        values = super().random_tensor(name, shape, seed, tied)
+        if ".language_model." in name and name.endswith(("q_norm.weight", "k_norm.weight")):
+            return values * math.sqrt(SHARPNESS / math.sqrt(shape[0]))
+        return values
 
     def prepare(self, model: Any) -> None:
         """2520 patches see each other: their weights need not be written.

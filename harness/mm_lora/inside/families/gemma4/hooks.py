@@ -8,6 +8,9 @@ from ...registry import Patch, mutant
 OWNER = "vllm.model_executor.models.gemma4_mm:Gemma4ForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
 OWN = ("gemma4",)
+MANAGER = "vllm.lora.model_manager:LoRAModelManager"
+HELD = "use_clipped_linears"
+"""An attribute of a tower's clipped projections alone."""
 FRAME = 70
 """Placeholders of a video's frame at most."""
 
@@ -41,6 +44,15 @@ def _room_for_several(original: Any) -> Any:
     return get_mm_lora_token_counts
 
 
+def _layers_alone(original: Any) -> Any:
+    def _match_target_modules(self: Any, module_name: str) -> bool:
+        module = self.model.get_submodule(module_name)
+        # What holds a layer of vLLM's as `linear` is none itself.
+        return original(self, module_name) and not hasattr(module, HELD)
+
+    return _match_target_modules
+
+
 def pooling_forgotten(model: Any, tower: int, connector: int) -> Rows:
     """The tower is counted as many rows as its budget has placeholders."""
     return tower // pooled(model), connector
@@ -64,6 +76,14 @@ PATCHES = (
         wraps={HOOK: _room_for_several},
         reason="the wrappers' buffers are sized by placeholders: for pictures the hook answers the "
         "rows of one, however many placeholders, and takes frames for larger than thin ones are",
+    ),
+    Patch(
+        id="gemma4-target-modules",
+        kind="fix",
+        versions=">=0.32",
+        wraps={f"{MANAGER}._match_target_modules": _layers_alone},
+        reason="the towers' clipped projections are called as the language model's layers are; "
+        "--lora-target-modules that name these match them too, and vLLM has no LoRA layer for them",
     ),
     *(
         mutant(
