@@ -112,6 +112,9 @@ def test_several_requests(model: str, served: Served, check: Judge) -> None:
 @ON_SERVER
 @pytest.mark.last
 def test_every_step(model: str, served: Served, check: Judge, context: Context) -> None:
+    if not served.probe.since().steps:
+        # The last check may have ended the server, as a known defect says; the new one was idle.
+        served.ask_again(Request(model=BASE, pictures=(served.family.sizes.picture("one"),)))
     seen = evidence(served.family, served.workers(), served.probe.since(), served.sent)
     lines = [str(one) for one in seen.mismatches]
     context.asker.observe(

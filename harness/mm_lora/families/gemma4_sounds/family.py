@@ -111,6 +111,7 @@ class Gemma4Sounds(Gemma4):
             prompt_tokens=count + _MARKERS,
             medium="audio",
             details={"frames": frames},
+            measures=("samples", "rate"),
         )
 
     def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:
