@@ -39,7 +39,7 @@ class PaliGemma(EncoderTower):
     state = "partly"
     state_reason = (
         "vLLM refuses adapters of its projector, and no prompt sees all of itself; with the fixes "
-        "its core passes, no mutant was run"
+        "its core passes and its mutants are killed"
     )
     tower = "siglip_vision_model"
     assumed: ClassVar[Mapping[str, int]] = {"image_size": 224, "patch_size": 16}

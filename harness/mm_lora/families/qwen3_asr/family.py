@@ -58,12 +58,6 @@ class Qwen3Asr(Family):
         "Qwen/Qwen3-ASR-1.7B": "qwen3-asr",
         "Qwen/Qwen3-ASR-0.6B": "qwen3-asr-0.6b",
     }
-    state = "partly"
-    state_reason = (
-        "the processor and vLLM's class count as the arithmetic does, and adapters on the tower "
-        "agree with transformers inside vLLM's class; no core was run on a server yet, which needs "
-        "soundfile beside vLLM"
-    )
     media = ("audio",)
     limits: ClassVar[Mapping[str, int]] = {"audio": 4}
     groups = GROUPS
