@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,17 +147,20 @@ def test_class(
 def test_served_config(model: str, served: Served, check: Judge, context: Context) -> None:
     if context.is_remote:
         raise NotApplicable(SkipReason.NO_CONFIG)
-    own = resolve(str(context.checkpoint(model)))
-    like = [name for name, other in published(own.family).items() if other.layout == own.layout]
+    folder, family = Path(context.checkpoint(model)), served.family
+    own = resolve(str(folder))
+    # A family may serve the models of another one.
+    layout = own.layout if own.family is family else family.layout(own.config, folder)
+    like = [name for name, other in published(family).items() if other.layout == layout]
     context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS).add(
-        model, own.family.describe(own.layout)[0], ", ".join(like) or "none"
+        model, family.describe(layout)[0], ", ".join(like) or "none"
     )
     check.claim(
         bool(like),
-        expected=f"the geometry of one of {', '.join(published(own.family))}",
-        observed=own.layout,
+        expected=f"the geometry of one of {', '.join(published(family))}",
+        observed=layout,
         reason="no verified row of the arithmetic belongs to this model",
     )
     check.equal(
-        served.model.layout, own.layout, "the geometry differs from the one that its checks assume"
+        served.model.layout, layout, "the geometry differs from the one that its checks assume"
     )

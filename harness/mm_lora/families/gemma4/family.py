@@ -38,8 +38,8 @@ class Gemma4(Family):
     state = "partly"
     state_reason = (
         "the small model's core passes with the fixes; without, a picture and a video in one "
-        "request end vLLM. Its layers that take keys and values of others are not in the "
-        "miniature, and the large model was never served"
+        "request end vLLM. Layers that take keys and values of others are not in the miniature, "
+        "and the large model, whose pictures see all of themselves, was never served"
     )
     media: ClassVar[tuple[str, ...]] = ("image", "video")
     groups = GROUPS

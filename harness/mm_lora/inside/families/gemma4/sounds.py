@@ -63,6 +63,21 @@ def _kept(padded: Any, counts: list[int]) -> Any:
     return places < padded.new_tensor(counts).unsqueeze(1)
 
 
+def _convolved_in_rows(original: Any) -> Any:
+    # By these names: vLLM looks at them.
+    def init(self: Any, *, vllm_config: Any, prefix: str = "") -> None:
+        original(self, vllm_config=vllm_config, prefix=prefix)
+        for layer in self.audio_tower.layers if self.audio_tower is not None else ():
+            layer.lconv1d.depthwise_conv1d.register_forward_hook(_rows_contiguous)
+
+    return init
+
+
+def _rows_contiguous(module: Any, given: Any, made: Any) -> Any:
+    """(sounds, width, rows), laid out so that its transposed view is contiguous."""
+    return made.transpose(1, 2).contiguous().transpose(1, 2)
+
+
 def frames_counted(model: Any, tower: int, connector: int) -> Rows:
     """The tower is counted a row for each frame."""
     return FRAMES * tower, connector
@@ -79,6 +94,15 @@ def projector_halved(model: Any, tower: int, connector: int) -> Rows:
 
 
 PATCHES = (
+    Patch(
+        id="gemma4-convolution-contiguous",
+        kind="compat",
+        platform="cpu",
+        versions=">=0.32",
+        wraps={f"{OWNER}.__init__": _convolved_in_rows},
+        reason="Gemma4AudioLightConv1d.forward hands oneDNN a transposed view, which wants unit "
+        "stride on the last axis and raises",
+    ),
     Patch(
         id="gemma4-sounds-own-rows",
         kind="fix",
