@@ -36,8 +36,8 @@ class LlavaNextVideo(Llava):
     }
     state = "partly"
     state_reason = (
-        "by its source, vLLM refuses adapters of its projector and counts no class token in its "
-        "tower; with fixes for both its core passes, no mutant was run"
+        "vLLM refuses adapters of its projector and counts no class token in its tower; with fixes "
+        "for both its core passes, without them it was run in part, no mutant was run"
     )
     media = ("video",)
     limits: ClassVar[Mapping[str, int]] = {"video": 1}
