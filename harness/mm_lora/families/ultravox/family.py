@@ -17,7 +17,6 @@ from mm_lora.families.ultravox import miniature
 from mm_lora.families.ultravox.layout import Layout, layout_of
 
 BUDGET = "placeholders of short sounds"
-SHORT_BUFFERS = "buffers-sized-by-whole-chunks"
 MLP_IGNORED = "tower-mlp-ignored"
 _LAYERS = "audio_tower.layers.*"
 _FLAT = re.compile(r"(audio_tower\.layers\.\d+)\.(fc[12])")
@@ -55,8 +54,10 @@ class Ultravox(Family):
     repositories: ClassVar[Mapping[str, str]] = {}
     state = "partly"
     state_reason = (
-        "arithmetic alone; never served: its processor is code in the published checkpoint, and "
-        "transformers has no class for it"
+        "with a processor of our own, since the published one is code in the checkpoint: the base "
+        "and adapters of the tower's attention agree where a sound fills its placeholders; those "
+        "of the tower's MLP are ignored, and a sound that does not fill its last placeholder is "
+        "off; no core was run"
     )
     media = ("audio",)
     limits: ClassVar[Mapping[str, int]] = {"audio": 4}
@@ -85,6 +86,8 @@ class Ultravox(Family):
         labels={"one": "1-chunk", "few": "2-chunks", "many": "3-chunks"},
         unit="chunk",
     )
+    predictors = (MLP_IGNORED,)
+    predicted_roles = (TOWER,)
     special_tokens = miniature.SPECIAL_TOKENS
     vllm = VllmClass(module="ultravox", name="UltravoxModel")
     flags: ClassVar[Mapping[str, str | bool]] = {"trust-remote-code": True}
