@@ -73,7 +73,10 @@ class Lfm2Vl(EncoderTower):
         "LiquidAI/LFM2-VL-3B": "lfm2-vl-3b",
     }
     state = "partly"
-    state_reason = "arithmetic alone; never served"
+    state_reason = (
+        "its core was run once, without fixes: wrappers and rows are right, a CPU's positions are "
+        "not, adapters of the blocks that convolve are ignored; no fix was run on a server yet"
+    )
     tower = "siglip2_vision_model"
     formulas: ClassVar[Mapping[str, str]] = {
         "encoder": "connector rows · downsample_factor²",
