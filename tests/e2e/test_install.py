@@ -32,7 +32,7 @@ def test_a_dead_index_is_trouble_and_leaves_no_ready_stamp(tmp_path: Path) -> No
         PIP_RETRIES="0",
     )
     assert done.returncode == 3
-    assert "installing uv with pip failed" in done.stderr
+    assert "installing uv and soundfile with pip failed" in done.stderr
     assert "check:" in done.stderr
     left = stamp.read(tmp_path / "env")
     assert left is not None

@@ -68,3 +68,10 @@ def test_it_is_frozen_and_checks_start() -> None:
         SPEC.model = "x"  # type: ignore[misc]
     with pytest.raises(ValueError, match="warm"):
         ServerSpec(model="scout", start="warm")
+
+
+def test_many_patches_are_counted_in_the_label() -> None:
+    few = replace(SPEC, patches=("auto", "mutant-a", "mutant-b"))
+    assert few.label == "scout, 2 adapters, mutant-a, mutant-b"
+    many = replace(SPEC, patches=tuple(f"mutant-that-is-called-{at}" for at in range(20)))
+    assert many.label == "scout, 2 adapters, 20 patches"

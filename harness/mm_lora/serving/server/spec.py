@@ -14,6 +14,10 @@ FlagValue = str | tuple[str, ...] | None
 """A flag's value for a command line: None for a bare flag, a tuple for several words."""
 
 
+_NAMED = 4
+"""Patches that a label names: a folder's name has at most 255 bytes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
     """Frozen and hashable, without a path of this machine.
@@ -44,11 +48,12 @@ class ServerSpec:
 
     @property
     def label(self) -> str:
-        """Short text for progress lines."""
+        """Short text for progress lines, and for the name of the server's folder."""
         parts = [self.model, f"{len(self.adapters)} adapters"]
         if (ranks := self.number("tensor-parallel-size", 1)) > 1:
             parts.append(f"tp {ranks}")
-        parts += [patch for patch in self.patches if patch != "auto" and "@" not in patch]
+        named = [patch for patch in self.patches if patch != "auto" and "@" not in patch]
+        parts += named if len(named) <= _NAMED else [f"{len(named)} patches"]
         in_turn = {patch.partition("@")[0] for patch in self.patches if "@" in patch}
         if in_turn:
             parts.append(f"{len(in_turn)} in turn")
