@@ -55,7 +55,7 @@ def test_it_opens_quickly_logs_nothing_and_fetches_nothing(browser: Browser, pag
     assert 0 < took < MOST_S
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.logged() == []
-    own = ("chrome:", "data:", "about:")  # of the browser's first, empty page
+    own = ("chrome:", "chrome-untrusted:", "data:", "about:")  # of the browser's first, empty page
     assert {one for one in browser.asked() if not one.startswith(own)} == {page}
 
 

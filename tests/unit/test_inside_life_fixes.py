@@ -251,6 +251,8 @@ def weights(a: Any, b: Any, rank: int = 8) -> Any:
         ("o_proj", weights(Values(8, 64), Values(32, 8)), "32 outputs .* has 64 and 64"),
         ("v_proj", weights(Values(8, 64), Values(64, 8)), "64 outputs .* has 64 and 32"),
         ("o_proj", weights(Values(8, 32), Values(64, 8)), "32 inputs"),
+        ("in_proj", weights(Values(8, 64), Values(96, 8)), ""),
+        ("in_proj", weights(Values(8, 64), Values(32, 8)), "32 outputs .* has 64 and 96"),
         ("o_proj", weights(Values(8, 64), Values(64, 8), rank=4), "rank 8 .* says rank 4"),
         ("o_proj", weights(Values(8, 64), Values(64, 8, finite=False)), "not finite"),
         ("", None, "no LoRA tensors"),
@@ -266,7 +268,11 @@ def test_tensors_are_checked(name: str, given: Any, says: str) -> None:
         )
 
     class LoRAModelManager:
-        modules: ClassVar = {"o_proj": layer(64), "qkv_proj": layer(64, 32, 32)}
+        modules: ClassVar = {
+            "o_proj": layer(64),
+            "qkv_proj": layer(64, 32, 32),
+            "in_proj": layer(32, 32, 32),
+        }
         packed_modules: ClassVar = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
 
         def _add_adapter(self, lora: Any) -> str:

@@ -44,17 +44,23 @@ def _mistakes(manager: Any, lora: Any) -> Iterator[str]:
 
 
 def _widths(manager: Any, name: str) -> tuple[int, int] | None:
-    """(inputs, outputs) of the wrapped layer, or of its part that is called so; None: not known."""
-    layer, part = manager.modules.get(name), 0
+    """(inputs, outputs) of the wrapped layer, or of its part that is called so; None: not known.
+
+    A layer of several slices has one tensor for all of them, where no part has a name of its own.
+    """
+    layer, part = manager.modules.get(name), None
     for packed, parts in manager.packed_modules.items():
         if name in parts:
             layer, part = manager.modules.get(packed), parts.index(name)
     # Ranks of a parallel server hold slices; embeddings have no slices of outputs.
     if getattr(layer, "tp_size", 2) != 1 or not hasattr(layer, "output_slices"):
         return None
-    if part >= len(layer.lora_a_stacked):
+    slices = layer.lora_b_stacked
+    if part is not None:
+        slices = slices[part : part + 1]
+    if not slices:
         return None
-    return layer.lora_a_stacked[part].shape[-1], layer.lora_b_stacked[part].shape[-2]
+    return layer.lora_a_stacked[0].shape[-1], sum(one.shape[-2] for one in slices)
 
 
 PATCH = Patch(
