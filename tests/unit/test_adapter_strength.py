@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_right_sizes_pass_on_one_rank_and_on_two(tmp_path: Path) -> None:
     assert mismatches(norms, [use(a, b)]) == []
     assert mismatches(norms, [use(a, b * half), use(a, b * half, "w1")]) == []  # B in two parts
     assert mismatches(norms, [use(a * 1.002, b * 0.998)]) == []  # rounded
+
+
+def test_one_tensor_fills_all_slices_of_a_layer(tmp_path: Path) -> None:
+    norms = file_norms(adapter(tmp_path))
+    a, b = norms[PATH, "lora_A"], norms[PATH, "lora_B"]
+    thirds = tuple((a * a, b * b / 3) for _ in range(3))
+    one = replace(use(a, b), used={LAYER: (PATH,)}, held={LAYER: thirds})
+    assert mismatches(norms, [one]) == []
+    assert len(mismatches(norms, [replace(one, held={LAYER: thirds[:2]})])) == 1
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 0.75, 1.05, 1.25])

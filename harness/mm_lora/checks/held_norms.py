@@ -46,7 +46,10 @@ def mismatches(expected: Norms, uses: Sequence[AdapterUse]) -> list[str]:
     squares: dict[tuple[str, str], list[float]] = {}
     for use in uses:
         for layer, parts in use.used.items():
-            for part, (a, b) in zip(parts, use.held.get(layer, ()), strict=False):
+            slices = use.held.get(layer, ())
+            # One tensor for all slices of a layer: each has all of A and its own rows of B.
+            named = parts * len(slices) if len(parts) == 1 else parts
+            for part, (a, b) in zip(named, slices, strict=False):
                 if part is not None:
                     squares.setdefault((part, "lora_A"), []).append(a)
                     squares.setdefault((part, "lora_B"), []).append(b)
