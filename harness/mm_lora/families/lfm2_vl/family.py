@@ -74,8 +74,8 @@ class Lfm2Vl(EncoderTower):
     }
     state = "partly"
     state_reason = (
-        "its core was run once, without fixes: wrappers and rows are right, a CPU's positions are "
-        "not, adapters of the blocks that convolve are ignored; no fix was run on a server yet"
+        "a CPU turns positions wrongly, and vLLM ignores adapters of the blocks that convolve; "
+        "with the fixes its core passes"
     )
     tower = "siglip2_vision_model"
     formulas: ClassVar[Mapping[str, str]] = {
