@@ -31,8 +31,7 @@ class MistralSmall(Pixtral):
     published = ("mistral-small-3.1",)
     state_reason = (
         "vLLM ignores adapters of the layer that merges patches, and gives those of the tower's q "
-        "and k to the wrong rows of each head; with the fixes dice, rows, coverage and the "
-        "numerics of tower and merger pass, the rest of the core was not run"
+        "and k to the wrong rows of each head; with the fixes its core passes"
     )
     merges = True
     tekken_version = "v7"
