@@ -262,17 +262,17 @@ def test_a_batch_is_held_and_let_go_together(make: Callable[..., Asker]) -> None
     assert client.calls == ["hold", "release"], "with delays nothing is held"
 
 
-def test_requests_in_line_come_in_their_order(make: Callable[..., Asker]) -> None:
-    came: list[str] = []
-
-    def reply(request: Request) -> Answer:
-        came.append(request.text)
-        return answer(request)
-
-    asker = make(reply)
+def test_requests_in_line_wait_longer_one_after_the_other(
+    make: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    asker = make(answer)
     client: Any = asker._pool.get(SPEC).client
-    asker.ask_all(SPEC, BATCH, in_line=True)
-    assert came == ["a", "b", "c"]
+    monkeypatch.setattr(asker_module, "held_s", lambda requests, took: 0.5 * requests)
+    monkeypatch.setattr(asker_module.time, "sleep", waits.append)
+    answers = asker.ask_all(SPEC, BATCH, in_line=True)
+    assert [one.text for one in answers] == [answer(one).text for one in BATCH]
+    assert sorted(waits) == [0.0, 0.5, 1.0, 1.5], "let go once the last has come"
     assert client.calls == ["hold", "release"]
 
 
