@@ -31,7 +31,7 @@ class Pixtral(LlavaPixtral):
     published = ("pixtral",)
     repositories: ClassVar[Mapping[str, str]] = {}
     state = "partly"
-    state_reason = "arithmetic alone; never served"
+    state_reason = "with the fixes its core passes; without them it was not run"
     merges: ClassVar[bool] = False
     """Whether a layer before the projector merges neighbouring patches."""
     tekken_version: ClassVar[str] = "v3"
