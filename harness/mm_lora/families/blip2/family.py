@@ -39,7 +39,7 @@ class Blip2(Family):
     state = "partly"
     state_reason = (
         "vLLM refuses adapters of Q-Former and projection, and ignores the tower's qkv; with the "
-        "fixes its core passes, no mutant was run"
+        "fixes its core passes and its mutants are killed"
     )
     groups = GROUPS
     formulas: ClassVar[Mapping[str, str]] = {

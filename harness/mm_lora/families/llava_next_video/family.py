@@ -37,7 +37,7 @@ class LlavaNextVideo(Llava):
     state = "partly"
     state_reason = (
         "vLLM refuses adapters of its projector and counts no class token in its tower; with fixes "
-        "for both its core passes, without them it was run in part, no mutant was run"
+        "for both its core passes and its mutants are killed, without them it was run in part"
     )
     media = ("video",)
     limits: ClassVar[Mapping[str, int]] = {"video": 1}
