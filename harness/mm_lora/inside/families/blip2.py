@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import lora_linear
-from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
-from ..registry import Patch, mutant
+from ..mutants.mapping import connector_as_tower, held_by_tower, miscount, miscounted, misplaced
+from ..registry import Patch
 
 MODULE = "vllm.model_executor.models.blip2"
 CLASS = f"{MODULE}:Blip2ForConditionalGeneration"
@@ -127,42 +127,26 @@ PATCHES = (
         "fills the encoder's budget: the server does not start",
     ),
     *(
-        mutant(
-            f"blip2-{name}",
-            {point: make},
-            reason,
-            versions=">=0.32",
-            kills=MISPLACED if point == MAPPING else MISCOUNTED,
-            families=("blip-2",),
-            needs_restart=point == MAPPING,
+        miscounted(f"blip2-{name}", COUNTS, miscount(mistake), reason, ("blip-2",))
+        for name, mistake, reason in (
+            ("class-token-forgotten", class_token_forgotten, "no tower row for the class token"),
+            ("tower-as-queries", tower_as_queries, "tower rows as many as queries"),
+            ("connector-as-tower", connector_as_tower, "connector counted the tower's rows"),
         )
-        for name, point, make, reason in (
-            (
-                "class-token-forgotten",
-                COUNTS,
-                miscount(class_token_forgotten),
-                "no tower row for the class token",
-            ),
-            (
-                "tower-as-queries",
-                COUNTS,
-                miscount(tower_as_queries),
-                "tower rows as many as queries",
-            ),
-            (
-                "connector-as-tower",
-                COUNTS,
-                miscount(connector_as_tower),
-                "connector counted the tower's rows",
-            ),
-            (
-                "cross-keys-under-connector",
-                MAPPING,
-                _cross_keys_by_connector,
-                "what reads the tower's rows is mapped the queries'",
-            ),
-            ("connector-under-tower", MAPPING, held_by_tower, "connector held by the tower"),
-        )
+    ),
+    misplaced(
+        "blip2-cross-keys-under-connector",
+        MAPPING,
+        _cross_keys_by_connector,
+        "what reads the tower's rows is mapped the queries'",
+        ("blip-2",),
+    ),
+    misplaced(
+        "blip2-connector-under-tower",
+        MAPPING,
+        held_by_tower,
+        "connector held by the tower",
+        ("blip-2",),
     ),
 )
 PREPARE = {"Blip2ForConditionalGeneration": prepared}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import lora_linear
-from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
-from ..registry import Patch, mutant
+from ..mutants.mapping import connector_as_tower, held_by_tower, miscount, miscounted, misplaced
+from ..registry import Patch
 
 MODULE = "vllm.model_executor.models.internvl"
 CLASS = f"{MODULE}:InternVLChatModel"
@@ -60,36 +60,23 @@ FIX = Patch(
 PATCHES = (
     FIX,
     *(
-        mutant(
-            f"internvl-{name}",
-            {point: make},
-            reason,
-            versions=">=0.32",
-            kills=MISPLACED if point == MAPPING else MISCOUNTED,
-            families=("internvl",),
-            needs_restart=point == MAPPING,
-        )
-        for name, point, make, reason in (
-            (
-                "class-token-forgotten",
-                COUNTS,
-                miscount(class_token_forgotten),
-                "tower rows without the class token",
-            ),
-            (
-                "connector-as-tower",
-                COUNTS,
-                miscount(connector_as_tower),
-                "connector counted the tower's rows",
-            ),
+        miscounted(f"internvl-{name}", COUNTS, miscount(mistake), reason, ("internvl",))
+        for name, mistake, reason in (
+            ("class-token-forgotten", class_token_forgotten, "tower rows without the class token"),
+            ("connector-as-tower", connector_as_tower, "connector counted the tower's rows"),
             (
                 "shuffle-not-squared",
-                COUNTS,
-                miscount(shuffle_not_squared),
+                shuffle_not_squared,
                 "connector rows by the ratio, not its square",
             ),
-            ("connector-under-tower", MAPPING, held_by_tower, "mlp1 held by the tower"),
         )
+    ),
+    misplaced(
+        "internvl-connector-under-tower",
+        MAPPING,
+        held_by_tower,
+        "mlp1 held by the tower",
+        ("internvl",),
     ),
 )
 PREPARE = {"InternVLChatModel": prepared}

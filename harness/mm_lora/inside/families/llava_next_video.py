@@ -3,8 +3,8 @@
 from typing import Any
 
 from .. import lora_linear
-from ..mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
-from ..registry import Patch, mutant
+from ..mutants.mapping import held_by_tower, miscount, miscounted, misplaced
+from ..registry import Patch
 from .llava.hooks import Rows, has_dropped_token, patches, tower_names, with_class_tokens
 
 MODULE = "vllm.model_executor.models.llava_next_video"
@@ -64,28 +64,19 @@ PATCHES = (
     ),
     tower_names(FAMILY, OWNER),
     *(
-        mutant(
-            f"{FAMILY}-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=(FAMILY,),
-        )
+        miscounted(f"{FAMILY}-{name}", HOOK, miscount(mistake), reason, (FAMILY,))
         for name, mistake, reason in (
             ("frame-lost", frame_lost, "the last frame is lost"),
             ("pooling-forgotten", pooling_forgotten, "projector rows by patches"),
             ("pooling-not-squared", pooling_not_squared, "projector rows by the stride, unsquared"),
         )
     ),
-    mutant(
+    misplaced(
         f"{FAMILY}-projector-under-tower",
-        {f"{OWNER}.get_mm_mapping": held_by_tower},
+        f"{OWNER}.get_mm_mapping",
+        held_by_tower,
         "projector held by the tower",
-        versions=">=0.32",
-        kills=MISPLACED,
-        families=(FAMILY,),
-        needs_restart=True,
+        (FAMILY,),
     ),
 )
 PREPARE = {"LlavaNextVideoForConditionalGeneration": prepared}

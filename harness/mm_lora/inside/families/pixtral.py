@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
-from ..registry import Patch, mutant
+from ..mutants.mapping import connector_as_tower, held_by_tower, miscount, miscounted, misplaced
+from ..registry import Patch
 
 MODULE = "vllm.model_executor.models.pixtral"
 CLASS = f"{MODULE}:PixtralForConditionalGeneration"
@@ -119,46 +119,26 @@ PATCHES = (
         "projector's: its adapters are not applied",
     ),
     *(
-        mutant(
-            f"pixtral-{name}",
-            {point: make},
-            reason,
-            versions=">=0.32",
-            kills=MISPLACED if point == MAPPING else MISCOUNTED,
-            families=families,
-            needs_restart=point == MAPPING,
-        )
-        for name, point, make, reason, families in (
-            (
-                "merge-not-squared",
-                COUNTS,
-                miscount(merge_not_squared),
-                "tower rows by merge, not merge²",
-                OWN[1:],
-            ),
-            (
-                "merge-forgotten",
-                COUNTS,
-                miscount(merge_forgotten),
-                "tower counted the projector's rows",
-                OWN[1:],
-            ),
+        miscounted(f"pixtral-{name}", COUNTS, miscount(mistake), reason, families)
+        for name, mistake, reason, families in (
+            ("merge-not-squared", merge_not_squared, "tower rows by merge, not merge²", OWN[1:]),
+            ("merge-forgotten", merge_forgotten, "tower counted the projector's rows", OWN[1:]),
             (
                 "connector-as-tower",
-                COUNTS,
-                miscount(connector_as_tower),
+                connector_as_tower,
                 "projector counted the tower's rows",
                 OWN[1:],
             ),
             (
                 "breaks-counted",
-                COUNTS,
-                miscount(breaks_counted),
+                breaks_counted,
                 "markers between the rows of a picture counted as its rows",
                 OWN,
             ),
-            ("projector-under-tower", MAPPING, held_by_tower, "projector held by the tower", OWN),
         )
+    ),
+    misplaced(
+        "pixtral-projector-under-tower", MAPPING, held_by_tower, "projector held by the tower", OWN
     ),
 )
 PREPARE = {"PixtralForConditionalGeneration": prepared}

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
-from ..registry import mutant
+from ..mutants.mapping import connector_as_tower, held_by_tower, miscount, miscounted, misplaced
 
 CLASS = "vllm.model_executor.models.idefics3:Idefics3ForConditionalGeneration"
 COUNTS = f"{CLASS}.get_mm_lora_token_counts"
@@ -23,35 +22,25 @@ def whole_picture_lost(model: Any, tower: int, connector: int) -> tuple[int, int
     return max(tower - patches, patches), max(connector - tile, tile)
 
 
-PATCHES = tuple(
-    mutant(
-        name,
-        {point: make},
-        reason,
-        versions=">=0.30",
-        kills=MISPLACED if point == MAPPING else MISCOUNTED,
-        families=("smolvlm",),
-        needs_restart=point == MAPPING,
-    )
-    for name, point, make, reason in (
-        (
-            "scale-not-squared",
-            COUNTS,
-            miscount(scale_not_squared),
-            "tower rows by scale, not scale²",
-        ),
-        (
-            "whole-picture-lost",
-            COUNTS,
-            miscount(whole_picture_lost),
-            "the global tile is not counted",
-        ),
-        (
-            "idefics3-connector-as-tower",
-            COUNTS,
-            miscount(connector_as_tower),
-            "connector counted the tower's rows",
-        ),
-        ("idefics3-connector-under-tower", MAPPING, held_by_tower, "connector held by the tower"),
-    )
+PATCHES = (
+    *(
+        miscounted(name, COUNTS, miscount(mistake), reason, ("smolvlm",), ">=0.30")
+        for name, mistake, reason in (
+            ("scale-not-squared", scale_not_squared, "tower rows by scale, not scale²"),
+            ("whole-picture-lost", whole_picture_lost, "the global tile is not counted"),
+            (
+                "idefics3-connector-as-tower",
+                connector_as_tower,
+                "connector counted the tower's rows",
+            ),
+        )
+    ),
+    misplaced(
+        "idefics3-connector-under-tower",
+        MAPPING,
+        held_by_tower,
+        "connector held by the tower",
+        ("smolvlm",),
+        ">=0.30",
+    ),
 )

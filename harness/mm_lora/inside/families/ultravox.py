@@ -4,8 +4,8 @@ import dataclasses
 from types import ModuleType
 from typing import Any
 
-from ..mutants.mapping import MISCOUNTED, MISPLACED, connector_as_tower, held_by_tower, miscount
-from ..registry import Patch, mutant
+from ..mutants.mapping import connector_as_tower, held_by_tower, miscount, miscounted, misplaced
+from ..registry import Patch
 
 MODULE = "vllm.model_executor.models.ultravox"
 CLASS = f"{MODULE}:UltravoxModel"
@@ -71,30 +71,18 @@ PATCHES = (
         "has as many rows and fewer placeholders",
     ),
     *(
-        mutant(
-            f"ultravox-{name}",
-            {point: make},
-            reason,
-            versions=">=0.32",
-            kills=MISPLACED if point == MAPPING else MISCOUNTED,
-            families=("ultravox",),
-            needs_restart=point == MAPPING,
+        miscounted(f"ultravox-{name}", COUNTS, miscount(mistake), reason, ("ultravox",))
+        for name, mistake, reason in (
+            ("half-position-lost", half_position_lost, "187 connector rows a chunk"),
+            ("heard-alone", heard_alone, "a tower row a chunk too few"),
+            ("connector-as-tower", connector_as_tower, "connector counted the tower's rows"),
         )
-        for name, point, make, reason in (
-            (
-                "half-position-lost",
-                COUNTS,
-                miscount(half_position_lost),
-                "187 connector rows a chunk",
-            ),
-            ("heard-alone", COUNTS, miscount(heard_alone), "a tower row a chunk too few"),
-            (
-                "connector-as-tower",
-                COUNTS,
-                miscount(connector_as_tower),
-                "connector counted the tower's rows",
-            ),
-            ("projector-under-tower", MAPPING, held_by_tower, "projector held by the tower"),
-        )
+    ),
+    misplaced(
+        "ultravox-projector-under-tower",
+        MAPPING,
+        held_by_tower,
+        "projector held by the tower",
+        ("ultravox",),
     ),
 )

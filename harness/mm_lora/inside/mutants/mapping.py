@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..hooks import HookGone
-from ..registry import Make
+from ..registry import Make, Patch, mutant
 
 MISCOUNTED = (
     "arithmetic/*/rows/few-*",
@@ -23,6 +23,8 @@ MISPLACED = (
 )
 """What fails where layers have another wrapper than they should."""
 
+_SINCE = ">=0.32"
+
 Mistake = Callable[[Any, int, Any], tuple[int, Any]]
 """(model, right tower rows, right connector rows, None where a class has no connector) → what the
 mistaken hook answers."""
@@ -38,6 +40,22 @@ def miscount(mistake: Mistake) -> Make:
         return get_mm_lora_token_counts
 
     return make
+
+
+def miscounted(
+    name: str, hook: str, make: Make, reason: str, families: tuple[str, ...], versions: str = _SINCE
+) -> Patch:
+    """The mutant that puts `make` into a count hook."""
+    return mutant(name, {hook: make}, reason, versions, kills=MISCOUNTED, families=families)
+
+
+def misplaced(
+    name: str, hook: str, make: Make, reason: str, families: tuple[str, ...], versions: str = _SINCE
+) -> Patch:
+    """The mutant that puts `make` into a get_mm_mapping, which is read when layers are wrapped."""
+    return mutant(
+        name, {hook: make}, reason, versions, kills=MISPLACED, families=families, needs_restart=True
+    )
 
 
 def connector_as_tower(model: Any, tower: int, connector: Any) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import miscount, miscounted
+from ...registry import Patch
 from ..llava.hooks import tower_names
 
 OWNER = "vllm.model_executor.models.gemma3_mm:Gemma3ForConditionalGeneration"
@@ -49,20 +49,18 @@ PATCHES = (
         upstream=("32764",),
     ),
     tower_names("gemma3", OWNER),
-    mutant(
+    miscounted(
         "gemma3-pooling-forgotten",
-        {HOOK: miscount(pooling_forgotten)},
+        HOOK,
+        miscount(pooling_forgotten),
         "tower rows as many as placeholders",
-        versions=">=0.32",
-        kills=MISCOUNTED,
-        families=("gemma3",),
+        ("gemma3",),
     ),
-    mutant(
+    miscounted(
         "gemma3-pooling-not-squared",
-        {HOOK: miscount(pooling_not_squared)},
+        HOOK,
+        miscount(pooling_not_squared),
         "tower rows by the side of a square of patches, not its area",
-        versions=">=0.32",
-        kills=MISCOUNTED,
-        families=("gemma3",),
+        ("gemma3",),
     ),
 )

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import held_by_tower, miscount, miscounted, misplaced
+from ...registry import Patch
 
 OWNER = "vllm.model_executor.models.gemma4_mm:Gemma4ForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
@@ -86,27 +86,18 @@ PATCHES = (
         "--lora-target-modules that name these match them too, and vLLM has no LoRA layer for them",
     ),
     *(
-        mutant(
-            f"gemma4-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=OWN,
-        )
+        miscounted(f"gemma4-{name}", HOOK, miscount(mistake), reason, OWN)
         for name, mistake, reason in (
             ("pooling-forgotten", pooling_forgotten, "a ninth of the tower's rows"),
             ("filling-forgotten", filling_forgotten, "tower rows without those that fill up"),
             ("placeholders-filled-up", placeholders_filled_up, "projector rows by the budget"),
         )
     ),
-    mutant(
+    misplaced(
         "gemma4-projector-under-tower",
-        {f"{OWNER}.get_mm_mapping": held_by_tower},
+        f"{OWNER}.get_mm_mapping",
+        held_by_tower,
         "projector held by the tower",
-        versions=">=0.32",
-        kills=MISPLACED,
-        families=OWN,
-        needs_restart=True,
+        OWN,
     ),
 )

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import miscount, miscounted
+from ...registry import Patch
 from ..qwen3_asr.encoder import around
 from .hooks import HOOK, OWNER, Rows
 
@@ -112,14 +112,7 @@ PATCHES = (
         "follows a shorter one takes the adapters of others, and there are too few",
     ),
     *(
-        mutant(
-            f"gemma4-sounds-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=("gemma4-sounds",),
-        )
+        miscounted(f"gemma4-sounds-{name}", HOOK, miscount(mistake), reason, ("gemma4-sounds",))
         for name, mistake, reason in (
             ("frames-counted", frames_counted, "tower rows by frames"),
             ("one-halving-forgotten", one_halving_forgotten, "twice the tower's rows"),

@@ -1,8 +1,8 @@
 """Fixes: LoRA layers that fit GLM-4.1V's tower. Mutants: mistakes in its hooks."""
 
-from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
+from ...mutants.mapping import miscounted, misplaced, under_tower
 from ...packed_entries import CREATE, NEEDED, in_parts
-from ...registry import Patch, mutant
+from ...registry import Patch
 from ..qwen.mutants import merge_forgotten, merge_not_squared, merger_unmerged, miscount
 
 CLASS = "vllm.model_executor.models.glm4_1v:Glm4vForConditionalGeneration"
@@ -28,27 +28,18 @@ PATCHES = (
         "refused",
     ),
     *(
-        mutant(
-            f"glm-{name}",
-            {COUNTS: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=("glm-4.1v",),
-        )
+        miscounted(f"glm-{name}", COUNTS, miscount(mistake), reason, ("glm-4.1v",))
         for name, mistake, reason in (
             ("merge-forgotten", merge_forgotten, "tower rows as many as tokens"),
             ("merge-not-squared", merge_not_squared, "tower rows by merge, not merge²"),
             ("merger-unmerged", merger_unmerged, "merger counted the tower's rows"),
         )
     ),
-    mutant(
+    misplaced(
         "glm-merger-under-tower",
-        {MAPPING: under_tower(MAPPING, "visual.merger.")},
+        MAPPING,
+        under_tower(MAPPING, "visual.merger."),
         "merger held by the tower",
-        versions=">=0.32",
-        kills=MISPLACED,
-        families=("glm-4.1v",),
-        needs_restart=True,
+        ("glm-4.1v",),
     ),
 )

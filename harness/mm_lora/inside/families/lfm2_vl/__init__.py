@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, connector_as_tower, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import connector_as_tower, miscount, miscounted
+from ...registry import Patch
 from ..llava.hooks import tower_names
 
 OWNER = "vllm.model_executor.models.lfm2_vl:Lfm2VLForConditionalGeneration"
@@ -73,14 +73,7 @@ PATCHES = (
         "is not",
     ),
     *(
-        mutant(
-            f"lfm2-vl-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=("lfm2-vl",),
-        )
+        miscounted(f"lfm2-vl-{name}", HOOK, miscount(mistake), reason, ("lfm2-vl",))
         for name, mistake, reason in (
             ("not-squared", not_squared, "tower rows by the factor, not its square"),
             ("not-unshuffled", connector_as_tower, "connector rows by patches"),

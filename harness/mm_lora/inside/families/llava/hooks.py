@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import held_by_tower, miscount, miscounted, misplaced
+from ...registry import Patch
 
 OWNER = "vllm.model_executor.models.llava:LlavaForConditionalGeneration"
 HOOK = f"{OWNER}.get_mm_lora_token_counts"
@@ -92,23 +92,14 @@ PATCHES = (
     ),
     tower_names("llava", OWNER),
     *(
-        mutant(
-            f"llava-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=OWN,
-        )
+        miscounted(f"llava-{name}", HOOK, miscount(mistake), reason, OWN)
         for name, mistake, reason in MISCOUNTS
     ),
-    mutant(
+    misplaced(
         "llava-projector-under-tower",
-        {f"{OWNER}.get_mm_mapping": held_by_tower},
+        f"{OWNER}.get_mm_mapping",
+        held_by_tower,
         "projector held by the tower",
-        versions=">=0.32",
-        kills=MISPLACED,
-        families=OWN,
-        needs_restart=True,
+        OWN,
     ),
 )

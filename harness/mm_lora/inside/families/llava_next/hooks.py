@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import miscount, miscounted
+from ...registry import Patch
 from ..llava.hooks import Rows, has_dropped_token, patches, tower_names
 
 OWNER = "vllm.model_executor.models.llava_next:LlavaNextForConditionalGeneration"
@@ -59,14 +59,7 @@ PATCHES = (
     ),
     tower_names("llava-next", OWNER),
     *(
-        mutant(
-            f"llava-next-{name}",
-            {HOOK: make},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=("llava-next",),
-        )
+        miscounted(f"llava-next-{name}", HOOK, make, reason, ("llava-next",))
         for name, make, reason in (
             ("whole-picture-lost", miscount(whole_picture_lost), "the whole picture is lost"),
             ("class-tokens-lost", miscount(class_tokens_lost), "no tower row for the class token"),

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ... import lora_linear
-from ...mutants.mapping import MISCOUNTED, MISPLACED, held_by_tower, miscount
-from ...registry import Patch, mutant
+from ...mutants.mapping import held_by_tower, miscount, miscounted, misplaced
+from ...registry import Patch
 from ..llava.hooks import Rows, class_token_everywhere, tower_names
 
 MODULE = "vllm.model_executor.models.paligemma"
@@ -42,27 +42,18 @@ PATCHES = (
     ),
     tower_names("paligemma", OWNER),
     *(
-        mutant(
-            f"paligemma-{name}",
-            {HOOK: miscount(mistake)},
-            reason,
-            versions=">=0.32",
-            kills=MISCOUNTED,
-            families=("paligemma",),
-        )
+        miscounted(f"paligemma-{name}", HOOK, miscount(mistake), reason, ("paligemma",))
         for name, mistake, reason in (
             ("class-token-everywhere", class_token_everywhere, "a class token where there is none"),
             ("tower-as-pooled", tower_as_pooled, "a quarter of the tower's rows"),
             ("projector-as-pooled", projector_as_pooled, "a quarter of the projector's rows"),
         )
     ),
-    mutant(
+    misplaced(
         "paligemma-projector-under-tower",
-        {f"{OWNER}.get_mm_mapping": held_by_tower},
+        f"{OWNER}.get_mm_mapping",
+        held_by_tower,
         "projector held by the tower",
-        versions=">=0.32",
-        kills=MISPLACED,
-        families=("paligemma",),
-        needs_restart=True,
+        ("paligemma",),
     ),
 )

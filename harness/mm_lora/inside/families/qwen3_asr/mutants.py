@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, miscount
-from ...registry import mutant
+from ...mutants.mapping import miscount, miscounted
 
 HOOK = (
     "vllm.model_executor.models.qwen3_asr:Qwen3ASRForConditionalGeneration.get_mm_lora_token_counts"
@@ -27,14 +26,7 @@ def before_halving(model: Any, tower: int, connector: None) -> tuple[int, None]:
 
 
 PATCHES = tuple(
-    mutant(
-        f"qwen3-asr-{name}",
-        {HOOK: miscount(mistake)},
-        reason,
-        versions=">=0.32",
-        kills=MISCOUNTED,
-        families=("qwen3-asr",),
-    )
+    miscounted(f"qwen3-asr-{name}", HOOK, miscount(mistake), reason, ("qwen3-asr",))
     for name, mistake, reason in (
         ("whole-windows", whole_windows, "a sound's last window counted as a whole one"),
         ("windows-not-rounded", eighths, "12 rows a window instead of 13"),

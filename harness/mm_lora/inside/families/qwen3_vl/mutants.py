@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ...mutants.mapping import MISCOUNTED, MISPLACED, under_tower
-from ...registry import mutant
+from ...mutants.mapping import miscounted, misplaced, under_tower
 from ..qwen.mutants import Rows, merge_not_squared, merger_unmerged, miscount
 
 CLASS = "vllm.model_executor.models.qwen3_vl:Qwen3VLForConditionalGeneration"
@@ -18,40 +17,20 @@ def deepstack_counted(vision: Any, tokens: int) -> Rows:
     return tokens * vision.spatial_merge_size**2, tokens * levels
 
 
-PATCHES = tuple(
-    mutant(
-        name,
-        {point: make},
-        reason,
-        versions=">=0.32",
-        kills=MISPLACED if point == MAPPING else MISCOUNTED,
-        families=("qwen3-vl", "qwen3-vl-moe"),
-        needs_restart=point == MAPPING,
-    )
-    for name, point, make, reason in (
-        (
-            "qwen3-merge-not-squared",
-            COUNTS,
-            miscount(merge_not_squared),
-            "tower rows by merge, not merge²",
-        ),
-        (
-            "qwen3-merger-unmerged",
-            COUNTS,
-            miscount(merger_unmerged),
-            "mergers counted the tower's rows",
-        ),
-        (
-            "qwen3-deepstack-counted",
-            COUNTS,
-            miscount(deepstack_counted),
-            "deepstack counted as rows",
-        ),
-        (
-            "qwen3-deepstack-under-tower",
-            MAPPING,
-            under_tower(MAPPING, DEEPSTACK),
-            "inner mergers held by the tower",
-        ),
-    )
+PATCHES = (
+    *(
+        miscounted(name, COUNTS, miscount(mistake), reason, ("qwen3-vl", "qwen3-vl-moe"))
+        for name, mistake, reason in (
+            ("qwen3-merge-not-squared", merge_not_squared, "tower rows by merge, not merge²"),
+            ("qwen3-merger-unmerged", merger_unmerged, "mergers counted the tower's rows"),
+            ("qwen3-deepstack-counted", deepstack_counted, "deepstack counted as rows"),
+        )
+    ),
+    misplaced(
+        "qwen3-deepstack-under-tower",
+        MAPPING,
+        under_tower(MAPPING, DEEPSTACK),
+        "inner mergers held by the tower",
+        ("qwen3-vl", "qwen3-vl-moe"),
+    ),
 )
