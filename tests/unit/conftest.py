@@ -1,8 +1,10 @@
-"""Unit tests start no process, write what the schemas say, and a busy machine fails none."""
+"""Unit tests start no process, import no torch and write what the schemas say; a busy machine fails
+none."""
 
 import gc
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,14 @@ def no_process() -> Iterator[None]:
         for owner, name in STARTERS:
             patch.setattr(owner, name, refuse)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_torch() -> Iterator[None]:
+    """Whatever imports torch fails its test: such a test belongs to tests/e2e."""
+    before = "torch._C" in sys.modules
+    yield
+    assert before or "torch._C" not in sys.modules, "a unit test imports torch"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
 from mm_lora.families.gemma4.layout import BUDGETS, Layout
 from mm_lora.families.gemma4.miniature import IMAGE
-from mm_lora.families.gemma4.torch_side import SIDE
 from mm_lora.families.models import resolve
 from mm_lora.families.modules import TOWER
 from mm_lora.families.vocabulary import token_id
@@ -209,11 +209,7 @@ def test_at_least_14_sizes_and_several_pictures_are_asked() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == layer
+    require_path(FAMILY, path, group, layer)
 
 
 def test_wrapping_modules_are_no_modules_of_an_adapter() -> None:
@@ -223,23 +219,6 @@ def test_wrapping_modules_are_no_modules_of_an_adapter() -> None:
         "tower-mlp",
         "patch-embedding",
     ]
-
-
-def test_bounds_are_stored_as_bounds() -> None:
-    layer = "model.vision_tower.encoder.layers.0.mlp.up_proj"
-    low = SIDE.random_tensor(f"{layer}.input_min", (), 0)
-    high = SIDE.random_tensor(f"{layer}.output_max", (), 0)
-    assert (low.shape, float(low), float(high)) == ((), -12.0, 12.0)
-    assert float(SIDE.random_tensor("model.language_model.layers.0.layer_scalar", (1,), 0)) == 1.0
-
-
-def test_norms_hold_what_attention_does_not_divide_by() -> None:
-    attention = "model.language_model.layers.0.self_attn"
-    queries, keys = (SIDE.random_tensor(f"{attention}.{n}_norm.weight", (64,), 0) for n in "qk")
-    # Queries and keys of length √64 each: 64 · q · k of one direction.
-    assert float(queries[0] * keys[0]) * 64 == pytest.approx(2 * 64**0.5)
-    tower = "model.vision_tower.encoder.layers.0.self_attn.q_norm.weight"
-    assert float(SIDE.random_tensor(tower, (16,), 0)[0]) == 1.0
 
 
 def vllms_count(modality: str, mm_kwargs: Any, num_mm_embeds: int) -> tuple[int, int]:
