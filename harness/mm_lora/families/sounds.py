@@ -1,8 +1,41 @@
-"""A sound to count, as a processor loads it."""
+"""A sound to count, as a processor loads it, and its token flow."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mm_lora.core import asking
+from mm_lora.core.errors import UsageError
+from mm_lora.families.flow import Flow
+
+
+def require_sound(medium: asking.Encoded, title: str) -> asking.Sound:
+    """Raises UsageError for what is seen; `title`: the family's."""
+    if not isinstance(medium, asking.Sound):
+        raise UsageError(f"{title} takes sounds alone", "the medium")
+    return medium
+
+
+def flow_of(
+    sound: asking.Sound,
+    *,
+    rows: Mapping[str, int],
+    tokens: int,
+    details: Mapping[str, int],
+    markers: int = 0,
+    units: int = 1,
+) -> Flow:
+    """A sound's flow; `markers`: tokens of the prompt around its placeholders. See `Flow`."""
+    return Flow(
+        name=f"{sound.samples / sound.rate:.2f} s",
+        size=(sound.samples, sound.rate),
+        rows=rows,
+        tokens=tokens,
+        prompt_tokens=tokens + markers,
+        units=units,
+        medium="audio",
+        details=details,
+        measures=("samples", "rate"),
+    )
 
 
 @dataclass(frozen=True)

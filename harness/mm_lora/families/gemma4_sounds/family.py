@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Encoded, Sound
-from mm_lora.core.errors import UsageError
+from mm_lora.core.asking import Encoded
 from mm_lora.families.family import Calls, SoundSizes
 from mm_lora.families.flow import Flow, HookCase, known
 from mm_lora.families.forms import peft_forms
@@ -16,7 +15,7 @@ from mm_lora.families.gemma4_sounds.layout import layout_of, rows
 from mm_lora.families.gemma4_sounds.modules import GROUPS
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
 from mm_lora.families.pictures import prompts
-from mm_lora.families.sounds import Clip
+from mm_lora.families.sounds import Clip, flow_of, require_sound
 
 _MARKERS = 2
 _NAMES = ("linear", "input_proj_linear", "output_proj", "embedding_projection")
@@ -103,19 +102,15 @@ class Gemma4Sounds(Gemma4):
 
     def flow(self, layout: Any, medium: Encoded) -> Flow:
         """Every layer sees one row for each placeholder."""
-        if not isinstance(medium, Sound):
-            raise UsageError(f"{self.title}, takes sounds alone", "the medium")
-        frames = layout.frames(medium.samples, medium.rate)
+        sound = require_sound(medium, f"{self.title},")
+        frames = layout.frames(sound.samples, sound.rate)
         count = rows(frames)
-        return Flow(
-            name=f"{medium.samples / medium.rate:.2f} s",
-            size=(medium.samples, medium.rate),
+        return flow_of(
+            sound,
             rows={"encoder": count, "connector": count, "distances": layout.distances},
             tokens=count,
-            prompt_tokens=count + _MARKERS,
-            medium="audio",
+            markers=_MARKERS,
             details={"frames": frames},
-            measures=("samples", "rate"),
         )
 
     def calls(self, flows: Sequence[Flow], rows: str) -> list[Calls]:

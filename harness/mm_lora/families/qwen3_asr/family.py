@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mm_lora.core.asking import Encoded, Sound
-from mm_lora.core.errors import UsageError
+from mm_lora.core.asking import Encoded
 from mm_lora.families.family import Family, GoodAdapter, SoundSizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase, known
 from mm_lora.families.forms import peft_forms
@@ -13,7 +12,7 @@ from mm_lora.families.modules import LANGUAGE, TOWER, ModuleGroup, by_name, lang
 from mm_lora.families.pictures import prompts
 from mm_lora.families.qwen3_asr import miniature
 from mm_lora.families.qwen3_asr.layout import Layout, halved, layout_of
-from mm_lora.families.sounds import Clip
+from mm_lora.families.sounds import Clip, flow_of, require_sound
 
 MARKERS = 2
 CONV_OUT = "audio_tower.conv_out"
@@ -124,20 +123,16 @@ class Qwen3Asr(Family):
 
     def flow(self, layout: Layout, medium: Encoded) -> Flow:
         """The whole tower sees one row for each placeholder."""
-        if not isinstance(medium, Sound):
-            raise UsageError(f"{self.title} takes sounds alone", "the medium")
-        frames = layout.frames(medium.samples, medium.rate)
+        sound = require_sound(medium, self.title)
+        frames = layout.frames(sound.samples, sound.rate)
         rows, windows = layout.rows(frames), layout.windows(frames)
-        return Flow(
-            name=f"{medium.samples / medium.rate:.2f} s",
-            size=(medium.samples, medium.rate),
+        return flow_of(
+            sound,
             rows={"encoder": rows},
             tokens=rows,
-            prompt_tokens=rows + MARKERS,
+            markers=MARKERS,
             units=windows,
-            medium="audio",
             details={"frames": frames, "windows": windows},
-            measures=("samples", "rate"),
         )
 
     def describe(self, layout: Layout) -> Sequence[str]:

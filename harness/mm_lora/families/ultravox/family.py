@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.core.asking import Encoded, Sound
-from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family, GoodAdapter, SoundSizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase, known
 from mm_lora.families.forms import peft_forms
 from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER, by_name, language_model, siblings
 from mm_lora.families.pictures import prompts
-from mm_lora.families.sounds import Clip
+from mm_lora.families.sounds import Clip, flow_of, require_sound
 from mm_lora.families.ultravox import miniature
 from mm_lora.families.ultravox.layout import Layout, layout_of
 
@@ -114,23 +113,18 @@ class Ultravox(Family):
 
     def flow(self, layout: Layout, medium: Encoded) -> Flow:
         """Rows by chunks, placeholders by frames."""
-        if not isinstance(medium, Sound):
-            raise UsageError(f"{self.title} takes sounds alone", "the medium")
-        frames = layout.frames(medium.samples, medium.rate)
-        chunks, tokens = layout.chunks(frames), layout.tokens(frames)
-        return Flow(
-            name=f"{medium.samples / medium.rate:.2f} s",
-            size=(medium.samples, medium.rate),
+        sound = require_sound(medium, self.title)
+        frames = layout.frames(sound.samples, sound.rate)
+        chunks = layout.chunks(frames)
+        return flow_of(
+            sound,
             rows={
                 "encoder": chunks * layout.positions,
                 "connector": chunks * layout.chunk_rows,
             },
-            tokens=tokens,
-            prompt_tokens=tokens,
+            tokens=layout.tokens(frames),
             units=chunks,
-            medium="audio",
             details={"frames": frames, "chunks": chunks},
-            measures=("samples", "rate"),
         )
 
     def describe(self, layout: Layout) -> Sequence[str]:

@@ -13,7 +13,6 @@ PlainValue = str | int | float | bool | list[str]
 FlagValue = str | tuple[str, ...] | None
 """A flag's value for a command line: None for a bare flag, a tuple for several words."""
 
-
 _NAMED = 4
 """Patches that a label names: a folder's name has at most 255 bytes."""
 
