@@ -148,9 +148,7 @@ def test_served_config(model: str, served: Served, check: Judge, context: Contex
     if context.is_remote:
         raise NotApplicable(SkipReason.NO_CONFIG)
     folder, family = Path(context.checkpoint(model)), served.family
-    own = resolve(str(folder))
-    # A family may serve the models of another one.
-    layout = own.layout if own.family is family else family.layout(own.config, folder)
+    layout = family.layout(resolve(str(folder)).config, folder)
     like = [name for name, other in published(family).items() if other.layout == layout]
     context.table("served-config", CONFIG_TITLE, CONFIG_COLUMNS).add(
         model, family.describe(layout)[0], ", ".join(like) or "none"

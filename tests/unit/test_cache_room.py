@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from mm_lora.cli.commands import cache as command
-from mm_lora.core.cache import Cache, Values
+from mm_lora.core.cache import Cache, Values, lock_of
 from mm_lora.core.cache_room import IN_USE_S, Held, chosen, held, remove
 from mm_lora.core.errors import UsageError
 
@@ -80,7 +79,7 @@ def test_what_is_being_built_stays(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"0" * 100)
     (one,) = held(tmp_path)
-    with FileLock(folder.with_name(".one-1.lock")):
+    with lock_of(folder):
         assert not remove(one)
     assert folder.is_dir()
     assert remove(one)

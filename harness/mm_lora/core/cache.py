@@ -135,7 +135,7 @@ class Cache:
         folder = self.path(label, key)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._folder / f".{folder.name}.lock")
+            lock = lock_of(folder)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -187,6 +187,11 @@ def damage(folder: Path, manifest: Mapping[str, Any] | None) -> str | None:
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size} bytes instead of {size}"
     return None
+
+
+def lock_of(folder: Path) -> FileLock:
+    """What whoever builds or removes a built folder holds."""
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 
 def copy_built(folder: Path, out: Path) -> None:

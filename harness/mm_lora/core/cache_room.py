@@ -10,15 +10,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from mm_lora.core.cache import MANIFEST
+from mm_lora.core.cache import MANIFEST, lock_of
 
 ENVIRONMENTS = "environments"
 """Of other vLLM versions; their minutes of installing are pruned only by name."""
 
 IN_USE_S = 6 * 3600.0
-"""What a run has used since then may still be served, and stays."""
+"""What a run has used since then may still be served, and stays. Of an environment nobody notes the
+use: its time is that of its making."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,9 @@ def chosen(
     kinds: Collection[str],
     now: float | None = None,
 ) -> list[Held]:
-    """What has to go: all that was unused for so long, then the longest unused until the cache has
-    `at_most` bytes. Without either, all. Never what may be in use, nor kinds that are not named;
-    where none is, all but the environments.
+    """What has to go of `everything`, which has the longest unused first: all that was unused for
+    so long, then the longest unused until the cache has `at_most` bytes. Without either, all. Never
+    what may be in use, nor kinds that are not named; where none is, all but the environments.
     """
     now = time.time() if now is None else now
     free = [
@@ -69,15 +70,13 @@ def chosen(
     ]
     if at_most is None and unused_for_s is None:
         return free
-    old = [one for one in free if unused_for_s is not None and now - one.used_s > unused_for_s]
-    left = sum(one.size for one in everything) - sum(one.size for one in old)
-    for one in free if at_most is not None else ():
-        if left <= (at_most or 0):
-            break
-        if one not in old:
-            old.append(one)
+    left, going = sum(one.size for one in everything), []
+    for one in free:
+        is_old = unused_for_s is not None and now - one.used_s > unused_for_s
+        if is_old or (at_most is not None and left > at_most):
+            going.append(one)
             left -= one.size
-    return old
+    return going
 
 
 def remove(one: Held) -> bool:
@@ -86,7 +85,7 @@ def remove(one: Held) -> bool:
     if not one.path.is_dir():
         one.path.unlink(missing_ok=True)
         return True
-    lock = FileLock(one.path.with_name(f".{one.path.name}.lock"))
+    lock = lock_of(one.path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
