@@ -1,6 +1,7 @@
 """Asking again after a death: what is a crash, and so a failure, and what is trouble."""
 
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,12 +267,23 @@ def test_requests_in_line_wait_longer_one_after_the_other(
     make: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    asker = make(answer)
+    mine = threading.local()
+    came: list[tuple[float, str]] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        mine.waited = seconds
+
+    def reply(request: Request) -> Answer:
+        came.append((mine.waited, request.text))
+        return answer(request)
+
+    asker = make(reply)
     client: Any = asker._pool.get(SPEC).client
     monkeypatch.setattr(asker_module, "held_s", lambda requests, took: 0.5 * requests)
-    monkeypatch.setattr(asker_module.time, "sleep", waits.append)
-    answers = asker.ask_all(SPEC, BATCH, in_line=True)
-    assert [one.text for one in answers] == [answer(one).text for one in BATCH]
+    monkeypatch.setattr(asker_module.time, "sleep", sleep)
+    asker.ask_all(SPEC, BATCH, in_line=True)
+    assert [text for _, text in sorted(came)] == ["a", "b", "c"]
     assert sorted(waits) == [0.0, 0.5, 1.0, 1.5], "let go once the last has come"
     assert client.calls == ["hold", "release"]
 

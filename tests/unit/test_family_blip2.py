@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,11 +146,7 @@ def test_one_picture_a_prompt() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, role: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert (found.name, found.role) == (group, role)
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == layer
+    assert require_path(FAMILY, path, group, layer).role == role
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,11 +145,7 @@ def test_at_least_14_sizes_and_several_pictures_are_asked() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == layer
+    require_path(FAMILY, path, group, layer)
     saved = SIDE.saved_names(path)
     assert SIDE.own_names(saved) == path
     assert FAMILY.layer_of(saved) == layer

@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,12 +104,7 @@ def test_the_miniature_hears() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    whole = f"model.audio_tower.{path}"
-    found = FAMILY.group_of(whole)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.layer_of(whole) == f"audio_tower.{layer}"
-    assert FAMILY.from_vllm(FAMILY.to_vllm(whole)) == whole
+    require_path(FAMILY, f"model.audio_tower.{path}", group, f"audio_tower.{layer}")
 
 
 def test_distances_are_seen_once() -> None:

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,11 +161,7 @@ def test_what_is_asked() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == layer
+    require_path(FAMILY, path, group, layer)
 
 
 def test_what_takes_no_adapter() -> None:

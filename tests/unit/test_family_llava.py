@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -235,12 +236,7 @@ def test_at_least_14_sizes_and_several_pictures_are_asked(name: str) -> None:
     ],
 )
 def test_groups_and_names(name: str, path: str, group: str, layer: str) -> None:
-    family = FAMILIES[name]
-    found = family.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert family.from_vllm(family.to_vllm(path)) == path
-    assert family.layer_of(path) == layer
+    require_path(FAMILIES[name], path, group, layer)
 
 
 def test_what_takes_no_adapter() -> None:

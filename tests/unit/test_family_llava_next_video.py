@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -155,10 +156,9 @@ def test_the_canary_is_a_video() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found.name == group
+    found = require_path(FAMILY, path, group, layer)
     assert found.role == (CONNECTOR if group == "projector" else TOWER)
-    assert FAMILY.layer_of(path) == FAMILY.layer_of(SIDE.saved_names(path)) == layer
+    assert FAMILY.layer_of(SIDE.saved_names(path)) == layer
 
 
 @pytest.mark.parametrize(

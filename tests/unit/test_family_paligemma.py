@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,11 +154,7 @@ def test_checks_with_two_pictures_do_not_apply() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == layer
+    require_path(FAMILY, path, group, layer)
     assert FAMILY.layer_of(SIDE.saved_names(path)) == layer
     assert roles.connectors(FAMILY) == ("projector",)
     assert FAMILY.prefix_cases["multi_modal_projector.linear"] == CONNECTOR

@@ -4,6 +4,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from family_paths import require_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,11 +110,7 @@ def test_at_least_14_sizes_and_several_pictures_are_asked() -> None:
     ],
 )
 def test_groups_and_names(path: str, group: str, layer: str) -> None:
-    found = FAMILY.group_of(path)
-    assert found is not None
-    assert found.name == group
-    assert FAMILY.from_vllm(FAMILY.to_vllm(path)) == path
-    assert FAMILY.layer_of(path) == f"{path.rpartition('.')[0]}.{layer}"
+    require_path(FAMILY, path, group, f"{path.rpartition('.')[0]}.{layer}")
 
 
 def test_what_takes_no_adapter() -> None:
