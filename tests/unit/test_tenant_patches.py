@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mm_lora.inside.fixes import base_rows
+from mm_lora.inside.fixes.adapter_versions import MARK
 from mm_lora.inside.hooks import HookGone
 from mm_lora.inside.mutants import life as life_mutants
 from mm_lora.inside.mutants import refusal as refusal_mutants
@@ -110,6 +111,32 @@ def test_requests_in_company_get_another_adapter(mutant: str, mapped: list[int])
     assert batch.request_lora_mapping.tolist() == [5, 6, 7]
     batch.num_reqs = 1
     assert batch.make_lora_inputs(np.array([1]), np.ones(1)) == [5]
+
+
+def test_the_prefix_cache_does_not_know_the_adapter_even_where_a_fix_names_it() -> None:
+    class Request(SimpleNamespace):
+        lora_request = "mine"
+
+    def keys(request: Any) -> list[Any]:
+        return [("lora", request.lora_request)]
+
+    def generate_block_hash_extra_keys(request: Any, start: int) -> list[Any]:
+        salts = [("salt", request.cache_salt)] if start == 0 and request.cache_salt else []
+        return [*module._gen_lora_extra_hash_keys(request), *salts]
+
+    module = ModuleType("blocks")
+    module._gen_lora_extra_hash_keys = keys  # type: ignore[attr-defined]
+    module.generate_block_hash_extra_keys = generate_block_hash_extra_keys  # type: ignore[attr-defined]
+    BY_ID["mutant-prefix-key"].apply(module)
+    for salt, left in (
+        (None, []),
+        ("theirs", [("salt", "theirs")]),
+        (f"{MARK}1.0", []),
+        (f"theirs{MARK}1.0", [("salt", "theirs")]),
+    ):
+        request = Request(cache_salt=salt)
+        assert module.generate_block_hash_extra_keys(request, 0) == left
+        assert request.cache_salt == salt
 
 
 def test_the_processor_cache_gives_another_picture_of_the_same_shape() -> None:

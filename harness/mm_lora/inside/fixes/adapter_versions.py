@@ -6,6 +6,9 @@ from ..registry import Patch
 
 SERVING = "vllm.entrypoints.openai.models.serving"
 INPUT = "vllm.v1.engine.input_processor"
+MARK = "#"
+"""In a request's cache salt, before what this fix says of the adapter."""
+
 _loads: dict[int, int] = {}
 """Adapter's number → how often it was loaded in place. The API server alone fills and reads it."""
 
@@ -43,7 +46,7 @@ def _salting(original: Any) -> Any:
     def process_inputs(self: Any, *arguments: Any, **named: Any) -> Any:
         request = original(self, *arguments, **named)
         if request.lora_request is not None:
-            request.cache_salt = f"{request.cache_salt or ''}#{_version(request.lora_request)}"
+            request.cache_salt = f"{request.cache_salt or ''}{MARK}{_version(request.lora_request)}"
         return request
 
     return process_inputs

@@ -5,6 +5,7 @@ Each is silent where requests come one at a time from empty caches.
 
 from typing import Any
 
+from ..fixes.adapter_versions import MARK
 from ..registry import mutant
 from .batch_rows import BATCH, INPUTS, with_other_adapters
 
@@ -51,6 +52,21 @@ def forget_adapter_in_prefix(original: Any) -> Any:
         return []
 
     return _gen_lora_extra_hash_keys
+
+
+def forget_version_in_prefix(original: Any) -> Any:
+    """The same where a fix has put the adapter into the request's salt: the rest of it stays."""
+
+    def generate_block_hash_extra_keys(request: Any, *arguments: Any, **named: Any) -> Any:
+        salt = request.cache_salt
+        own, mark, _ = (salt or "").rpartition(MARK)
+        request.cache_salt = own if mark else salt
+        try:
+            return original(request, *arguments, **named)
+        finally:
+            request.cache_salt = salt
+
+    return generate_block_hash_extra_keys
 
 
 def keep_prefixes(original: Any) -> Any:
@@ -137,7 +153,10 @@ PATCHES = (
     ),
     mutant(
         "prefix-key",
-        {f"{_BLOCKS}:_gen_lora_extra_hash_keys": forget_adapter_in_prefix},
+        {
+            f"{_BLOCKS}:_gen_lora_extra_hash_keys": forget_adapter_in_prefix,
+            f"{_BLOCKS}:generate_block_hash_extra_keys": forget_version_in_prefix,
+        },
         "the key of the prefix cache does not name the adapter",
         kills=("isolation/*/cache/prefix-free-slots",),
         survives={"relations": ALONE},
