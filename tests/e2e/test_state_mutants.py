@@ -23,13 +23,16 @@ KILLS: Mapping[str, str] = {
     "mutant-lost-after-part-of-picture": f"hit-in-picture/{LANGUAGE}",
     "mutant-left-behind": "client-leaves/free-slots",
     "mutant-mapping-left-behind": "rows-move/free-slots",
+    "mutant-guesses-base": f"n-gram/{LANGUAGE}",
+    "mutant-no-default": "default-adapter/base",
+    "mutant-default-first": f"default-adapter/{LANGUAGE}",
 }
 SHORT = (
     f"numerics/scout/{LANGUAGE}/?-chunk*",
     f"numerics/scout/{LANGUAGE}/text-only",
     "isolation/scout/mixed-batch/free-slots",
 )
-"""Checks of short answers, which all but the last defect leave as they are. Two pictures are a long
+"""Checks of short answers, which all but one defect leave as they are. Two pictures are a long
 context already."""
 
 

@@ -55,6 +55,13 @@ def test_command_in_full() -> None:
     ]
 
 
+def test_a_default_adapter_is_named_by_its_folder() -> None:
+    flags = (("default-mm-loras", '{"image": "all"}'),)
+    spec = ServerSpec(model="scout", adapters=("all",), flags=flags)
+    words = command(spec)
+    assert words[words.index("--default-mm-loras") + 1] == '{"image": "/a/all"}'
+
+
 def test_fast_start_is_another_module_with_the_same_arguments() -> None:
     spec = ServerSpec(model="scout", adapters=("all",))
     assert command(spec, fast=True)[2] == "mm_lora_inside.fast_start"

@@ -14,6 +14,7 @@ from mm_lora.families.family import Family
 from mm_lora.families.flow import Flow
 from mm_lora.families.models import Model
 from mm_lora.serving.client import Client
+from mm_lora.serving.metrics import Samples, read_metrics
 from mm_lora.serving.probe import Probe
 from mm_lora.serving.probe_records import Worker
 from mm_lora.serving.server import readiness
@@ -127,10 +128,11 @@ class Served:
     ) -> Forced:
         """The reference's logprobs for the tokens of `answer`, with adapter and with base.
 
-        `truth`: the adapter that the reference merges, another one than was asked only where that
-        has the same numbers.
+        `truth`: whom the reference takes for the one that was asked, an adapter or the base: only
+        where both are to have the same numbers.
         """
-        name = "" if request.model == self.base else truth or request.model
+        name = truth or request.model
+        name = "" if name == self.base else name
         return self.context.forced(
             self.spec.model, name, request, token_ids=answer.token_ids, predict=predict
         )
@@ -213,6 +215,18 @@ class Served:
         """API server, engine core and workers; vLLM's passing processes (role `other`) are not."""
         rows = self._own_server(SkipReason.OWN_SERVER).processes
         return [int(row["pid"]) for row in rows if row["role"] != "other"]
+
+    def noted(self, name: str) -> list[object]:
+        """What the server's processes noted under that name, of those that did."""
+        rows = self._own_server(SkipReason.OWN_SERVER).processes
+        return [row[name] for row in rows if name in row]
+
+    def metrics(self) -> Samples:
+        """What the server counts now, by name and labels."""
+        status, text = self.client.get("/metrics")
+        if status != 200:
+            raise ServerError(f"GET /metrics answered {status}", "the server's log")
+        return read_metrics(text)
 
     def log_text(self) -> str:
         """The server's log so far."""

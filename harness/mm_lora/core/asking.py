@@ -99,6 +99,15 @@ Encoded = Shown
 """Whatever an encoder is given."""
 
 
+@dataclass(frozen=True)
+class Embeds:
+    """A picture's rows as the language model reads them. `file`: .npy, [tokens, hidden].
+    `beside`: whole numbers that vLLM's class wants with them, by name."""
+
+    file: str
+    beside: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One chat completion: greedy, `max_tokens` tokens whatever they are (`ignore_eos`).
@@ -109,7 +118,9 @@ class Request:
     likeliest. `answers`: how many are wanted; `beams`: those of a beam search. `prompt_logprobs`:
     of each token of the prompt as well. `prompt`: token ids that /v1/completions gets in place of
     the chat, whose tokens they are. `responses`: asked of /v1/responses. `uuid`: by which the
-    server is to know the media; where it does so already, they come without `pixels`.
+    server is to know the media; where it does so already, they come without `pixels`. `embeds`:
+    what is sent in the place of the only picture. `engine`: of several with data parallelism, the
+    one that is to answer.
     """
 
     model: str
@@ -127,6 +138,8 @@ class Request:
     responses: bool = False
     uuid: str = ""
     pixels: bool = True
+    embeds: Embeds | None = None
+    engine: int | None = None
 
     @property
     def media(self) -> tuple[Encoded, ...]:

@@ -20,6 +20,7 @@ class SkipReason(StrEnum):
     NO_FLAG = "no-flag"
     NO_MEANING = "no-meaning"
     NO_FEATURE = "no-feature"
+    NO_PART = "not-here"
     FEWER_MEDIA = "fewer-media"
     NO_FULL_STEP = "no-full-step"
 
@@ -35,6 +36,7 @@ TEXTS: Mapping[SkipReason, str] = {
     SkipReason.NO_CONFIG: "the config of a model on another machine cannot be read",
     SkipReason.NO_FLAG: "this vLLM has no such flag",
     SkipReason.NO_FEATURE: "this vLLM has no tower/connector LoRA for the model's class",
+    SkipReason.NO_PART: "this vLLM has no such thing on this platform",
     SkipReason.FEWER_MEDIA: "a prompt of this model holds fewer media",
     SkipReason.NO_FULL_STEP: "no number of this model's pictures fills a step of the server",
     SkipReason.NO_ADAPTER: "the server neither serves the adapter nor loads it",

@@ -169,6 +169,9 @@ class Family(ABC):
     state_reason: ClassVar[str] = ""
     """What is not verified, and why."""
     media: ClassVar[tuple[str, ...]] = ("image",)
+    beside_embeds: ClassVar[tuple[str, ...] | None] = None
+    """What vLLM's class wants with `image_embeds`, a picture's rows in place of its pixels: names
+    of the processor's output. None where it takes none, or where nobody has tried."""
     groups: ClassVar[Mapping[str, ModuleGroup]]
     mapped: ClassVar[Mapping[str, str]] = {TOWER: "encoder", CONNECTOR: "connector"}
     """Role → the kind of rows that vLLM maps for it (a key of `Flow.rows`); a role is left out

@@ -9,6 +9,7 @@ from .fixes import (
     bad_adapter_status,
     base_rows,
     data_encoder_rows,
+    default_names,
     failed_load,
     kv_zeroing,
     load_in_place,
@@ -24,6 +25,7 @@ from .fixes import (
     rpc_replies,
     unapplied,
 )
+from .mutants import features as feature_mutants
 from .mutants import kernels as mutants
 from .mutants import life as life_mutants
 from .mutants import ranks as rank_mutants
@@ -57,6 +59,7 @@ PATCHES: tuple[Patch, ...] = (
     data_encoder_rows.PATCH,
     media_rows.PATCH,
     rpc_replies.PATCH,
+    default_names.PATCH,
     *families.PATCHES,
     *mutants.PATCHES,
     *tenant_mutants.PATCHES,
@@ -65,4 +68,5 @@ PATCHES: tuple[Patch, ...] = (
     *refusal_mutants.PATCHES,
     *rank_mutants.PATCHES,
     *state_mutants.PATCHES,
+    *feature_mutants.PATCHES,
 )

@@ -148,6 +148,7 @@ class Probe:
                 dummy = kwargs.get("dummy_run") or (len(args) > 1 and args[1] is True)
                 if self._layers is None or dummy:
                     return original(this, scheduler_output, *args, **kwargs)
+                self._note_scheduling(this)
                 step = self._start_step(scheduler_output)
                 try:
                     return original(this, scheduler_output, *args, **kwargs)
@@ -242,6 +243,14 @@ class Probe:
             self._texts = [encoded(record) for record in records(step, self._names)]
         self._alike = alike
         self._steps.append_encoded(self._texts, f'"step":{step.number},')
+
+    def _note_scheduling(self, runner: Any) -> None:
+        """Whether the next step is scheduled while this one runs: what became of the flag."""
+        config = getattr(getattr(runner, "vllm_config", None), "scheduler_config", None)
+        ahead = getattr(config, "async_scheduling", None)
+        if ahead is not None and "async_scheduling" not in self._report.notes:
+            self._report.notes["async_scheduling"] = bool(ahead)
+            self._report.write()
 
     def _note_adapter(self, number: int, used: Mapping[str, Any]) -> None:
         if self._adapters is not None:

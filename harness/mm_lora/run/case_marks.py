@@ -31,6 +31,7 @@ MARKS = (
     "upcoming(asks): what the reference may compute before the server is ready",
     "last: judged after all others of its server",
     "truth(name): a truth of the profile without which the check does not apply",
+    "lacking(platform, evidence): cpu, gpu or any; vLLM has not what the check is about there",
     "every_model: in the core for every published model",
 )
 
@@ -142,6 +143,9 @@ def inapplicable(
     truths = [mark.args[0] for mark in item.iter_markers("truth")]
     if wish is not None and wish.probe:
         truths.append("rows")
+    for mark in item.iter_markers("lacking"):
+        if mark.args[0] in (profile.platform, "any"):
+            return skips.text(skips.SkipReason.NO_PART, mark.args[1])
     if options.base_url and wish is not None and (wish.flags or wish.env):
         return skips.text(skips.SkipReason.OWN_SERVER)
     missing = [truth for truth in truths if truth not in profile.truths]

@@ -9,7 +9,7 @@ import httpx
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.errors import ServerDied, ServerError, ServerTimeout
 from mm_lora.serving import http, responses
-from mm_lora.serving.media_parts import shown_part
+from mm_lora.serving.media_parts import embeds_part, shown_part
 
 CACHES = ("prefix", "mm", "encoder")
 
@@ -24,6 +24,8 @@ _LIKELIEST = 20
 def messages(request: Request) -> list[dict[str, Any]]:
     """The chat messages of a request: pictures or sounds first, then videos, then the text."""
     parts = [shown_part(shown) for shown in request.media]
+    if request.embeds:
+        parts = [embeds_part(request.embeds)]
     if request.uuid:
         for at, part in enumerate(parts):
             part["uuid"] = f"{request.uuid}-{at}"
@@ -60,6 +62,8 @@ def options(request: Request, fresh: str = "") -> dict[str, Any]:
         extra["cache_salt"] = fresh
         for at, part in enumerate(_media_parts(told.get("messages", ()))):
             part["uuid"] = f"{fresh}-{at}"
+    if request.engine is not None:
+        told["extra_headers"] = {"X-data-parallel-rank": str(request.engine)}
     return {**told, "extra_body": extra}
 
 
@@ -200,6 +204,14 @@ class Client:
             response = http.request("POST", self.base_url, path, self._timeout_s, self._key, body)
         except httpx.HTTPError as error:
             raise ServerDied(f"POST {path} failed: {error}", "the server's log") from error
+        return response.status_code, self.hidden(response.text)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """A plain GET beside the OpenAI API (metrics, states): status and text."""
+        try:
+            response = http.request("GET", self.base_url, path, self._timeout_s, self._key)
+        except httpx.HTTPError as error:
+            raise ServerDied(f"GET {path} failed: {error}", "the server's log") from error
         return response.status_code, self.hidden(response.text)
 
     def is_healthy(self) -> bool:

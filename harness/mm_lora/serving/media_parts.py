@@ -1,9 +1,10 @@
 """Media as parts of a message: pictures, videos and sounds in `data:` URLs."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
-from mm_lora.core.asking import Encoded, Picture, Sound, Video
+from mm_lora.core.asking import Embeds, Encoded, Picture, Sound, Video
 from mm_lora.core.images import frame_jpeg, picture_png
 from mm_lora.core.sounds import sound_wav
 
@@ -28,3 +29,11 @@ def shown_part(shown: Encoded) -> dict[str, Any]:
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     assert isinstance(shown, Picture)
     return {"type": "image_url", "image_url": {"url": data_url(shown)}}
+
+
+def embeds_part(embeds: Embeds) -> dict[str, Any]:
+    """The rows of a picture as a part of a message, in the place of its pixels."""
+    rows = base64.b64encode(Path(embeds.file).read_bytes()).decode("ascii")
+    beside = {name: list(numbers) for name, numbers in embeds.beside}
+    told = {"image_embeds": rows, **beside} if beside else rows
+    return {"type": "image_embeds", "image_embeds": told}

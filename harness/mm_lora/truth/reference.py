@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mm_lora.adapters.files import CONFIG, WEIGHTS
-from mm_lora.core.asking import Encoded, Picture, Request, Sound, Video
+from mm_lora.core.asking import Embeds, Encoded, Picture, Request, Sound, Video
 from mm_lora.core.cache import Values, folder_key, source_key
 from mm_lora.core.errors import BuildError
 from mm_lora.core.images import frame_jpeg, picture_png
@@ -125,6 +125,34 @@ class Reference:
             if told is None:
                 self._kept.write([*subject, list(value.token_ids)], value)
         return value
+
+    def embeds(
+        self,
+        *,
+        side: str,
+        checkpoint: Path,
+        adapter: Path | None,
+        request: Request,
+        beside: Sequence[str],
+        file: Path,
+    ) -> Embeds:
+        """The rows of the request's picture as tower and connector with the adapter make them.
+
+        `beside`: the names of what the processor says of the picture and vLLM's class wants too;
+        `file`: where the rows are written. Raises BuildError when the worker fails.
+        """
+        answer = self._worker.call(
+            "embeds",
+            side=side,
+            checkpoint=str(checkpoint),
+            adapter=str(adapter) if adapter else None,
+            text=request.text,
+            media=[_as_json(medium) for medium in request.media],
+            beside=list(beside),
+            file=str(file),
+        )
+        told = tuple((name, tuple(numbers)) for name, numbers in answer["beside"].items())
+        return Embeds(str(file), told)
 
     def _checkpoint_key(self, folder: Path) -> str:
         if folder not in self._checkpoints:

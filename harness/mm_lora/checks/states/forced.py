@@ -31,11 +31,18 @@ def judge_forced(
     answer: Answer,
     *,
     counts: slice = slice(None),
+    whose: str = "",
+    named: str = "",
 ) -> Forced:
     """Each token's logprob is the reference's, and the adapter acts on those that `counts` names,
-    places in the lists of `Forced`: elsewhere an adapter that is lost would not be seen."""
-    check.equal([], answer.problems(request, None), f"the answer is not valid: {answer.raw}"[:300])
-    truth = served.forced(request, answer, predict=predictable(served.family, request.model))
+    places in the lists of `Forced`: elsewhere an adapter that is lost would not be seen.
+
+    `whose`: who must have answered, where that is another than was asked; `named`: how the server
+    calls it."""
+    told = request.asking(named or request.model)
+    check.equal([], answer.problems(told, None), f"the answer is not valid: {answer.raw}"[:300])
+    whose = whose or request.model
+    truth = served.forced(request, answer, predict=predictable(served.family, whose), truth=whose)
     check.equal(
         truth.prompt_tokens, answer.prompt_tokens, "the prompt differs from the reference's"
     )
@@ -43,11 +50,11 @@ def judge_forced(
     if request.prompt_logprobs:
         check.equal(truth.prompt_ids, answer.prompt_ids, "the prompt's tokens are others")
         given = (*answer.prompt_logprobs(), *given)
-    base = None if request.model == served.base else truth.base
+    base = None if whose == served.base else truth.base
     acts = largest_difference(truth.adapted[counts], truth.base[counts])
     context.table("states", TITLE, COLUMNS).add(
         state,
-        request.model,
+        whose,
         answer.prompt_tokens,
         len(given),
         largest_difference(truth.adapted, given),

@@ -32,6 +32,7 @@ class Qwen25VL(QwenVision):
     forms = forms(groups, _MLP, ("tower-mlp", "language-model"))
     vllm = VllmClass(module="qwen2_5_vl", name="Qwen2_5_VLForConditionalGeneration")
     processor_class = "Qwen2_5_VLProcessor"
+    beside_embeds: ClassVar[tuple[str, ...]] = ("image_grid_thw",)
     vision_widths: ClassVar[Mapping[str, Any]] = {
         "depth": DEPTH,
         "hidden_size": 64,

@@ -84,7 +84,7 @@ def read_one_row_off(original: Any) -> Any:
     return _get_prompt_logprobs_dict
 
 
-def _noted_where(rule: Callable[[Any], bool]) -> Make:
+def noted_where(rule: Callable[[Any], bool]) -> Make:
     """Notes, of a request that comes into the batch, that its adapter is lost if `rule` holds."""
 
     def make(original: Any) -> Any:
@@ -194,13 +194,13 @@ PATCHES = (
     ),
     _mutant(
         "lost-when-preempted",
-        {_ADDED: _noted_where(_is_read_again), INPUTS: use_what_was_noted},
+        {_ADDED: noted_where(_is_read_again), INPUTS: use_what_was_noted},
         "what is read again after a preemption has no adapter",
         kills=("states/*/preempted/*",),
     ),
     _mutant(
         "lost-after-part-of-picture",
-        {_ADDED: _noted_where(_begins_inside), INPUTS: use_what_was_noted},
+        {_ADDED: noted_where(_begins_inside), INPUTS: use_what_was_noted},
         "what follows a cached part of a picture has no adapter",
         kills=("states/*/hit-in-picture/language-*",),
     ),

@@ -184,7 +184,7 @@ PATCHES = (
         "mapping-left-behind",
         {f"{BATCH}.condense": leave_mapping_behind},
         "the adapter of a request does not move with it when the batch closes its gaps",
-        kills=("isolation/*/mixed-batch/free-slots",),
+        kills=("isolation/*/mixed-batch/free-slots", "states/*/async-scheduling/off"),
     ),
     mutant(
         "later-pieces",

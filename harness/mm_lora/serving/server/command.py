@@ -16,6 +16,9 @@ PLUGIN_NAME = "mm_lora"
 CONFIG_VARIABLE = "MM_LORA_INSIDE"
 ALIVE_VARIABLE = "MM_LORA_ALIVE"
 
+DEFAULT_ADAPTERS = "default-mm-loras"
+"""A flag whose value is JSON, medium → adapter: a spec has its name, a command line its folder."""
+
 HOST = "127.0.0.1"
 # The harness never needs the network, and vLLM must not report its use.
 DEFAULT_ENVIRONMENT = {
@@ -39,7 +42,7 @@ def build_command(
     command = [str(python), "-m", FAST_MODULE if fast else PLAIN_MODULE]
     command += ["--model", str(checkpoint), "--served-model-name", BASE]
     command += ["--host", HOST, "--port", str(port)]
-    command += _flags(spec)
+    command += _flags(spec, adapters)
     if spec.adapters:
         command.append("--lora-modules")
         command += [_lora_module(name, adapters[name]) for name in spec.adapters]
@@ -82,10 +85,14 @@ def build_environment(
     return environment
 
 
-def _flags(spec: ServerSpec) -> list[str]:
+def _flags(spec: ServerSpec, adapters: Mapping[str, Path]) -> list[str]:
     command: list[str] = []
     for name, value in spec.flags:
         command.append(f"--{name}")
+        if name == DEFAULT_ADAPTERS and isinstance(value, str):
+            value = json.dumps(
+                {kind: str(adapters[one]) for kind, one in json.loads(value).items()}
+            )
         command += [value] if isinstance(value, str) else list(value or ())
     return command
 

@@ -51,6 +51,8 @@ class ServerSpec:
         parts = [self.model, f"{len(self.adapters)} adapters"]
         if (ranks := self.number("tensor-parallel-size", 1)) > 1:
             parts.append(f"tp {ranks}")
+        if (engines := self.number("data-parallel-size", 1)) > 1:
+            parts.append(f"dp {engines}")
         named = [patch for patch in self.patches if patch != "auto" and "@" not in patch]
         parts += named if len(named) <= _NAMED else [f"{len(named)} patches"]
         in_turn = {patch.partition("@")[0] for patch in self.patches if "@" in patch}

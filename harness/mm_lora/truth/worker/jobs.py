@@ -10,6 +10,7 @@ JOBS: Mapping[str, str] = {
     "adapter": "mm_lora.truth.worker.adapter_files:run",
     "linear-modules": "mm_lora.truth.worker.linear_modules:run",
     "processor-counts": "mm_lora.truth.worker.processor_counts:run",
+    "embeds": "mm_lora.truth.worker.embeds:run",
     "reference": "mm_lora.truth.worker.reference:run",
 }
 
