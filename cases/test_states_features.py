@@ -121,7 +121,9 @@ def test_async(model: str, how: str, served: Served, check: Judge, context: Cont
 def by_default(served: Served, names: Names) -> list[Asked]:
     """Asked of the base, it is the default that answers, under the medium's name."""
     told = {BASE: (ALL, served.family.media[0])}
-    return [Asked(one, *told.get(one.model, ("", ""))) for one in seeing(served, names)]
+    return [
+        Asked(one, *told.get(one.model, (one.model, one.model))) for one in seeing(served, names)
+    ]
 
 
 @DEFAULT
@@ -146,7 +148,7 @@ def test_default_adapter(
         whose=one.whose,
         named=one.named,
     )
-    expected = {one.named or adapter}
+    expected = {one.named}
     used = adapter_of(served.probe.since(mark).steps, answer)
     check.proves(
         used == expected, expected=expected, observed=used, reason="another adapter was used"

@@ -37,9 +37,9 @@ def judge_forced(
     """Each token's logprob is the reference's, and the adapter acts on those that `counts` names,
     places in the lists of `Forced`: elsewhere an adapter that is lost would not be seen.
 
-    `whose`: who must have answered, where that is another than was asked; `named`: how the server
-    calls it."""
-    told = request.asking(named or request.model)
+    `whose`: who must have answered, where that is another than was asked; `named`: what the server
+    is to call it, judged after the numbers."""
+    told = request.asking(answer.model) if named else request
     check.equal([], answer.problems(told, None), f"the answer is not valid: {answer.raw}"[:300])
     whose = whose or request.model
     truth = served.forced(request, answer, predict=predictable(served.family, whose), truth=whose)
@@ -61,7 +61,12 @@ def judge_forced(
         largest_difference(truth.adapted, truth.base),
         acts,
     )
-    check.agrees(truth.adapted, given, base=base, predictors=truth.predicted, ties=truth.ties)
+    predictors = dict(truth.predicted)
+    if whose != request.model == served.base:
+        predictors["as-the-base"] = truth.bases
+    check.agrees(truth.adapted, given, base=base, predictors=predictors, ties=truth.ties)
+    if named:
+        check.equal(named, answer.model, "the answer bears another's name")
     check.proves(
         base is None or acts >= check.min_effect,
         expected=f"an effect of at least {check.min_effect:.3g} where it counts",
