@@ -15,7 +15,7 @@ from mm_lora.core.asking import Picture, Sound
 from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
 from mm_lora.families.models import resolve
-from mm_lora.families.ultravox.family import MLP_IGNORED
+from mm_lora.families.ultravox.family import BUDGET, MLP_IGNORED, SHORT_BUFFERS
 from mm_lora.families.ultravox.layout import Layout
 from mm_lora.families.ultravox.miniature import PROCESSING
 from mm_lora.inside.families import ultravox as hooks
@@ -137,6 +137,23 @@ def test_what_the_predictor_explains(where: str, predicted: bool) -> None:
     found = [Mismatch(where=where, what="layers that use it", expected="1", observed="none")]
     assert FAMILY.predicted_coverage(found) == ((MLP_IGNORED,) if predicted else ())
     assert FAMILY.predicted_coverage([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "rows", "predicted"),
+    [
+        (BUDGET, "tower rows at least", 33000, True),
+        (BUDGET, "connector rows at least", 22 * 188, True),
+        (BUDGET, "tower rows at least", 33001, False),
+        ("188 audio tokens", "tower rows", 3000, False),
+    ],
+)
+def test_what_explains_short_buffers(where: str, what: str, rows: int, predicted: bool) -> None:
+    found = [
+        Mismatch(where=f"ultravox 4096 {where}", what=what, expected=10**6, observed=rows),
+    ]
+    assert FAMILY.predicted_rows(LAYOUT, found) == ((SHORT_BUFFERS,) if predicted else ())
+    assert FAMILY.predicted_rows(LAYOUT, []) == ()
 
 
 @dataclasses.dataclass(frozen=True)

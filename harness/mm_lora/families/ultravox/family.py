@@ -16,7 +16,9 @@ from mm_lora.families.ultravox import miniature
 from mm_lora.families.ultravox.layout import Layout, layout_of
 
 BUDGET = "placeholders of short sounds"
+FILLING = "filling-heard"
 MLP_IGNORED = "tower-mlp-ignored"
+SHORT_BUFFERS = "buffers-sized-by-whole-chunks"
 _LAYERS = "audio_tower.layers.*"
 _FLAT = re.compile(r"(audio_tower\.layers\.\d+)\.(fc[12])")
 _DEEP = re.compile(r"(audio_tower\.layers\.\d+)\.mlp\.(fc[12])")
@@ -87,6 +89,7 @@ class Ultravox(Family):
     )
     predictors = (MLP_IGNORED,)
     predicted_roles = (TOWER,)
+    base_predictors = (FILLING,)
     special_tokens = miniature.SPECIAL_TOKENS
     vllm = VllmClass(module="ultravox", name="UltravoxModel")
     flags: ClassVar[Mapping[str, str | bool]] = {"trust-remote-code": True}
@@ -179,6 +182,8 @@ class Ultravox(Family):
                 tower=flow.rows["encoder"],
                 connector=flow.rows["connector"],
                 medium="audio",
+                # Where there is no sound, vLLM asks for the room of its buffers.
+                shapes={"audio_lens": (flow.units,)},
             )
             for tokens, flow in sorted(flows.items())
         ]
@@ -196,6 +201,16 @@ class Ultravox(Family):
             for budget in (4096, 8192)
         ]
         return [*right, *odd, *room]
+
+    def predicted_rows(self, layout: Any, found: Sequence[Any]) -> tuple[str, ...]:
+        """`buffers-sized-by-whole-chunks`: nothing but the buffers' sizes is wrong, which are those
+        of as many whole chunks as the placeholders are."""
+
+        def whole(one: Any) -> bool:
+            of = layout.positions if one.what.startswith("tower") else layout.chunk_rows
+            return bool(BUDGET in one.where and one.observed % of == 0)
+
+        return (SHORT_BUFFERS,) if found and all(map(whole, found)) else ()
 
     def predicted_coverage(self, found: Sequence[Any]) -> tuple[str, ...]:
         """`tower-mlp-ignored`: no layer uses the tensors of the tower's fc1 and fc2, and nothing

@@ -1,15 +1,19 @@
 """Ultravox on the torch side: transformers' Whisper encoder and Llama, joined as the authors do.
 
 No class of transformers is the whole model. Chunks are computed as long as they are: what fills one
-up is not heard, and behind the last position there are zeros where it is stacked.
+up is not heard, and behind the last position there are zeros where it is stacked. That is what the
+authors' own code makes of one sound of half a minute at most; of longer ones, and of several in one
+call, it hears the filling too, each time another one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mm_lora.families.torch_side import Deltas, TorchSide, importable
-from mm_lora.families.ultravox.family import FAMILY, MLP_IGNORED
+from mm_lora.families.ultravox.family import FAMILY, FILLING, MLP_IGNORED
+from mm_lora.families.ultravox.layout import HALVED
 
 _HEARD = ("audio_values", "audio_lens", "audio_token_len")
 
@@ -19,6 +23,21 @@ def mlp_ignored(model: Any, folder: Path, deltas: Deltas) -> Deltas:
     return {path: delta for path, delta in deltas.items() if not path.endswith((".fc1", ".fc2"))}
 
 
+def filling_heard(model: Any) -> AbstractContextManager[None]:
+    """What a server computes that fills up each chunk: what it makes of the filling stands behind
+    the last position, in the same row of the projector."""
+
+    @contextmanager
+    def meanwhile() -> Iterator[None]:
+        model.filled = True
+        try:
+            yield
+        finally:
+            model.filled = False
+
+    return meanwhile()
+
+
 class UltravoxSide(TorchSide):
     """The parts' own classes, and a projector."""
 
@@ -26,6 +45,7 @@ class UltravoxSide(TorchSide):
     head = "language_model.lm_head.weight"
     sharp = r"audio_tower\..*[qk]_proj\.weight$"
     mistakes: ClassVar[Mapping[str, Any]] = {MLP_IGNORED: mlp_ignored}
+    base_mistakes: ClassVar[Mapping[str, Any]] = {FILLING: filling_heard}
 
     def config(self, content: Mapping[str, Any]) -> Any:
         """{"whole": the content, "audio", "text": transformers' config objects of the parts}."""
@@ -162,16 +182,22 @@ def joined(parts: Mapping[str, Any]) -> Any:
             self.audio_tower = WhisperEncoder(audio)
             self.multi_modal_projector = Projector()
             self.language_model = llama(text)
+            self.filled = False
 
         def heard(self, features: Any, frames: int) -> Any:
-            """Rows of one chunk, [mel bins, frames]."""
+            """Rows of one chunk, [mel bins, frames]. Where it is `filled`, what fills it up sees
+            itself alone, and the sound does not see it."""
             tower = self.audio_tower
-            rows = nn.functional.gelu(tower.conv1(features[None, :, :frames]))
+            shown = features[None] if self.filled else features[None, :, :frames]
+            rows = nn.functional.gelu(tower.conv1(shown))
             rows = nn.functional.gelu(tower.conv2(rows)).transpose(1, 2)
             rows = rows + tower.embed_positions.weight[: rows.shape[1]]
+            end = -(-frames // HALVED)
+            parts = [part for part in (rows[:, :end], rows[:, end:]) if part.shape[1]]
             for layer in tower.layers:
-                rows = layer(rows, None)
-            return self.multi_modal_projector(tower.layer_norm(rows)[0])
+                parts = [layer(part, None) for part in parts]
+            rows = tower.layer_norm(torch.cat(parts, dim=1))
+            return self.multi_modal_projector(rows[0])
 
         def forward(
             self,

@@ -1,4 +1,4 @@
-"""Ultravox: two fixes, and seeded mistakes in its count hook, which the row checks must find."""
+"""Ultravox: three fixes, and seeded mistakes in its count hook, which the row checks must find."""
 
 import dataclasses
 from types import ModuleType
@@ -11,6 +11,7 @@ MODULE = "vllm.model_executor.models.ultravox"
 CLASS = f"{MODULE}:UltravoxModel"
 COUNTS = f"{CLASS}.get_mm_lora_token_counts"
 MAPPING = f"{CLASS}.get_mm_mapping"
+TOWER = f"{MODULE}:UltravoxWhisperEncoder.forward"
 ENCODER = f"{MODULE}:_WHISPER_ENCODER_MAPPER"
 
 Rows = tuple[int, int]
@@ -38,6 +39,29 @@ def _room_for_short_sounds(original: Any) -> Any:
         return rows
 
     return get_mm_lora_token_counts
+
+
+def behind(states: Any, ends: Any, axis: int) -> Any:
+    """`states` [chunks, …] with zeros from each chunk's own end on, along an axis."""
+    places = ends.new_tensor(range(states.shape[axis])).to(states.device)
+    shape = [len(ends), *(-1 if one == axis else 1 for one in range(1, states.dim()))]
+    late = (places.unsqueeze(0) >= ends.to(states.device).unsqueeze(1)).reshape(shape)
+    return states.masked_fill(late, 0)
+
+
+def _filling_unheard(original: Any) -> Any:
+    def forward(self: Any, input_features: Any, audio_lens: Any) -> Any:
+        # The second convolution looks one frame ahead.
+        silence = self.conv2.register_forward_pre_hook(
+            lambda _, given: (behind(given[0], audio_lens, 2),)
+        )
+        try:
+            rows = original(self, input_features, audio_lens)
+        finally:
+            silence.remove()
+        return behind(rows, self._get_feat_extract_output_lengths(audio_lens), 1)
+
+    return forward
 
 
 def half_position_lost(model: Any, tower: int, connector: int) -> Rows:
@@ -69,6 +93,14 @@ PATCHES = (
         wraps={COUNTS: _room_for_short_sounds},
         reason="the wrappers' buffers are sized as if all sounds filled their chunks; a short one "
         "has as many rows and fewer placeholders",
+    ),
+    Patch(
+        id="ultravox-filling-unheard",
+        kind="fix",
+        versions=">=0.32",
+        wraps={TOWER: _filling_unheard},
+        reason="chunks are filled up, and what the tower makes of the filling is stacked behind "
+        "the last positions of a sound that does not fill its last placeholder",
     ),
     *(
         miscounted(f"ultravox-{name}", COUNTS, miscount(mistake), reason, ("ultravox",))
