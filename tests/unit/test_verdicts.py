@@ -84,6 +84,17 @@ def test_a_defect_of_another_platform_excuses_nothing() -> None:
     assert judged(hit, check, "0.32.0", "cpu", entries)[0] is Outcome.FAIL
 
 
+def test_a_claim_that_proves_nothing_is_excused_by_its_text_alone() -> None:
+    (entry,) = (one for one in defects.load() if one.id == "ultravox-tower-mlp-unheld")
+    check, nothing = "isolation/ultravox/mixed-batch/free-slots", "the effect 0 is below 0.05"
+    for reason, outcome in (
+        (f"{nothing}: nothing is proved", Outcome.KNOWN_DEFECT),
+        ("requests never met", Outcome.VOID),
+    ):
+        verdict = Verdict(outcome=Outcome.VOID, reason=reason, observed="the same 9 answers")
+        assert defects.with_known_defects(verdict, check, "0.32.0", "cpu", [entry])[0] is outcome
+
+
 def test_a_check_that_was_not_asked_stays_an_error() -> None:
     (entry,) = (one for one in defects.load() if one.id == "llama4-patch-embedding-dies")
     died = "einsum(): subscript b has size 577 for operand 1 but previously seen size 576"

@@ -127,11 +127,12 @@ def with_known_defects(
 ) -> tuple[Outcome, str | None]:
     """The outcome with the known defects in mind, and the id of the entry that decided it.
 
-    A failure that an entry explains is `known-defect`; any other stays a failure. A pass where an
-    entry expects a failure is `fixed-upstream`: inside its versions the entry is stale.
+    A failure that an entry explains is `known-defect`, and so is a claim that proves nothing since
+    an adapter has no effect; any other stays what it is. A pass where an entry expects a failure is
+    `fixed-upstream`: inside its versions the entry is stale.
     """
     mine = [defect for defect in defects if defect.concerns(check_id, version, platform)]
-    if verdict.outcome is Outcome.FAIL:
+    if verdict.outcome in (Outcome.FAIL, Outcome.VOID):
         for defect in mine:
             if defect.explains(verdict):
                 return Outcome.KNOWN_DEFECT, defect.id

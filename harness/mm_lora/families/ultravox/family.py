@@ -55,10 +55,9 @@ class Ultravox(Family):
     repositories: ClassVar[Mapping[str, str]] = {}
     state = "partly"
     state_reason = (
-        "with a processor of our own, since the published one is code in the checkpoint: the base "
-        "and adapters of the tower's attention agree where a sound fills its placeholders; those "
-        "of the tower's MLP are ignored, and a sound that does not fill its last placeholder is "
-        "off; no core was run"
+        "with a processor of our own, since the published one is code in the checkpoint; vLLM "
+        "ignores adapters of the tower's fc1 and fc2, and a sound that does not fill its last "
+        "placeholder is answered with what fills it up; with the fixes its core passes"
     )
     media = ("audio",)
     limits: ClassVar[Mapping[str, int]] = {"audio": 4}
