@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from mm_lora.cli.commands.families import pages, write_pages
+from mm_lora.cli.commands.families import pages, rendered, write_pages
+from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.modules import PROMPT
+from mm_lora.serving.hooked_classes import HookedClass
 
 DOCS = Path(__file__).parents[2] / "docs" / "families"
 
@@ -31,3 +34,29 @@ def test_a_page_says_what_a_reader_needs() -> None:
     assert "| 336×336 (image) | 576 | 577 | 144 | 144 | 147 |" in page
     assert "`llama4-qk-lora-rows`" in page
     assert "--lora-target-modules qkv_proj" in page
+
+
+def test_a_narrow_terminal_shows_every_name_and_reason_in_full() -> None:
+    found = InterpreterFacts(
+        executable="python",
+        python="3.12",
+        vllm="0.32.0",
+        distribution="vllm",
+        importable=True,
+        torch=None,
+        transformers=None,
+        peft=None,
+        torchvision=None,
+    )
+    other = HookedClass(
+        module="other", name="A" * 50, architectures=("Other",), flag=None, mapping=True
+    )
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(rendered(found, [other]))
+    text = " ".join(shown.get().split())
+    assert "…" not in text
+    assert other.name in text
+    for family in registry.families().values():
+        assert all(name in text for name in (family.name, *family.published))
+        assert f"{family.name}: {family.state_reason}" in text or not family.state_reason

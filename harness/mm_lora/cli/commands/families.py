@@ -106,24 +106,36 @@ def document(
 
 
 def rendered(found: InterpreterFacts, others: Sequence[HookedClass]) -> "RenderableType":
-    """Two tables for a terminal."""
-    from rich.console import Group
-    from rich.table import Table
+    """For a terminal: the families in a table, why some are verified in part, the other classes.
 
+    The reasons are sentences, so they stand in lines of their own below the table.
+    """
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    families = registry.families().values()
     table = Table(box=None, pad_edge=False, title="Families", title_justify="left")
-    for heading in ("family", "models", "media", "module groups", "state"):
-        table.add_column(heading)
-    for family in registry.families().values():
-        state = f"{family.state}: {family.state_reason}" if family.state_reason else family.state
-        cells = (family.published, family.media, family.groups)
-        table.add_row(family.name, *(", ".join(cell) for cell in cells), state)
+    for heading in ("family", "models", "media", "state"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in {"family", "state"})
+    for family in families:
+        media = ", ".join(family.media)
+        table.add_row(family.name, "\n".join(family.published), media, family.state)
+    reasons = [
+        Padding(Text(f"{family.name}: {family.state_reason}"), (0, 0, 0, 2))
+        for family in families
+        if family.state_reason
+    ]
+    title = "Why a family is not verified as a whole"
+    parts: list[RenderableType] = [table, "", title, *reasons, ""]
     if found.vllm is None:
-        return Group(table, "", f"no vLLM in {found.executable}: what it claims is not known")
+        return Group(*parts, f"no vLLM in {found.executable}: what it claims is not known")
     title = f"Classes of vLLM {found.vllm} with the hook and no family here"
     rest = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for heading in ("class", "architectures", "claims the feature"):
-        rest.add_column(heading)
+    for heading in ("class", "claims the feature"):
+        rest.add_column(heading, overflow="fold")
     said = {True: "yes", False: "no", None: "has no flag for it"}
     for one in others:
-        rest.add_row(one.name, ", ".join(one.architectures), said[one.flag])
-    return Group(table, "", rest)
+        rest.add_row(one.name, said[one.flag])
+    return Group(*parts, rest)
