@@ -202,7 +202,8 @@ class Answer:
         """
         found = []
         if self.status != 200:
-            found.append(f"HTTP {self.status}")
+            said = str((self.raw or {}).get("error") or "")[:200]
+            found.append(f"HTTP {self.status}: {said}".removesuffix(": "))
         if self.model != request.model:
             found.append(f"answered by model {self.model!r}, asked {request.model!r}")
         if not self.text.strip():

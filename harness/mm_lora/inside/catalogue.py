@@ -1,6 +1,13 @@
 """All patches, in the order in which they are applied; a new one is added here."""
 
-from . import families, moe_experts, short_waits, silent_rows, target_modules
+from . import (
+    families,
+    moe_experts,
+    parts_without_architecture,
+    short_waits,
+    silent_rows,
+    target_modules,
+)
 from .fixes import (
     adapter_files,
     adapter_slots,
@@ -14,6 +21,7 @@ from .fixes import (
     kv_zeroing,
     load_in_place,
     media_rows,
+    names_of_layers,
     one_layer_one_name,
     patch_positions,
     peft_patterns,
@@ -24,6 +32,7 @@ from .fixes import (
     rope_heads,
     rpc_replies,
     unapplied,
+    video_processor_name,
 )
 from .mutants import features as feature_mutants
 from .mutants import kernels as mutants
@@ -37,6 +46,7 @@ from .registry import Patch
 PATCHES: tuple[Patch, ...] = (
     short_waits.PATCH,
     moe_experts.PATCH,
+    parts_without_architecture.PATCH,
     target_modules.PATCH,
     one_layer_one_name.PATCH,
     patch_positions.PATCH,
@@ -60,6 +70,8 @@ PATCHES: tuple[Patch, ...] = (
     media_rows.PATCH,
     rpc_replies.PATCH,
     default_names.PATCH,
+    video_processor_name.PATCH,
+    names_of_layers.PATCH,
     *families.PATCHES,
     *mutants.PATCHES,
     *tenant_mutants.PATCHES,

@@ -50,7 +50,7 @@ def shuffle_not_squared(model: Any, tower: int, connector: int) -> Rows:
 FIX = Patch(
     id="internvl-connector-layers",
     kind="fix",
-    versions=">=0.32",
+    versions=">=0.28",
     needs=(lora_linear.NEEDS,),
     wraps={f"{CLASS}._init_mlp1": _in_layers_of_vllm},
     reason="mlp1 is made of nn.Linear, for which vLLM has no LoRA layer: every adapter that has a "

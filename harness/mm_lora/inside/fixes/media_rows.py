@@ -100,7 +100,7 @@ def _stretches(original: Any) -> Any:
 PATCH = Patch(
     id="media-rows",
     kind="fix",
-    versions=">=0.32",
+    versions=">=0.28",
     wraps={
         f"{RUNNER}:GPUModelRunner._execute_mm_encoder": _recording,
         f"{RUNNER}:group_and_batch_mm_kwargs": _stretches,
