@@ -39,6 +39,12 @@ def dice(served: Served) -> Shown:
     return served.family.sizes.picture("one")
 
 
+def changes_text(served: Served, own: str) -> bool:
+    """Whether an adapter of the user's may change an answer to text alone."""
+    built = served.context.adapters(served.spec.model, (own,))[own]
+    return built.reaches_language(served.family)
+
+
 def served_name(served: Served, name: str) -> str:
     return served.base if name == BASE else name
 
@@ -198,7 +204,7 @@ def test_own_picture(model: str, own: str, served: Served, check: Judge) -> None
 def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
     request = Request(model=own, pictures=(dice(served),))
     answer = served.ask(request)
-    language = served.context.own[own].reaches_language(served.family)
+    language = changes_text(served, own)
     truth = served.forced(request, answer, predict=language)
     check.agrees(
         truth.adapted, answer.logprobs, base=truth.base, predictors=truth.predicted, ties=truth.ties
@@ -212,7 +218,7 @@ def test_own_effect(model: str, own: str, served: Served, check: Judge) -> None:
 def test_own_text_only(model: str, own: str, served: Served, check: Judge) -> None:
     request = Request(model=own, text=TEXT_QUESTION)
     require_valid(check, served, request)
-    if not served.context.own[own].reaches_language(served.family):
+    if not changes_text(served, own):
         base = served.ask_cold(request.asking(served.base))
         check.same_answer(base, served.ask_cold(request))
 

@@ -32,6 +32,7 @@ class Workshop:
         self.progress = SimpleNamespace(say=lambda line: None)
         self.run = Run(profile="rehearsal", argv=[], seed=0, started="")
         self.cannot_see: list[str] = []
+        self.told: list[str] = []
         self.builds = self.factors_of()
         server = object.__new__(VllmServer)
         record = SimpleNamespace(label="1-scout")
@@ -48,6 +49,9 @@ class Workshop:
     def strengthen(self, model: str, factors: dict[str, float]) -> None:
         self.factor = factors["projector"]
         self.factors.append(self.factor)
+
+    def tell_limits(self) -> None:
+        self.told = list(self.cannot_see)
 
     def table(self, *told: Any, **more: Any) -> Table:
         return self.run.tables.named(*told, **more)
@@ -115,7 +119,7 @@ def test_a_weak_one_is_built_stronger_and_the_factor_kept() -> None:
     context, served, _ = measured(0.04)
     assert (served.restarts, context.factors, context.kept) == (1, [4.0], ["projector"])
     assert "4 (4 times what it was)" in str(context.run.tables["strength"].rows)
-    assert len(context.cannot_see) == 2
+    assert len(context.told) == 2
 
 
 def test_one_that_does_nothing_is_given_up_at_its_strongest() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config, shapes
+from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config
 from mm_lora.adapters.keys import SIDES, key_of, parted
 from mm_lora.adapters.sets import known
+from mm_lora.adapters.tensors import heads
 from mm_lora.core.asking import BASE
 from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
 from mm_lora.families.family import Family
-from mm_lora.families.modules import LANGUAGE
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _A_FOLDER = "that it is a LoRA adapter as peft's save_pretrained writes it"
@@ -24,25 +24,24 @@ Shape = Sequence[int]
 
 @dataclass(frozen=True, kw_only=True)
 class OwnAdapter:
-    """A PEFT folder of the user's. `modules`: path → shapes of A [rank, in] and of B [out, rank].
+    """A PEFT folder of the user's. `modules`: path → shapes of A [rank, in] and of B [out, rank],
+    with more axes for a convolution; a path is as the file spells it.
 
-    `config` is the content of adapter_config.json.
+    `config` is the content of adapter_config.json. `keys`: path → the keys of A and of B. `dtype`:
+    of the first tensor, as safetensors calls it.
     """
 
     name: str
     path: Path
     config: Mapping[str, Any]
     modules: Mapping[str, tuple[Shape, Shape]]
+    keys: Mapping[str, tuple[str, str]]
+    dtype: str
 
     @property
     def rank(self) -> int:
         """The largest rank of any module."""
         return max(a[0] for a, _ in self.modules.values())
-
-    def reaches_language(self, family: Family) -> bool:
-        """Whether it changes the language model, and so the answer to a text without picture."""
-        groups = (family.group_of(path) for path in self.modules)
-        return any(group is None or group.role == LANGUAGE for group in groups)
 
     def require_rank(self, maximum: int) -> None:
         """Raise UsageError where the server's `--max-lora-rank` is smaller than the rank."""
@@ -52,21 +51,22 @@ class OwnAdapter:
                 "max-lora-rank in the profile's [flags], or an adapter of a lower rank",
             )
 
-    def require_fit(self, model: str, weights: Mapping[str, Shape]) -> None:
-        """Raise UsageError for a module that the model does not have, or has in another size.
+    def misfit(self, model: str, weights: Mapping[str, Shape]) -> str:
+        """What keeps the model from serving it as it is, a module that the model does not have or
+        has in another size; "" if nothing does.
 
         `weights`: name → shape of the model's own tensors, `<path>.weight` being [out, in].
         """
         for path, (a, b) in self.modules.items():
             own = weights.get(f"{path}.weight")
-            if own is None or len(own) != 2:
-                raise self._unfit(model, f"no linear module {path}")
+            if own is None or len(own) != 2 or self.keys[path] != _peft_keys(path):
+                return f"{model} has no linear module {path}"
             if (b[0], a[1]) != tuple(own):
-                raise self._unfit(
-                    model,
-                    f"{path} of {own[1]} inputs and {own[0]} outputs, the adapter "
-                    f"is for {a[1]} and {b[0]}",
+                return (
+                    f"{model} has {path} of {own[1]} inputs and {own[0]} outputs, the adapter "
+                    f"is for {a[1]} and {b[0]}"
                 )
+        return ""
 
     def built(self, family: Family) -> BuiltAdapter:
         """As one of the adapters that a server of that family loads."""
@@ -78,13 +78,6 @@ class OwnAdapter:
                 row = {"group": group, "modules": len(mine), "tensors": 2 * len(mine)}
                 rows.append(row | {"parameters": size})
         return BuiltAdapter(self.name, self.path, None, rows, (self.path / WEIGHTS).stat().st_size)
-
-    def _unfit(self, model: str, why: str) -> UsageError:
-        return UsageError(
-            f"adapter '{self.name}' was made for another model: {model} has {why}",
-            "the model that it was trained on against --model: a profile without weights of "
-            "its own serves a miniature, which has other widths",
-        )
 
 
 def read_all(words: Iterable[str]) -> dict[str, OwnAdapter]:
@@ -124,14 +117,17 @@ def read(name: str, folder: Path) -> OwnAdapter:
     if not (folder / WEIGHTS).is_file():
         raise UsageError(f"adapter '{name}': {folder} has no {WEIGHTS}", _A_FOLDER)
     sides: dict[str, dict[str, Shape]] = {}
-    for key, shape in shapes(folder).items():
+    keys: dict[str, dict[str, str]] = {}
+    found = heads(folder / WEIGHTS)
+    for key, head in found.items():
         path, side = parted(key)
-        if key != key_of(path, side) or len(shape) != 2:
+        if not side or not key.endswith(".weight") or len(head.shape) not in {2, 4}:
             raise UsageError(
                 f"adapter '{name}' has the tensor {key}, not a lora_A or lora_B of a module",
                 f"{_A_FOLDER}; DoRA, embeddings and saved modules are not verified",
             )
-        sides.setdefault(path, {})[side] = shape
+        sides.setdefault(path, {})[side] = head.shape
+        keys.setdefault(path, {})[side] = key
     if not sides:
         raise UsageError(f"adapter '{name}' is empty: {WEIGHTS} has no tensors", _A_FOLDER)
     for path, pair in sides.items():
@@ -140,8 +136,19 @@ def read(name: str, folder: Path) -> OwnAdapter:
                 f"adapter '{name}': lora_A and lora_B of {path} do not fit together: {pair}",
                 _A_FOLDER,
             )
-    modules = {path: (pair["lora_A"], pair["lora_B"]) for path, pair in sides.items()}
-    return OwnAdapter(name=name, path=folder.resolve(), config=config, modules=modules)
+    return OwnAdapter(
+        name=name,
+        path=folder.resolve(),
+        config=config,
+        modules={path: (pair["lora_A"], pair["lora_B"]) for path, pair in sides.items()},
+        keys={path: (pair["lora_A"], pair["lora_B"]) for path, pair in keys.items()},
+        dtype=next(iter(found.values())).dtype,
+    )
+
+
+def _peft_keys(path: str) -> tuple[str, str]:
+    a, b = (key_of(path, side) for side in SIDES)
+    return a, b
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:

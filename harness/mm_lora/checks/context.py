@@ -12,7 +12,6 @@ from mm_lora.core.run_folder import RunFolder
 from mm_lora.core.table import Column, Table
 
 if TYPE_CHECKING:
-    from mm_lora.adapters.own import OwnAdapter
     from mm_lora.core.progress import Progress
     from mm_lora.families.family import Family
     from mm_lora.families.models import Model
@@ -55,7 +54,6 @@ class Context(Protocol):
     progress: "Progress"
     pool: "ServerPool"
     asker: "Asker"
-    own: Mapping[str, "OwnAdapter"]
     server_python: Path
 
     @property

@@ -2,18 +2,23 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.checkpoint_folder import weight_shapes
+from mm_lora.adapters.kind import Kind, Modules, kind_of
+from mm_lora.adapters.own import OwnAdapter
 from mm_lora.adapters.spec import AdapterSpec
+from mm_lora.core.errors import UsageError
 from mm_lora.core.timings import Timings
 from mm_lora.families.models import Model, resolve
 from mm_lora.run.factors import Factors, stream_of
 from mm_lora.run.inputs import Inputs
 from mm_lora.serving import hub
 from mm_lora.serving.served_vllm import ServedVllm, look_at, reference_choice
+from mm_lora.truth import module_table
 from mm_lora.truth.build import Builder
 from mm_lora.truth.worker_client import WorkerClient
 
@@ -33,6 +38,7 @@ class Builds:
         self._timings = timings or Timings()
         self._models = dict(inputs.models)
         self._built: dict[str, dict[str, BuiltAdapter]] = {}
+        self._kinds: dict[tuple[str, str], Kind] = {}
         self._building = threading.Lock()
         self._starting = threading.RLock()  # two threads that ask at once must share one worker
         self._worker: WorkerClient | None = None
@@ -77,14 +83,39 @@ class Builds:
         return self._models.get(name) or self.inputs.model(name)
 
     def require_files(self, models: Iterable[str]) -> None:
-        """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
+        """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit.
+
+        An adapter that was made for the model whose miniature is served does: see `kinds`.
+        """
         own = self.inputs.own
         for name in dict.fromkeys(models):
             if self.model(name).weights is not None or own:
                 shapes = weight_shapes(self.checkpoint(name))
-                for adapter in own.values():
-                    if shapes:
-                        adapter.require_fit(name, shapes)
+                for adapter in own.values() if shapes else ():
+                    if why := adapter.misfit(name, shapes):
+                        self._kinds[name, adapter.name] = self._kind(name, adapter, why)
+
+    @property
+    def kinds(self) -> Mapping[tuple[str, str], Kind]:
+        """By model and adapter, those of the user's that were made for the published model: its
+        miniature is served with an adapter of their kind. Known once `require_files` was asked."""
+        return self._kinds
+
+    def _kind(self, name: str, adapter: OwnAdapter, why: str) -> Kind:
+        model = self.model(name)
+        if model.is_real:
+            raise UsageError(
+                f"adapter '{adapter.name}' was made for another model: {why}",
+                "the model that it was trained on against --model",
+            )
+        self._say(f"reading the modules of {name}, for which adapter '{adapter.name}' was made")
+        family = model.family
+        small = family.miniature(model.config, model.layout)
+        whole = module_table.of_model(model, self.worker)
+        table = module_table.of_config(family.torch_side, small, family.sources, self.worker)
+        named = {saved: path for path, saved in {**whole.own, **table.own}.items()}
+        modules = Modules(published=whole.sizes, miniature=table.sizes, named=named)
+        return kind_of(adapter, family, name, modules)
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
@@ -103,15 +134,30 @@ class Builds:
     def adapters(self, model: str, names: tuple[str, ...]) -> dict[str, BuiltAdapter]:
         """The adapters of that model: the user's own, built, or from the cache."""
         with self._building:
-            own = self.inputs.own.items()
             of = self.model(model)
-            known = self._built.setdefault(model, {name: one.built(of.family) for name, one in own})
+            if model not in self._built:
+                self._built[model] = self._own(of)
+            known = self._built[model]
             missing = [self.spec(model, name) for name in names if name not in known]
             if missing:
                 small = not of.is_real and not self.inputs.options.base_url
                 with self._timings.of("adapters", model):
                     known.update(self.builder.adapters(of, missing, miniature=small))
             return {name: known[name] for name in names}
+
+    def _own(self, model: Model) -> dict[str, BuiltAdapter]:
+        """The user's adapters as the model's server loads them."""
+        found: dict[str, BuiltAdapter] = {}
+        for name, adapter in self.inputs.own.items():
+            kind = self._kinds.get((model.name, name))
+            if kind is None:
+                found[name] = adapter.built(model.family)
+                continue
+            made, plain = (
+                self.builder.adapters(model, [spec])[name] for spec in (kind.spec, kind.plain)
+            )
+            found[name] = replace(made, plain=plain.path)
+        return found
 
     def folders(self, model: str, names: tuple[str, ...]) -> dict[str, Path]:
         """The same, their folders alone."""

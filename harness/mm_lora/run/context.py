@@ -5,13 +5,12 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from mm_lora.adapters.built import BuiltAdapter
-from mm_lora.adapters.own import OwnAdapter
 from mm_lora.checks import adapter_table, defects
 from mm_lora.checks.context import Upcoming
 from mm_lora.checks.running import Served
@@ -29,7 +28,7 @@ from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.inside.catalogue import PATCHES
 from mm_lora.inside.registry import select
-from mm_lora.run import limits
+from mm_lora.run import limits, own_kinds
 from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.recipe import recipe
@@ -66,8 +65,8 @@ class RunContext:
         self.journal = Journal(folder, self.run)
         self.timings = Timings()
         self.builds = Builds(inputs, progress.say, self.timings)
-        self.own: Mapping[str, OwnAdapter] = inputs.own
         self.cannot_see: list[str] = []
+        self.own_limits: list[str] = []
         self.pool = ServerPool(
             self._prepare,
             folder=folder.path,
@@ -171,6 +170,11 @@ class RunContext:
     def require_files(self, models: Iterable[str]) -> None:
         """Raise UsageError for a damaged folder of the user's, or an adapter that does not fit."""
         self.builds.require_files(models)
+        own_kinds.note(self)
+
+    def tell_limits(self) -> None:
+        """Put what is known of this run's limits into the report."""
+        self.run.limits = [*limits.of(self.profile, self.cannot_see), *self.own_limits]
 
     def checkpoint(self, model: str) -> Path:
         """The folder of the miniature that is served as `model`, or the user's own folder."""
@@ -204,7 +208,8 @@ class RunContext:
         """
         if not self.has_reference:
             raise NotApplicable(SkipReason.NO_REFERENCE)
-        path = self.adapters(model, (adapter,))[adapter].path if adapter else None
+        built = self.adapters(model, (adapter,))[adapter] if adapter else None
+        path = (built.plain or built.path) if built else None
         checkpoint = self.checkpoint(model)
         family = self.model(model).family
         with self.timings.of("reference", model):

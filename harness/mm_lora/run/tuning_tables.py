@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mm_lora.core.table import Column, Kind
-from mm_lora.run import limits
 from mm_lora.run.tolerances import Allowed, unseen_scale_error
 
 if TYPE_CHECKING:
@@ -71,4 +70,4 @@ def add_effects(
 
 def _say(context: "RunContext", sentence: str) -> None:
     context.cannot_see.append(sentence)
-    context.run.limits = limits.of(context.profile, context.cannot_see)
+    context.tell_limits()

@@ -37,10 +37,11 @@ def tables(python: Path, say: Callable[[str], None]) -> Iterator[Tables]:
     Raises BuildError where transformers cannot make the model.
     """
     with WorkerClient(python, say) as worker:
-        yield lambda model: _table(model, worker)
+        yield lambda model: of_model(model, worker)
 
 
-def _table(model: Model, worker: WorkerClient) -> ModuleTable:
+def of_model(model: Model, worker: WorkerClient) -> ModuleTable:
+    """The table of a model at its published size."""
     config = {k: v for k, v in model.config.items() if k != "quantization_config"}
     return of_config(model.family.torch_side, config, model.family.sources, worker)
 

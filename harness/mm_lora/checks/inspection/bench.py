@@ -97,17 +97,26 @@ def bench_of(model: Model, vllm: str, say: Say) -> Iterator[Bench]:
         require_version(vllm)
     told = facts(interpreter(vllm, say) if vllm else Path(sys.executable))
     told.require_vllm()
-    package = Path(told.folder or "")
     own = find_spec("torch") is not None and find_spec("transformers") is not None
     with tables(Path(sys.executable if own else told.executable), say) as source:
-        yield Bench(
-            model=model,
-            facts=told,
-            wrapping=wrapping(package, model.family.vllm, language_of(model.config, package)),
-            rules=peft_rules(package),
-            table=source(model),
-            tables=source,
-        )
+        yield bench_on(model, told, source)
+
+
+def bench_on(model: Model, vllm: InterpreterFacts, source: Tables) -> Bench:
+    """The bench of a model on an interpreter's vLLM, with the tables that `source` gives.
+
+    Raises InstallError without a usable vLLM.
+    """
+    vllm.require_vllm()
+    package = Path(vllm.folder or "")
+    return Bench(
+        model=model,
+        facts=vllm,
+        wrapping=wrapping(package, model.family.vllm, language_of(model.config, package)),
+        rules=peft_rules(package),
+        table=source(model),
+        tables=source,
+    )
 
 
 def inspect(
