@@ -13,6 +13,7 @@ from mm_lora.adapters.bad import KINDS, bad_adapters
 from mm_lora.adapters.bad import bad_copy as bad_copy_of
 from mm_lora.adapters.files import CONFIG, WEIGHTS, read, read_config, write
 from mm_lora.adapters.tensors import Tensor
+from mm_lora.core.errors import UsageError
 from mm_lora.families import registry
 
 GOOD = registry.family("llama4").good
@@ -224,3 +225,11 @@ def test_b_is_filled_in_its_own_precision(
     values = (raw.astype("<u4") << 16).view("<f4") if dtype == "BF16" else raw
     assert values == pytest.approx(np.full(512, value), rel=2e-3)
     assert tensor.values() == pytest.approx(values)
+
+
+def test_what_is_to_be_broken_is_an_adapter_of_a_family_or_the_users() -> None:
+    adapters_broken.require_adapter("projector", ())
+    adapters_broken.require_adapter("mine", ("mine",))
+    with pytest.raises(UsageError, match="no adapter 'projctor' to break") as told:
+        adapters_broken.require_adapter("projctor", ("mine",))
+    assert str(told.value.check).startswith("projector, ")

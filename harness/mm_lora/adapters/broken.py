@@ -1,6 +1,7 @@
 """Breaks a copy of an adapter to see checks fail: the server gets it, the reference does not."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from mm_lora.adapters.files import configure, copy, read, read_config, write
@@ -49,14 +50,25 @@ KINDS: Mapping[str, Callable[[Path], None]] = {
 
 
 def parse(setting: str) -> tuple[str, str]:
-    """`ADAPTER:KIND` as its two parts. Raises UsageError: a typo must not break nothing."""
+    """`ADAPTER:KIND` as its two parts. Raises UsageError for an unknown kind."""
     name, _, kind = setting.partition(":")
-    every = {one: None for family in registry.families().values() for one in known(family)}
-    if name not in every:
-        raise UsageError(f"there is no adapter '{name}' to break", f"one of {', '.join(every)}")
     if kind not in KINDS:
         raise UsageError(f"an adapter cannot be broken by '{kind}'", f"one of {', '.join(KINDS)}")
     return name, kind
+
+
+def require_adapter(name: str, own: Iterable[str]) -> None:
+    """Raise UsageError for a name that no family's adapters and none of the user's `own` have: a
+    typo must not break nothing."""
+    every = dict.fromkeys(one for family in registry.families().values() for one in known(family))
+    every |= dict.fromkeys(own)
+    if name not in every:
+        near = difflib.get_close_matches(name, every, n=5, cutoff=0.5)
+        told = f"{', '.join(near)}, or another one; " if near else ""
+        raise UsageError(
+            f"there is no adapter '{name}' to break",
+            f"{told}the report's table of adapters has those of a model",
+        )
 
 
 def broken_copy(source: Path, target: Path, kind: str) -> Path:

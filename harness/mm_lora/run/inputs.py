@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mm_lora.adapters.broken import require_adapter
 from mm_lora.adapters.own import OwnAdapter, read_all
 from mm_lora.checks import defects
 from mm_lora.checks.defects import Defect
@@ -38,6 +39,8 @@ class Inputs:
         own = read_all(options.adapter)
         for adapter in own.values():
             adapter.require_rank(max_lora_rank(profile))
+        if options.settings.broken is not None:
+            require_adapter(options.settings.broken[0], own)
         models = {model.name: model for model in selected_models(options, profile)}
         return cls(options, profile, models, own, tuple(defects.load()))
 
