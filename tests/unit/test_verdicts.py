@@ -126,7 +126,6 @@ def test_a_defect_that_depends_on_chance_is_stale_only_by_its_smallest_check() -
 @pytest.mark.parametrize(
     "word",
     [
-        "break=nobody:alpha",
         "break=all:sideways",
         "break=all",
         "port=x",
