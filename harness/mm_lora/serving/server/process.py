@@ -236,7 +236,8 @@ class VllmServer:
             search=self._search,
         )
         changes = " ".join(f"{key}={shlex.quote(v)}" for key, v in self.environment.items())
-        self._say(f"{changes} {shlex.join(self.command)}")
+        line = f"{changes} {shlex.join(self.command)}\n"  # too long to be said
+        (self.folder / "command.txt").write_text(line, encoding="utf-8")
         for _, value in self.spec.env:
             if value.startswith("./"):  # it runs in its own folder
                 (self.folder / value).mkdir(exist_ok=True)
