@@ -30,9 +30,12 @@ def rendered(one: Inspection) -> "Iterator[Text]":
     )
     head = Text(f"{one.adapter}: ")
     head.append(str(one.fate), style=f"bold {_COLOURS[one.fate]}")
+    head.append(
+        f" by vLLM {one.vllm} to {one.model}; {len(one.tensors)} tensors: {counts or 'none'}"
+    )
     if one.fate is Fate.APPLIED and not one.is_fine:
-        head.append(", but broken", style="bold red")
-    yield head.append(f" by vLLM {one.vllm} to {one.model} ({counts or 'no'} tensors)")
+        head.append(", some of them broken", style="bold red")
+    yield head
     for note in one.notes:
         yield Text(f"  {note}", style="dim")
     rest = [t for t in one.tensors if t.why is Why.TOGETHER]
