@@ -8,11 +8,13 @@ from dataclasses import replace
 from rich.console import Console
 
 from mm_lora.cli.bench.memory import Peak, descendants, field_of, high_water, proportional
-from mm_lora.cli.bench.parts import Verified, beside, memory, same
+from mm_lora.cli.bench.parts import Verified, added, beside, later, memory, overhead, same
 from mm_lora.cli.bench.rows import (
     Row,
     as_json,
+    compared,
     from_report,
+    keyed,
     markdown,
     median_ratio,
     middle_half,
@@ -115,3 +117,37 @@ def test_memory_lines() -> None:
     assert os.getpid() in descendants(os.getpid())
     assert 0 < proportional(os.getpid()) <= 2 * high_water(os.getpid())
     assert high_water(0) == 0
+
+
+def verified(seconds: float, checks: int = 10, ready: tuple[float, ...] = (5.0,)) -> Verified:
+    servers = [{"ready_s": one} for one in ready]
+    report = {"servers": servers, "checks": [{}] * checks, "exit_code": 0, "duration_s": seconds}
+    return Verified("verify", seconds, Peak(own=1, tree=2), report)
+
+
+def test_what_later_runs_are_compared_by_has_a_key() -> None:
+    rows = [
+        *beside(verified(30.0), 20.0, key="core_cached"),
+        added(verified(30.0), verified(54.0), 20.0),
+        overhead(verified(25.0), 20.0),
+        *memory(verified(30.0)),
+    ]
+    found = keyed(rows)
+    assert found["ratios"] == {"core_cached": 1.5, "added_family": 1.2, "overhead_per_check": 0.1}
+    assert found["seconds"] == {}
+    assert found["memory_mb"] == {"tool": 1e-6, "run": 2e-6}
+
+
+def test_a_later_start_is_the_median_of_those_after_the_first() -> None:
+    row = later(verified(60.0, ready=(10.0, 2.0, 4.0, 3.0)), 20.0)
+    assert row is not None
+    assert (row.key, row.value, row.met) == ("later_start", 0.15, True)
+    assert later(verified(60.0), 20.0) is None
+
+
+def test_ratios_are_set_beside_the_last_stored() -> None:
+    now = {"ratios": {"dice": 1.2, "core_cold": 3.0}}
+    (row,) = compared(now, {"made": "2026-11-28", "ratios": {"dice": 1.6, "core_cold": 0}})
+    assert (row.name, row.note) == ("dice / the last stored", "stored 2026-11-28")
+    assert math.isclose(row.value, 0.75)
+    assert compared(now, {}) == []

@@ -1,3 +1,3 @@
 """The version of mm-lora: what the wheel, `--version` and every report say."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

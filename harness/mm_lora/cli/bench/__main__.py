@@ -3,17 +3,20 @@
 import argparse
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from mm_lora.cli.bench import parts
-from mm_lora.cli.bench.rows import Row, as_json, from_report, markdown, table
+from mm_lora.cli.bench.rows import Row, as_json, compared, from_report, keyed, markdown, table
 from mm_lora.core.errors import ExitCode, MmLoraError
+from mm_lora.core.interpreters import facts
 
 ONE_SERVER = f"dice/{parts.MODEL.name}/*"
 """The dice scenarios of one model, on one server: what the aim of the ratio is stated for."""
@@ -38,26 +41,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="no verify but the dice, no probe: a third of the time"
     )
+    parser.add_argument(
+        "--full", action="store_true", help="verify --full of one model too, which takes long"
+    )
+    parser.add_argument("--json", type=Path, help="another file for bench.json")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
     rows: list[Row] = []
     code = ExitCode.PASS
     try:
         options.reports.mkdir(parents=True, exist_ok=True)
-        measure(rows, options.reports / "runs", quick=options.quick)
+        measure(rows, options.reports / "runs", quick=options.quick, full=options.full)
     except (MmLoraError, OSError) as error:
         say(str(error))
         code = ExitCode.ERROR
     except KeyboardInterrupt as end:
         code = ExitCode.SIGTERM if isinstance(end, Terminated) else ExitCode.SIGINT
     if rows:
+        file = options.json or options.reports / "bench.json"
+        rows += compared(keyed(rows), _stored(file))
         console = Console()
         (console if console.is_terminal else Console(width=120)).print(table(rows))
-        code = max(code, _write(options.reports, rows))
+        code = max(code, _write(file, options.reports / "bench.md", rows))
     return code
 
 
-def measure(rows: list[Row], runs: Path, *, quick: bool) -> None:
+def measure(rows: list[Row], runs: Path, *, quick: bool, full: bool = False) -> None:
     """Append the rows of every part, in an empty cache of its own so that building is measured.
 
     `runs`: where the measured runs of verify leave their reports.
@@ -86,17 +95,32 @@ def measure(rows: list[Row], runs: Path, *, quick: bool) -> None:
         say(f"verify --only '{ONE_SERVER}'")
         dice = parts.verify(["--only", ONE_SERVER], runs)
         rows += from_report(dice.report)
-        rows += parts.beside(dice, plain_s, aim=1.6)
+        rows += parts.beside(dice, plain_s, aim=1.6, key="dice")
         rows += parts.memory(dice)
         if quick:
             return
         say("verify --only 'dice*': every model, a server each")
-        rows += parts.beside(parts.verify(["--only", "dice*"], runs), plain_s)
+        every = parts.verify(["--only", "dice*"], runs)
+        rows += parts.beside(every, plain_s)
+        rows += filter(None, [parts.later(every, plain_ready)])
         say("verify, with an empty cache of reference answers, then again")
-        rows += parts.beside(parts.verify([], runs), plain_s, "no reference answer known yet")
+        cold = parts.verify([], runs)
+        rows += parts.beside(
+            cold, plain_s, "no reference answer known yet", aim=2.2, key="core_cold"
+        )
         again = parts.verify([], runs)
         rows += from_report(again.report)
-        rows += parts.beside(again, plain_s, "reference answers from the cache")
+        note = "reference answers from the cache"
+        rows += parts.beside(again, plain_s, note, aim=1.5, key="core_cached")
+        rows.append(parts.overhead(again, plain_s))
+        say("verify of two families, twice: the first fills the cache")
+        for _ in range(2):
+            two = parts.verify(["--model", parts.MODEL.name, "--model", parts.OTHER], runs)
+        rows.append(parts.added(again, two, plain_s))
+        if full:
+            say("verify --full of one model")
+            whole = parts.verify(["--full", "--model", parts.MODEL.name], runs)
+            rows += parts.beside(whole, plain_s, key=f"full_{parts.MODEL.name}")
         say("probe")
         rows += parts.probe_cost(say)
 
@@ -106,17 +130,35 @@ def say(line: str) -> None:
     print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
-def _write(folder: Path, rows: list[Row]) -> ExitCode:
+def _write(file: Path, pasted: Path, rows: list[Row]) -> ExitCode:
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps({"schema": 1, "made": made, "rows": as_json(rows)}, indent=1)
+    known = facts(parts.PYTHON)
+    document = {
+        "schema": 1,
+        "made": made,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "vllm": f"{known.distribution} {known.vllm}",
+        **keyed(rows),
+        "rows": as_json(rows),
+    }
     try:
-        (folder / "bench.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "bench.md").write_text(markdown(rows), encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        pasted.write_text(markdown(rows), encoding="utf-8")
     except OSError as error:
-        say(f"{folder} cannot be written: {error}")
+        say(f"{error.filename} cannot be written: {error}")
         return ExitCode.ERROR
-    say(f"wrote {folder}/bench.json and {folder}/bench.md, a table to paste")
+    say(f"wrote {file} and {pasted}, a table to paste")
     return ExitCode.PASS
+
+
+def _stored(file: Path) -> dict[str, Any]:
+    """The last bench there, empty if there is none that can be read."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _terminated(signum: int, frame: object) -> None:

@@ -1,6 +1,7 @@
 """What the bench measures, each in a function of its own that returns rows."""
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from mm_lora.cli.bench.rows import Row, median_ratio, middle_half
 from mm_lora.core.asking import BASE, DICE_QUESTION, Answer, Picture, Request
 from mm_lora.core.errors import TroubleError
 from mm_lora.core.resources import cache_dir, harness_dir
+from mm_lora.families import registry
 from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
@@ -32,6 +34,11 @@ from mm_lora.truth.build import Builder
 
 PYTHON = Path(sys.executable)
 MODEL = next(iter(Inputs.read(RunOptions()).models.values()))
+OTHER = next(
+    family.published[0]
+    for family in registry.families().values()
+    if family.name != MODEL.family.name
+)
 ADAPTERS = everyone(MODEL.family)
 BARE = "import typer, rich.console, rich.table"
 DICE = Picture(width=336, height=336)
@@ -79,11 +86,17 @@ def building(say: Callable[[str], None]) -> list[Row]:
         checkpoint = time.monotonic() - began
         builder.adapters(MODEL, [adapter_sets.named(MODEL.family, name) for name in ADAPTERS])
     return [
-        Row(name="build checkpoint, worker's imports included", value=checkpoint, unit="s"),
+        Row(
+            name="build checkpoint, worker's imports included",
+            value=checkpoint,
+            unit="s",
+            key="build_checkpoint",
+        ),
         Row(
             name=f"build {len(ADAPTERS)} adapters",
             value=time.monotonic() - began - checkpoint,
             unit="s",
+            key="build_adapters",
         ),
     ]
 
@@ -120,7 +133,7 @@ def one_server(start: str, say: Callable[[str], None]) -> tuple[list[Row], float
     if start != "auto" and running.start_mode != start:
         raise TroubleError(f"asked for a {start} start, got a {running.start_mode} one")
     rows = [
-        Row(name=f"{start} start until ready", value=ready, unit="s"),
+        Row(name=f"{start} start until ready", value=ready, unit="s", key=f"{start}_start"),
         Row(name=f"{start} start: first answer", value=answered - ready, unit="s"),
         Row(name=f"{start} start: stop", value=stopped, unit="s"),
     ]
@@ -155,8 +168,10 @@ def verify(arguments: Sequence[str], runs: Path) -> Verified:
     return Verified(" ".join(["verify", *arguments]), seconds, peak, report)
 
 
-def beside(run: Verified, plain_s: float, note: str = "", *, aim: float | None = None) -> list[Row]:
-    """The whole command's time, and what it is of a plain start with one answer."""
+def beside(
+    run: Verified, plain_s: float, note: str = "", *, aim: float | None = None, key: str = ""
+) -> list[Row]:
+    """The whole command's time, and its ratio to a plain start with one answer, `key`."""
     servers = len(run.report["servers"])
     notes = [f"{len(run.report['checks'])} checks, {servers} server{'s' * (servers != 1)}", note]
     if run.report["exit_code"]:
@@ -173,20 +188,54 @@ def beside(run: Verified, plain_s: float, note: str = "", *, aim: float | None =
             unit="×",
             aim=aim,
             note=note,
+            key=key,
         ),
     ]
+
+
+def added(one: Verified, two: Verified, plain_s: float) -> Row:
+    """What one more family costs a run, beside a plain start with one answer."""
+    ratio = (two.seconds - one.seconds) / plain_s
+    name = "one more family / one plain start with one answer"
+    return Row(name=name, value=ratio, unit="×", aim=1.2, note=two.name, key="added_family")
+
+
+def overhead(run: Verified, plain_s: float) -> Row:
+    """The time of a run beyond its first server's start, for each check, in plain starts."""
+    ready = run.report["servers"][0]["ready_s"]
+    ratio = (run.seconds - ready) / len(run.report["checks"]) / plain_s
+    name = "a check, its server running / one plain start with one answer"
+    return Row(name=name, value=ratio, unit="×", key="overhead_per_check")
+
+
+def later(run: Verified, plain_ready_s: float) -> Row | None:
+    """The median start of a run's servers after the first, beside a plain start until ready."""
+    starts = [one["ready_s"] for one in run.report["servers"][1:] if one["ready_s"]]
+    if not starts:
+        return None
+    value = statistics.median(starts) / plain_ready_s
+    note = f"{len(starts)} servers of `{run.name}`"
+    name = "a later start / one plain start"
+    return Row(name=name, value=value, unit="×", aim=0.15, note=note, key="later_start")
 
 
 def memory(run: Verified) -> list[Row]:
     """The most memory of a run with one server."""
     return [
-        Row(name="harness process, peak RSS", value=run.peak.own / 1e6, unit="MB", aim=150),
+        Row(
+            name="harness process, peak RSS",
+            value=run.peak.own / 1e6,
+            unit="MB",
+            aim=150,
+            key="tool",
+        ),
         Row(
             name="whole run with one server, peak PSS",
             value=run.peak.tree / 1e6,
             unit="MB",
             aim=4000,
             note=f"{run.peak.samples} samples of the process tree",
+            key="run",
         ),
     ]
 

@@ -1,7 +1,7 @@
 """The rows of a bench as values: what was measured and what was aimed at, as table and JSON."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,17 @@ from rich.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure. `unit`: s, MB, or × for a ratio; `aim`: the most that it should be, if any."""
+    """One figure. `unit`: s, MB, or × for a ratio; `aim`: the most that it should be, if any.
+
+    `key`: its name in bench.json, which stays, where later runs are compared by it.
+    """
 
     name: str
     value: float
     unit: str
     aim: float | None = None
     note: str = ""
+    key: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -83,9 +87,35 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+UNITS = {"ratios": "×", "seconds": "s", "memory_mb": "MB"}
+"""The objects of bench.json that hold figures with a key, and the unit of each."""
+
+
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For bench.json."""
+    """All rows, in their order, for bench.json."""
     return [{**asdict(row), "met": row.met} for row in rows]
+
+
+def keyed(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Those with a key: ratios to one plain start with one answer, seconds, and megabytes."""
+    return {
+        name: {row.key: row.value for row in rows if row.key and row.unit == unit}
+        for name, unit in UNITS.items()
+    }
+
+
+def compared(now: Mapping[str, Mapping[str, float]], old: Mapping[str, Any]) -> list[Row]:
+    """Each ratio that an older bench.json has too, as a part of it: below 1 is faster."""
+    known = old.get("ratios") or {}
+    return [
+        Row(name=f"{key} / the last stored", value=value / known[key], unit="×", note=_was(old))
+        for key, value in now["ratios"].items()
+        if known.get(key)
+    ]
+
+
+def _was(old: Mapping[str, Any]) -> str:
+    return f"stored {old['made']}" if old.get("made") else ""
 
 
 def markdown(rows: Sequence[Row]) -> str:
