@@ -15,6 +15,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.roles import (
     Names,
     everyone,
+    first_tower,
     groups,
     one_each,
     predictable,
@@ -27,6 +28,8 @@ from mm_lora.families.family import Family
 VIDEO, AUDIO = "video", "audio"
 FRAMES = (2, 4, 5)
 """An even number, and an odd one, whose last frame stands twice in a pair."""
+LONG, ROOM = 32, 2048
+"""Frames of a long video; placeholders that it has at most."""
 
 
 def with_video(names: Names, family: Family) -> Names:
@@ -39,6 +42,10 @@ def video_subjects(family: Family) -> Names:
 
 def video_watched(family: Family) -> Names:
     return with_video((BASE, *dict.fromkeys(one_each(family))), family)
+
+
+def video_towers(family: Family) -> Names:
+    return with_video(first_tower(family), family)
 
 
 def once(family: Family) -> Names:
@@ -134,6 +141,19 @@ def test_video_rows(model: str, name: str, served: Served, check: Judge) -> None
 def test_mixed_media_rows(model: str, name: str, served: Served, check: Judge) -> None:
     pictures = (served.family.sizes.picture("few", seed=31),)
     request = Request(model=name, pictures=pictures, videos=(clip(served, 32),), max_tokens=4)
+    require_rows(check, served, watch(served, [request]))
+
+
+@pytest.mark.full
+@pytest.mark.check(
+    "arithmetic/{model}/rows/{name}/long-video",
+    title="every layer sees the predicted rows of a video of many frames, whose adapter is {name}",
+)
+@PROBED
+@pytest.mark.each("name", video_towers)
+def test_long_video_rows(model: str, name: str, served: Served, check: Judge) -> None:
+    frames = min(LONG, ROOM // served.flow(clip(served, frames=1)).prompt_tokens)
+    request = Request(model=name, videos=(clip(served, 41, frames),), max_tokens=4)
     require_rows(check, served, watch(served, [request]))
 
 

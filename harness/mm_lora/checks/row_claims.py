@@ -8,6 +8,7 @@ from mm_lora.checks.judging import Judge
 from mm_lora.checks.row_evidence import Evidence, evidence, not_once
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
+from mm_lora.families.modules import LANGUAGE
 from mm_lora.serving.probe_records import Worker
 
 SHOWN, DRAWN = 20, 6
@@ -67,7 +68,11 @@ def require_rows(check: Judge, served: Served, watched: Watched) -> None:
     check.equal([], not_once(watched.workers, watched.sent, seen), "pictures are not encoded once")
     # Guards the comparison itself: no steps, no mismatches.
     check.equal(
-        {(worker.name, kind) for worker in watched.workers for kind in passes(watched)},
+        {
+            (worker.name, kind)
+            for worker in watched.workers
+            for kind in passes(watched) & wrapped(worker) or passes(watched)
+        },
         {(step.worker, step.kind) for step in seen.steps},
         "passes seen",
     )
@@ -98,7 +103,12 @@ def require_mixed(
     )
 
 
+def wrapped(worker: Worker) -> set[str]:
+    """The kinds of pass in which a worker's layers with LoRA are called."""
+    return {LANGUAGE if module.held == LANGUAGE else "encoder" for module in worker.modules}
+
+
 def passes(watched: Watched) -> set[str]:
     """The kinds of pass that the requests must cause."""
     pictures = any(one.flows for one in watched.sent.values())
-    return {"language", *(["encoder"] if pictures else [])}
+    return {LANGUAGE, *(["encoder"] if pictures else [])}

@@ -1,7 +1,7 @@
 """Makes pytest the runner of cases/: its events become calls of the conductor."""
 
 import copy
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -145,7 +145,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     conductor, identity = item.config.stash[CONDUCTOR], item.stash[PLANNED].id
     if why := conductor.needless(identity):
         pytest.skip(why)
-    conductor.prepare(identity)
+    if "start" not in getattr(item, "fixturenames", ()):
+        conductor.prepare(identity)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -216,6 +217,19 @@ def served(request: pytest.FixtureRequest) -> Served:
     if found is None:
         raise ValueError("the case uses `served` without @pytest.mark.server")
     return found
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Callable[[], Served]:
+    """Starts the server of this check, for a case that judges whether it does."""
+    conductor, check_id = request.config.stash[CONDUCTOR], request.node.stash[PLANNED].id
+
+    def begin() -> Served:
+        found = conductor.prepare(check_id)
+        assert found is not None
+        return found
+
+    return begin
 
 
 @contextmanager
