@@ -73,6 +73,12 @@ def test_without_a_smallest_case_all_that_may_fail_are_shown() -> None:
     assert "not in every run: only as requests meet" in "\n".join(defect.lines(entry))
 
 
+def test_a_smallest_case_may_name_its_model() -> None:
+    entry = defect.named(ENTRIES, "gemma4-keys-as-values")
+    shows, _ = defect.commands(entry)
+    assert "--model gemma4-31b --only numerics/gemma4-31b/language-k_proj/text-only" in shows
+
+
 def test_the_command_prints_both() -> None:
     assert "llama4-qk-lora-rows" in printed("list", "--vllm", "0.32.0")
     document = json.loads(printed("list", "--family", "llama4", "--json"))

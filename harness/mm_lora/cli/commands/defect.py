@@ -73,7 +73,10 @@ def named(entries: Sequence[Defect], name: str) -> Defect:
 
 
 def model_of(one: Defect) -> str:
-    """The default model of the first family that has it."""
+    """That of its smallest case, where it names one; or the first family's default."""
+    named = one.smallest.split("/")[1:2]
+    if named and named[0] in registry.published():
+        return named[0]
     name = next(iter(one.families), next(iter(registry.families())))
     return registry.family(name).published[0]
 

@@ -8,6 +8,7 @@ from mm_lora.core.asking import Medium, Video
 from mm_lora.families.family import Family, Sizes, VllmClass
 from mm_lora.families.flow import Flow, HookCase, known
 from mm_lora.families.forms import peft_forms
+from mm_lora.families.gemma3.family import CAUSAL
 from mm_lora.families.gemma4 import miniature
 from mm_lora.families.gemma4.layout import Layout, layout_of
 from mm_lora.families.gemma4.modules import GROUPS
@@ -15,6 +16,7 @@ from mm_lora.families.modules import CONNECTOR, LANGUAGE, TOWER
 from mm_lora.families.pictures import Picture, by_size, questions
 from mm_lora.families.sounds import Clip
 
+KEYS_ALONE = "adapted-keys-not-values"
 SHORT_BUFFERS = "buffers-sized-by-whole-budgets"
 _MARKERS = 2
 """Before and after a picture, or a frame of a video."""
@@ -38,8 +40,9 @@ class Gemma4(Family):
     state = "partly"
     state_reason = (
         "the small model's core passes with the fixes; without, a picture and a video in one "
-        "request end vLLM. Layers that take keys and values of others are not in the miniature, "
-        "and the large model, whose pictures see all of themselves, was never served"
+        "request end vLLM. Of the large model, whose pictures see all of themselves, the base and "
+        "adapters of k_proj were served. Layers that take keys and values of others are not in the "
+        "miniature"
     )
     media: ClassVar[tuple[str, ...]] = ("image", "video")
     groups = GROUPS
@@ -57,6 +60,9 @@ class Gemma4(Family):
         ends=("embedding_projection",),
         ends_groups=("projector",),
     )
+    base_predictors = (CAUSAL, KEYS_ALONE)
+    text_predictors = (KEYS_ALONE,)
+    core_numbers = (("language-k_proj", "text-only"),)
     # Each picture has about 270 rows, of whatever size it is.
     sizes = Sizes(few=(400, 300), many=(700, 400), grows=False)
     piece = 1024

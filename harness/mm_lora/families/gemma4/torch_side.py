@@ -1,11 +1,13 @@
 """Gemma 4 on the torch side: buffers that checkpoints hold, videos, what the processor counts."""
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from mm_lora.families.counting import Spans
-from mm_lora.families.gemma4.family import FAMILY
+from mm_lora.families.gemma4.family import CAUSAL, FAMILY, KEYS_ALONE
 from mm_lora.families.gemma4.miniature import END, IMAGE, START, VIDEO
 from mm_lora.families.torch_side import NOTHING, TorchSide
 
@@ -15,11 +17,52 @@ BOUND = 12.0
 """Where the miniature's clipped projections clip, in and out."""
 
 
+def adapted_keys_not_values(model: Any) -> AbstractContextManager[None] | None:
+    """What a server computes that adds an adapter of k_proj to the keys, where they are the values
+    too: those are of the weight as it was. None for a model that has no such layer."""
+    found = [layer.self_attn for layer in model.model.language_model.layers]
+    shared = [one for one in found if getattr(one, "v_proj", one) is None]
+    return _with_values_of_their_own(shared) if shared else None
+
+
+def attended_causally(model: Any) -> AbstractContextManager[None] | None:
+    """What a server computes whose rows of a picture do not see those behind them. None for a model
+    that was trained so."""
+    text = model.config.text_config
+    seen = getattr(text, "use_bidirectional_attention", None) == "vision"
+    return _without_types(model.model) if seen else None
+
+
+@contextmanager
+def _without_types(whole: Any) -> Iterator[None]:
+    right = whole.forward
+    whole.forward = lambda **given: right(**{**given, "mm_token_type_ids": None})
+    try:
+        yield
+    finally:
+        del whole.forward
+
+
+@contextmanager
+def _with_values_of_their_own(shared: Sequence[Any]) -> Iterator[None]:
+    for one in shared:
+        one.v_proj = copy.deepcopy(one.k_proj)
+    try:
+        yield
+    finally:
+        for one in shared:
+            one.v_proj = None
+
+
 class Gemma4Side(TorchSide):
     """transformers' Gemma4ForConditionalGeneration."""
 
     family = FAMILY
     markers: ClassVar[tuple[str, str]] = (START, END)
+    base_mistakes: ClassVar[Mapping[str, Any]] = {
+        CAUSAL: attended_causally,
+        KEYS_ALONE: adapted_keys_not_values,
+    }
 
     def is_norm(self, name: str, shape: Sequence[int]) -> bool:
         """What scales a whole layer, or what leaves the tower, too."""
