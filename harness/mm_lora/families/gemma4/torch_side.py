@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from mm_lora.families.counting import Spans
-from mm_lora.families.gemma4.family import CAUSAL, FAMILY, KEYS_ALONE
+from mm_lora.families.gemma3.family import CAUSAL
+from mm_lora.families.gemma4.family import FAMILY, KEYS_ALONE
 from mm_lora.families.gemma4.miniature import END, IMAGE, START, VIDEO
 from mm_lora.families.torch_side import NOTHING, TorchSide
 
