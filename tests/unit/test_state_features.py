@@ -1,17 +1,24 @@
 """What features of vLLM are asked with, and what is read of whether they were on."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+
+from mm_lora.checks.judging import Judge
 from mm_lora.checks.states import embeds
 from mm_lora.checks.states.company import Drafts, adapter_of, drafts
 from mm_lora.checks.states.features import default, guessing, with_default
-from mm_lora.core.asking import Answer, Embeds, Picture, Request
+from mm_lora.checks.states.forced import judge_forced
+from mm_lora.core.asking import BASE, Answer, Embeds, Picture, Request
+from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
 from mm_lora.families import registry
 from mm_lora.serving.client import messages, options
 from mm_lora.serving.metrics import read_metrics
 from mm_lora.serving.probe_records import Request as Scheduled
 from mm_lora.serving.probe_records import Step
+from mm_lora.truth.reference import Forced
 
 PICTURE = Picture(width=64, height=64)
 COUNTED = """# HELP vllm:request_success_total Count of successfully processed requests.
@@ -92,3 +99,36 @@ def test_rows_are_sent_where_the_family_says_how() -> None:
         assert [one.values[0] for one in found] == list(embeds.WAYS)
         skipped = {bool(one.marks) for one in found}
         assert skipped == {family.beside_embeds is None}
+
+
+def by_default(model: str, logprob: float) -> Verdict:
+    """What is judged of the base's request about a picture, for which `all` is to answer."""
+    truth = Forced(token_ids=(1,), adapted=(-1.0,), base=(-2.0,), prompt_tokens=9, predicted={})
+    served = SimpleNamespace(
+        base=BASE, family=registry.family("llama4"), forced=lambda *told, **named: truth
+    )
+    context = SimpleNamespace(table=lambda *told: SimpleNamespace(add=lambda *row: None))
+    given = Answer(
+        model=model,
+        text="six",
+        token_ids=(1,),
+        logprobs=(logprob,),
+        prompt_tokens=9,
+        completion_tokens=1,
+        finish_reason="length",
+    )
+    request = Request(model=BASE, pictures=(PICTURE,), max_tokens=1)
+    check = Judge(tolerance=1e-3, min_effect=0.05)
+    told = (check, cast(Any, context), cast(Any, served), "default", request, given)
+    judge_forced(*told, whose="all", named="image")
+    return check.verdict()
+
+
+def test_who_answers_by_default_is_judged_by_numbers_then_by_name() -> None:
+    assert by_default("image", -1.0).outcome is Outcome.PASS
+    with pytest.raises(NotPassed) as wrong:
+        by_default(BASE, -2.0)
+    assert wrong.value.verdict.predicted_by == ("as-the-base",)
+    with pytest.raises(NotPassed) as named:
+        by_default(BASE, -1.0)
+    assert "another's name" in named.value.verdict.reason
