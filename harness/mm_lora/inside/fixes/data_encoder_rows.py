@@ -74,12 +74,37 @@ def _whole_pictures(original: Any) -> Any:
     return run
 
 
+def _equal_parts(original: Any) -> Any:
+    """Where each rank gets as many chunks as every other, one after the other."""
+
+    def run(image_input: Any, vision_model: Any) -> Any:
+        distributed = importlib.import_module("vllm.distributed")
+        ranks = distributed.get_tensor_model_parallel_world_size()
+        chunks = image_input.shape[0]
+        mine = (chunks + ranks - 1) // ranks
+
+        def share(rows: Any, rank: int) -> Any:
+            count = mine * (len(rows) // chunks)
+            part = rows.new_full((count,), -1)  # a rank may have an empty chunk to fill up
+            own = rows[rank * count : (rank + 1) * count]
+            part[: len(own)] = own
+            return part
+
+        with shared_out(vision_model, share):
+            return original(image_input, vision_model)
+
+    return run
+
+
 PATCH = Patch(
     id="data-encoder-rows",
     kind="fix",
     platform="cpu",
     versions=">=0.30",
     needs=(f"{MODULE}:get_load_balance_assignment",),
-    wraps={f"{MODULE}:run_dp_sharded_mrope_vision_model": _whole_pictures},
+    wraps={
+        f"{MODULE}:run_dp_sharded_mrope_vision_model": _whole_pictures,
+        f"{MODULE}:run_dp_sharded_vision_model": _equal_parts,
+    },
     reason="with --mm-encoder-tp-mode data each rank maps the rows of all pictures, not its own",
 )
