@@ -31,7 +31,10 @@ class Pixtral(LlavaPixtral):
     published = ("pixtral",)
     repositories: ClassVar[Mapping[str, str]] = {}
     state = "partly"
-    state_reason = "with the fixes its core passes; without them it was not run"
+    state_reason = (
+        "vLLM gives adapters of the tower's q and k to the wrong rows of each head; with the fixes "
+        "its core passes"
+    )
     merges: ClassVar[bool] = False
     """Whether a layer before the projector merges neighbouring patches."""
     tekken_version: ClassVar[str] = "v3"
