@@ -19,7 +19,6 @@ class EncoderTower(LlavaFamily):
     """q, k, v and out, fc1 and fc2 in each layer."""
 
     renamed = "tower-attention"
-    beside_embeds: ClassVar[tuple[str, ...]] = ()
     groups = groups(_LAYERS, _PATTERN, _ATTENTION, ("mlp.fc1", "mlp.fc2"))
     forms = forms(groups, "out_proj", "fc1")
     prefixes = ((OWN, "vision_tower.vision_model."), *LlavaFamily.prefixes)

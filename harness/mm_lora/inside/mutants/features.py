@@ -140,6 +140,6 @@ PATCHES = (
         "rows-sent-base",
         {f"{BATCH}.add_request": noted_where(_sends_rows), INPUTS: use_what_was_noted},
         "who sends a picture's rows in place of its pixels has no adapter",
-        kills=("states/*/embeds/alone",),
+        kills=("states/*/embeds/alone", "states/*/embeds/beside-pixels"),
     ),
 )
