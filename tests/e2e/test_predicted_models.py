@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from mm_lora.families.gemma4.torch_side import adapted_keys_not_values
+from mm_lora.families.torch_side import importable
 from mm_lora.families.ultravox.torch_side import filling_heard, joined
 from mm_lora.inside.families.ultravox import behind
 
@@ -36,6 +37,7 @@ def test_values_keep_the_weight_that_keys_had() -> None:
 
 
 def sides() -> dict[str, Any]:
+    importable()
     from transformers import LlamaConfig, WhisperConfig
 
     whole = {"stack_factor": 4, "hidden_size": 8, "projector_ln_mid": True}
