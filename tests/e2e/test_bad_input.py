@@ -99,7 +99,7 @@ def test_wrong_usage(start: Start, arguments: list[str], words: str) -> None:
         ("empty", "adapter 'x' is empty"),
         ("cut", "is not a complete safetensors file"),
         ("wide", "adapter 'x' has rank 16; the server's maximum is 8"),
-        ("foreign", "made for another model: scout has no linear module other.vision_model"),
+        ("foreign", "made for another model: scout has no module other.vision_model"),
         ("mine", "has no adapter_config.json"),
     ],
 )

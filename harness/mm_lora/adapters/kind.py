@@ -66,7 +66,7 @@ def kind_of(adapter: OwnAdapter, family: Family, model: str, modules: Modules) -
     Raises UsageError where its keys name no module of the model, where a shape or a rank is not
     the model's or the configuration's, and where the miniature has none of its layers.
     """
-    form, paths = _form(adapter, family, modules)
+    form, paths = _form(adapter, family, model, modules)
     for own, path in paths.items():
         _require_shape(adapter, own, model, path, modules.published[path])
     kept = {own: path for own, path in paths.items() if path in modules.miniature}
@@ -82,7 +82,9 @@ def kind_of(adapter: OwnAdapter, family: Family, model: str, modules: Modules) -
     return Kind(spec=spec, kept=tuple(kept.values()), deeper=deeper, unknown=unknown)
 
 
-def _form(adapter: OwnAdapter, family: Family, modules: Modules) -> tuple[str, dict[str, str]]:
+def _form(
+    adapter: OwnAdapter, family: Family, model: str, modules: Modules
+) -> tuple[str, dict[str, str]]:
     """The form that explains most of the adapter's modules, and for these: name → PEFT path."""
     by_keys = {keys: own for own, keys in adapter.keys.items()}
     best: tuple[str, dict[str, str]] = ("", {})
@@ -94,8 +96,8 @@ def _form(adapter: OwnAdapter, family: Family, modules: Modules) -> tuple[str, d
             best = form, found
     if not best[1]:
         raise UsageError(
-            f"adapter '{adapter.name}' was made for another model: no spelling makes a module of "
-            f"this one of {next(iter(adapter.modules))}",
+            f"adapter '{adapter.name}' was made for another model: {model} has no module "
+            f"{next(iter(adapter.modules))}, in any spelling",
             _ITS_MODEL,
         )
     return best
