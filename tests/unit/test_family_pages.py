@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
 from rich.console import Console
 
 from mm_lora.cli.commands.families import pages, rendered, write_pages
-from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.modules import PROMPT
@@ -37,17 +37,7 @@ def test_a_page_says_what_a_reader_needs() -> None:
 
 
 def test_a_narrow_terminal_shows_every_name_and_reason_in_full() -> None:
-    found = InterpreterFacts(
-        executable="python",
-        python="3.12",
-        vllm="0.32.0",
-        distribution="vllm",
-        importable=True,
-        torch=None,
-        transformers=None,
-        peft=None,
-        torchvision=None,
-    )
+    found = interpreter()
     other = HookedClass(
         module="other", name="A" * 50, architectures=("Other",), flag=None, mapping=True
     )

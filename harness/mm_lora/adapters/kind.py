@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from mm_lora.adapters.keys import SIDES, key_of
+from mm_lora.adapters.keys import keys_of
 from mm_lora.adapters.own import OwnAdapter
-from mm_lora.adapters.scale import rank_of, scale_of
+from mm_lora.adapters.scale import alpha_of, rank_of, scale_of
 from mm_lora.adapters.spec import FORMS, AdapterSpec
 from mm_lora.adapters.spellings import SPELLINGS
+from mm_lora.adapters.tensors import NAMES
 from mm_lora.core.errors import UsageError
 from mm_lora.families.family import Family
 from mm_lora.families.modules import either
 
 Size = tuple[int, int]
 
-_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _ITS_MODEL = "the model that it was trained on against --model; `mm-lora inspect` says more"
 
 
@@ -108,9 +108,9 @@ def _spelled(form: str, family: Family, modules: Modules) -> Iterator[tuple[str,
     spelling = SPELLINGS.get(form)
     for path in modules.published:
         name = modules.named.get(path, path) if form == "own-names" else path
-        a, b = (key_of(name, side) for side in SIDES)
+        a, b = keys_of(name)
         if spelling is not None:
-            a, b = (spelling.respelled(family, key) for key in (a, b))
+            a, b = spelling.respelled(family, a), spelling.respelled(family, b)
         yield path, (a, b)
 
 
@@ -139,9 +139,8 @@ def _spec(
         rank, scale = rank_of(config, own), scale_of(config, own)
         name = named.get(path, path)
         if rank_of(config, name) != rank or not math.isclose(scale_of(config, name), scale):
-            alpha = scale * (math.sqrt(rank) if config.get("use_rslora") else rank)
             told["rank_pattern"][re.escape(name)] = rank
-            told["alpha_pattern"][re.escape(name)] = alpha
+            told["alpha_pattern"][re.escape(name)] = alpha_of(config, rank, scale)
     peft = {key: {**told[key], **(config.get(key) or {})} for key in told}
     options = {key: value for key, value in peft.items() if value}
     if config.get("use_rslora"):
@@ -161,9 +160,8 @@ def _spec(
 
 
 def _dtype(adapter: OwnAdapter) -> str:
-    if adapter.dtype not in _DTYPES:
+    if adapter.dtype not in NAMES:
         raise UsageError(
-            f"adapter '{adapter.name}' has tensors of {adapter.dtype}",
-            f"one of {', '.join(_DTYPES)}",
+            f"adapter '{adapter.name}' has tensors of {adapter.dtype}", f"one of {', '.join(NAMES)}"
         )
-    return _DTYPES[adapter.dtype]
+    return NAMES[adapter.dtype]

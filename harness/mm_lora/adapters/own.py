@@ -8,7 +8,7 @@ from typing import Any
 
 from mm_lora.adapters.built import BuiltAdapter
 from mm_lora.adapters.files import CONFIG, WEIGHTS, read_config
-from mm_lora.adapters.keys import SIDES, key_of, parted
+from mm_lora.adapters.keys import SIDES, keys_of, parted
 from mm_lora.adapters.sets import known
 from mm_lora.adapters.tensors import heads
 from mm_lora.core.asking import BASE
@@ -59,7 +59,7 @@ class OwnAdapter:
         """
         for path, (a, b) in self.modules.items():
             own = weights.get(f"{path}.weight")
-            if own is None or len(own) != 2 or self.keys[path] != _peft_keys(path):
+            if own is None or len(own) != 2 or self.keys[path] != keys_of(path):
                 return f"{model} has no linear module {path}"
             if (b[0], a[1]) != tuple(own):
                 return (
@@ -144,11 +144,6 @@ def read(name: str, folder: Path) -> OwnAdapter:
         keys={path: (pair["lora_A"], pair["lora_B"]) for path, pair in keys.items()},
         dtype=next(iter(found.values())).dtype,
     )
-
-
-def _peft_keys(path: str) -> tuple[str, str]:
-    a, b = (key_of(path, side) for side in SIDES)
-    return a, b
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,11 @@ def scale_of(config: Mapping[str, Any], path: str) -> float:
     return float(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
+def alpha_of(config: Mapping[str, Any], rank: float, scale: float) -> float:
+    """The alpha that gives a module of this rank that scale."""
+    return scale * (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
 def rank_of(config: Mapping[str, Any], path: str) -> float:
     """The rank of one module."""
     return _pattern(config.get("rank_pattern") or {}, path, config["r"])

@@ -14,6 +14,8 @@ from mm_lora.core.errors import UsageError
 # The format's name of a kind: the library's for writing, and numpy's. It has no bfloat16, which
 # is the upper half of a float32.
 _KINDS = {"F32": ("float32", "<f4"), "F16": ("float16", "<f2"), "BF16": ("bfloat16", "<u2")}
+NAMES = {kind: name for kind, (name, _) in _KINDS.items()}
+"""A kind of tensor as the format calls it → as torch and PEFT call it."""
 
 
 @dataclass(frozen=True)

@@ -153,10 +153,10 @@ class Builds:
             if kind is None:
                 found[name] = adapter.built(model.family)
                 continue
-            made, plain = (
-                self.builder.adapters(model, [spec])[name] for spec in (kind.spec, kind.plain)
-            )
-            found[name] = replace(made, plain=plain.path)
+            found[name] = self.builder.adapters(model, [kind.spec])[name]
+            if kind.spec.form:
+                plain = self.builder.adapters(model, [kind.plain])[name]
+                found[name] = replace(found[name], plain=plain.path)
         return found
 
     def folders(self, model: str, names: tuple[str, ...]) -> dict[str, Path]:

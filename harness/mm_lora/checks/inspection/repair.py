@@ -14,8 +14,8 @@ from typing import Any
 
 from mm_lora.adapters.as_found import AsFound
 from mm_lora.adapters.files import CONFIG, write
+from mm_lora.adapters.scale import alpha_of, scale_of
 from mm_lora.adapters.scale import rank_of as config_rank
-from mm_lora.adapters.scale import scale_of
 from mm_lora.adapters.tensors import Tensor as Data
 from mm_lora.checks.inspection.findings import Fate, Inspection, Tensor, Why
 from mm_lora.checks.inspection.keys import meant
@@ -239,13 +239,12 @@ def _config(
     config: Mapping[str, Any], pieces: Sequence[_Piece], spellings: Spellings
 ) -> dict[str, Any]:
     """The same scales, by patterns over the new names where the old ones do not give them."""
-    root = bool(config.get("use_rslora"))
     ranks: dict[str, Any] = {}
     alphas: dict[str, Any] = {}
     names = [meant(spellings.key(piece.module, "lora_A"))[0] for piece in pieces]
     for name, piece in zip(names, pieces, strict=True):
         rank = piece.a.shape[0]
-        alpha = piece.scale * (math.sqrt(rank) if root else rank)
+        alpha = alpha_of(config, rank, piece.scale)
         if config_rank(config, name) != rank or not math.isclose(
             scale_of(config, name), piece.scale
         ):
