@@ -19,5 +19,5 @@ PATCH = Patch(
     versions=">=0.28,<0.32",
     wraps={"vllm.transformers_utils.processor:get_video_processor_cls_name": _a_name},
     reason="transformers 5.19 and newer map a model type to {'torchvision': name}, which cannot be "
-    "a dictionary's key: every request with a video is refused with HTTP 400",
+    "a dictionary's key: a request with a video is refused with HTTP 400",
 )
