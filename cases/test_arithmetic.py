@@ -18,7 +18,7 @@ from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.models import Model, resolve
-from mm_lora.serving.hook_client import HookAnswers, HookQuestion, ask_hooks
+from mm_lora.serving.hook_client import HookAnswers, HookQuestion
 
 CONFIG_COLUMNS = ("model", "layout", "as published for")
 CONFIG_TITLE = "The served checkpoint's own vision geometry"
@@ -58,14 +58,7 @@ def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
             )
             for name, model in published(family).items()
         ]
-        return ask_hooks(
-            context.server_python,
-            family.vllm,
-            questions,
-            patches=context.class_patches(family),
-            search=context.vllm.search,
-            say=context.progress.say,
-        )
+        return context.ask_class(family, questions)
 
     return ask
 

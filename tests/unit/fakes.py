@@ -67,6 +67,9 @@ class FakeContext:
     def attach(self, specs: Any) -> None:
         self._note("attach")
 
+    def begin_import(self, spec: Any) -> None:
+        self._note("begin_import")
+
     def require_files(self, models: Any) -> None:
         self._note("require_files")
 

@@ -239,6 +239,13 @@ def test_the_next_server_waits_for_the_one_that_starts(make: Make) -> None:
     assert conductor.context.pool.calls == [("prefetch", "scout")]  # type: ignore[union-attr]
 
 
+def test_vllm_is_imported_before_files_are_read(make: Make) -> None:
+    conductor = make()
+    conductor.begin()
+    calls = conductor.context.calls  # type: ignore[union-attr]
+    assert calls.index("look_around") < calls.index("begin_import") < calls.index("require_files")
+
+
 def test_a_run_without_servers_looks_at_no_vllm(make: Make) -> None:
     conductor = make(on("a"))
     conductor.begin()

@@ -12,7 +12,9 @@ import pytest
 
 from mm_lora.inside import cradle as inside
 from mm_lora.serving.server import cradle
-from mm_lora.serving.server.command import FAST_MODULE, PLAIN_MODULE
+from mm_lora.serving.server.command import FAST_MODULE, HOOKS_MODULE, PLAIN_MODULE
+from mm_lora.serving.server.helper import beside
+from mm_lora.serving.server.spec import ServerSpec
 
 COMMAND = ["/x/python", "-m", FAST_MODULE, "--model", "m"]
 
@@ -93,6 +95,28 @@ def test_servers_share_a_cradle_unless_importing_could_differ(
     assert [one.request()["number"], one.request()["number"]] == [1, 2]
     fork(cradles, tmp_path, {"VLLM_LOGGING_LEVEL": "DEBUG"})
     assert len(processes) == 2
+
+
+def test_a_question_to_a_class_is_a_fork_of_what_its_server_is_forked_from(
+    cradles: cradle.Cradles, processes: list[FakeProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "plugin").mkdir()
+    launch = beside(ServerSpec(model="m", env=(("A", "1"),)), (), cradles)
+    command = ["/x/python", "-m", HOOKS_MODULE, "question", "answer"]
+    child = launch(command, tmp_path / "plugin", tmp_path / "log")
+    (one,) = processes
+    request = one.request()
+    assert (request["command"], request["folder"]) == (command, str(tmp_path))
+    assert json.loads((tmp_path / "inside.json").read_text(encoding="utf-8"))["patches"] == []
+    one.say(number=1, pid=os.getpid())
+    one.say(number=1, code=0)
+    assert child.wait(1) == 0
+    other = {**request["environment"], "TMPDIR": "t", "MM_LORA_INSIDE": "i"}
+    other["PYTHONPATH"] = os.pathsep.join(
+        ["/its/own/plugin", *other["PYTHONPATH"].split(os.pathsep)[1:]]
+    )
+    cradles.fork(COMMAND, other, tmp_path / "server.log")
+    assert len(processes) == 1
 
 
 def test_a_forked_server_is_known_by_what_its_cradle_says(
@@ -184,7 +208,7 @@ def test_the_cradle_forks_what_was_not_cancelled_and_tells_of_every_end(
         if "code" in told and number == 1:
             ours.close()
 
-    assert served.serve() is False
+    assert served.serve() == ""
     os.close(forks.ends.pop(102))
     assert heard == [(1, {"pid": 101}), (3, {"pid": 102}), (4, {"code": 1}), (1, {"code": -9})]
     assert forks.killed == [101]

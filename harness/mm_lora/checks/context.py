@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mm_lora.families.family import Family
     from mm_lora.families.models import Model
     from mm_lora.serving.asker import Asker
+    from mm_lora.serving.hook_client import HookAnswers, HookQuestion
     from mm_lora.serving.pool import ServerPool
     from mm_lora.serving.served_vllm import ServedVllm
     from mm_lora.truth.reference import Forced, Reference
@@ -76,8 +77,8 @@ class Context(Protocol):
         """The vLLM that is served."""
         ...
 
-    def class_patches(self, family: "Family") -> tuple[str, ...]:
-        """The ids of the patches with which a family's class in vLLM is asked."""
+    def ask_class(self, family: "Family", questions: "Sequence[HookQuestion]") -> "HookAnswers":
+        """What a family's class in vLLM says of configs, without weights or a server."""
         ...
 
     @property

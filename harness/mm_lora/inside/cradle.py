@@ -1,10 +1,11 @@
 """Imports vLLM once for all servers of a run: each of them is this process, forked.
 
 `python -m mm_lora_inside.cradle DESCRIPTOR` reads requests from that socket (SOCK_SEQPACKET, JSON
-each): `{"number", "command", "environment", "folder", "log"}` starts a server, with one descriptor
-for its watchdog beside it or none; `{"number", "cancel": true}` ends one that nobody can name yet.
-It answers `{"number", "pid"}`, and `{"number", "code"}` when that server's first process has ended,
-negative for a signal. It ends when the other end is closed.
+each): `{"number", "command", "environment", "folder", "log"}` starts a server, or another module of
+ours that needs vLLM, with one descriptor for a server's watchdog beside it or none;
+`{"number", "cancel": true}` ends one that nobody can name yet. It answers `{"number", "pid"}`, and
+`{"number", "code"}` when that process has ended, negative for a signal. It ends when the other end
+is closed.
 """
 
 import contextlib
@@ -22,11 +23,12 @@ from typing import Any
 
 from . import fast_start, watchdog
 
+_SERVER = f"{__package__}.fast_start"
 _LONGEST = 1 << 18  # more than Linux lets a socket send at once
 
 
 def main() -> None:
-    """Serve requests until the other end is gone; in a forked child: be that server."""
+    """Serve requests until the other end is gone; in a forked child: be what was asked for."""
     count = os.environ.pop(fast_start.BOOT, None)
     if count is None:
         plain = fast_start.obstacle(())
@@ -39,8 +41,14 @@ def main() -> None:
             fast_start.import_rest()
             gc.freeze()
     cradle = Cradle(socket.socket(fileno=int(sys.argv[1])), plain)
-    if cradle.serve():
-        _be_server()
+    module = cradle.serve()
+    if module == _SERVER:
+        fast_start.fork_children(lambda: None)
+        module = fast_start.API_SERVER
+    if module:
+        fast_start.allow_threads()
+        gc.enable()
+        runpy.run_module(module, run_name="__main__")
 
 
 class Cradle:
@@ -53,8 +61,8 @@ class Cradle:
         self._pids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}  # of each server's pidfd
 
-    def serve(self) -> bool:
-        """Answer requests until the other end is closed; True in the child that is a server."""
+    def serve(self) -> str:
+        """Answer requests until the other end is closed; in a child: the module that it runs."""
         while True:
             # All that was said meanwhile is read first: a start may have been cancelled.
             patience = 0 if self._waiting else None
@@ -66,10 +74,10 @@ class Cradle:
             if line in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._line, _LONGEST, 1)
                 if not message:
-                    return False
+                    return ""
                 self._note(json.loads(message), next(iter(descriptors), None))
-            elif self._waiting and self._start(min(self._waiting)):
-                return True
+            elif self._waiting and (module := self._start(min(self._waiting))):
+                return module
 
     def _note(self, request: dict[str, Any], alive: int | None) -> None:
         number = request["number"]
@@ -80,8 +88,8 @@ class Cradle:
         elif number in self._pids:
             os.kill(self._pids[number], signal.SIGKILL)
 
-    def _start(self, number: int) -> bool:
-        """Fork a server; True in the child."""
+    def _start(self, number: int) -> str:
+        """Fork a process; its module in the child, nothing in the cradle."""
         request, alive = self._waiting.pop(number)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -92,18 +100,17 @@ class Cradle:
             with open(request["log"], "a", encoding="utf-8") as log:
                 print(f"mm-lora: no process for this server: {error}", file=log)
             self._say(number, code=1)
-            return False
+            return ""
         if pid == 0:
             self._line.close()
             for descriptor in self._numbers:
                 os.close(descriptor)
-            _settle(request, alive, self._plain)
-            return True
+            return _settle(request, alive, self._plain)
         _close(alive)
         self._pids[number] = pid
         self._numbers[os.pidfd_open(pid)] = number
         self._say(number, pid=pid)
-        return False
+        return ""
 
     def _ended(self, descriptor: int) -> None:
         number = self._numbers.pop(descriptor)
@@ -121,8 +128,11 @@ def _close(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def _settle(request: dict[str, Any], alive: int | None, plain: str) -> None:
-    """In the child: the session, folder, output, environment and arguments of a fresh process."""
+def _settle(request: dict[str, Any], alive: int | None, plain: str) -> str:
+    """In the child: the session, folder, output, environment and arguments of a fresh process.
+
+    Returns the module that it is to run.
+    """
     os.setsid()
     os.chdir(request["folder"])
     _redirect(request["log"])
@@ -131,7 +141,8 @@ def _settle(request: dict[str, Any], alive: int | None, plain: str) -> None:
         os.set_inheritable(alive, True)
         environment[watchdog.ALIVE_VARIABLE] = f"{alive}:{os.fstat(alive).st_ino}"
     command: list[str] = request["command"]
-    arguments = command[command.index("-m") + 2 :]
+    place = command.index("-m") + 1
+    module, arguments = command[place], command[place + 1 :]
     if plain or fast_start.obstacle(arguments):
         os.execve(command[0], command, environment)  # it will say why it starts plain
     preloaded = os.environ.get("LD_PRELOAD")
@@ -142,6 +153,7 @@ def _settle(request: dict[str, Any], alive: int | None, plain: str) -> None:
     sys.argv[1:] = arguments
     tempfile.tempdir = None  # TMPDIR is another
     _settle_modules_cache()
+    return module
 
 
 def _redirect(log: str) -> None:
@@ -160,13 +172,6 @@ def _settle_modules_cache() -> None:
         names = getattr(module, "__dict__", {}) if name.startswith("transformers") else {}
         if "HF_MODULES_CACHE" in names:
             names["HF_MODULES_CACHE"] = folder
-
-
-def _be_server() -> None:
-    fast_start.fork_children(lambda: None)
-    fast_start.allow_threads()
-    gc.enable()
-    runpy.run_module(fast_start.API_SERVER, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Asks vLLM's model class, without weights, for its tower and connector LoRA hooks.
 
-A process of its own in the server's interpreter: one JSON question on stdin, one JSON answer on
-stdout. vLLM's own chatter goes to stderr. Imports nothing of the harness.
+`python -m mm_lora_inside.hook_query QUESTION ANSWER`: a process of its own in the server's
+interpreter, or a fork of the cradle. It reads one JSON file and writes the other; what vLLM says
+besides goes to its output. Imports nothing of the harness.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
@@ -25,12 +25,11 @@ KINDS = {"language_model": "language", "connector": "connector", "tower_model": 
 
 def main() -> int:
     """Read the question, write the answer; trouble is part of the answer, by name."""
-    answer_to = os.dup(1)
-    os.dup2(2, 1)
-    question = json.load(sys.stdin)
-    answer = ask(question)
-    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
-        json.dump(answer, out)
+    question, answer = sys.argv[1:]
+    with open(question, encoding="utf-8") as source:
+        found = ask(json.load(source))
+    with open(answer, "w", encoding="utf-8") as out:
+        json.dump(found, out)
     return 0
 
 

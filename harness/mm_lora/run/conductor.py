@@ -50,6 +50,10 @@ class Workshop(Context, Protocol):
         """Let a server that runs already stand for each spec."""
         ...
 
+    def begin_import(self, spec: ServerSpec) -> None:
+        """Begin to import vLLM for the first server."""
+        ...
+
     def require_files(self, models: Iterable[str]) -> None:
         """Raise UsageError for files of the user's that do not fit."""
         ...
@@ -157,6 +161,7 @@ class Conductor:
         if self.options.base_url:
             context.attach(specs)
             return
+        context.begin_import(specs[0])
         context.require_files(spec.model for spec in specs)
         if self.options.settings.port is not None:
             PortReservation(self.options.settings.port).release()

@@ -37,6 +37,7 @@ from mm_lora.run.settings import Settings
 from mm_lora.run.tolerances import Allowed
 from mm_lora.run.tuning import Tuning
 from mm_lora.serving.asker import Asker
+from mm_lora.serving.hook_client import HookAnswers, HookQuestion, ask_hooks
 from mm_lora.serving.pool import ServerPool
 from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.served_vllm import ServedVllm
@@ -113,16 +114,29 @@ class RunContext:
         """The vLLM that is served, with what it lacks and what is patched into it."""
         return self.builds.vllm
 
-    def class_patches(self, family: Family) -> tuple[str, ...]:
-        """The ids of the patches with which a family's class is asked, without a server: what
+    def ask_class(self, family: Family, questions: Sequence[HookQuestion]) -> HookAnswers:
+        """Ask a family's class in vLLM, without weights or a server, as servers have it: with what
         brings it the feature, and the fixes where servers get them."""
         if not self.run.vllm:  # no check of this run has a server; defects are known by version
             self.look_around()
-        feature = self.vllm.feature_of(family)
-        if not self.options.with_fixes:
-            return feature
-        fixes = select(["fixes"], PATCHES, self.vllm.facts.vllm or "", self.profile.platform)
-        return (*feature, *(patch.id for patch in fixes))
+        patches = self.vllm.feature_of(family)
+        if self.options.with_fixes:
+            fixes = select(["fixes"], PATCHES, self.vllm.facts.vllm or "", self.profile.platform)
+            patches = (*patches, *(patch.id for patch in fixes))
+        return ask_hooks(
+            self.server_python,
+            family.vllm,
+            questions,
+            patches=patches,
+            search=self.vllm.search,
+            say=self.progress.say,
+            launch=self.pool.launch(self.vllm.search),
+            folder=self.folder.path / "questions" / family.name,
+        )
+
+    def begin_import(self, spec: ServerSpec) -> None:
+        """Begin to import vLLM for the first server."""
+        self.pool.begin_import(spec, self.server_python, self.vllm.search)
 
     @property
     def worker(self) -> WorkerClient:

@@ -1,11 +1,11 @@
 """Asks vLLM's model class, in the server's interpreter, and returns typed answers.
 
-No weights and no server: a short process of its own, in its own group, ended after a time limit.
+No weights and no server: a short process, ended after a time limit.
 """
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,16 @@ import msgspec
 from mm_lora.core.errors import TroubleError
 from mm_lora.families.family import VllmClass
 from mm_lora.families.flow import HookCase
-from mm_lora.serving.server.inside_folder import PACKAGE, copy_package
+from mm_lora.serving.server.child import Child, started
+from mm_lora.serving.server.command import HOOKS_MODULE
+from mm_lora.serving.server.diagnose import describe_exit
+from mm_lora.serving.server.inside_folder import write_plugin_folder
 
-MODULE = f"{PACKAGE}.hook_query"
+_END_S = 5.0
+_TAIL = 15
+
+Launch = Callable[[Sequence[str], Path, Path], Child]
+"""Starts a command with the plugin in that folder, in the folder of the log, which exists."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,14 @@ def ask_hooks(
     search: Sequence[Path] = (),
     timeout_s: float = 180,
     say: Callable[[str], None] = lambda line: None,
+    launch: Launch | None = None,
+    folder: Path | None = None,
 ) -> HookAnswers:
     """Ask the vLLM of interpreter `python`; TroubleError with its last lines if it cannot.
 
     `patches`: what to put into its class first: the feature, or a seeded mistake that the
-    comparison must find. `search`: folders in front of PYTHONPATH.
+    comparison must find. `search`: folders in front of PYTHONPATH. `launch`: how the process is
+    started; without it, alone. `folder`: made for its files, which are removed without it.
     """
     document = {
         "models": [
@@ -104,11 +114,33 @@ def ask_hooks(
         "patches": list(patches),
         "class": asdict(vllm),
     }
-    say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {MODULE}")
-    with tempfile.TemporaryDirectory(prefix="mm-lora-hooks-") as folder:
-        copy_package(Path(folder))
-        out = _run(python, json.dumps(document), [folder, *map(str, search)], timeout_s)
-    return parse(json.loads(out))
+    say(f"asking vLLM's {vllm.name} about {len(questions)} configs: {python} -m {HOOKS_MODULE}")
+    with contextlib.ExitStack() as kept:
+        if folder is None:
+            folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="mm-lora-hooks-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        question, answer, log = (folder / name for name in ("question", "answer", "log"))
+        question.write_text(json.dumps(document), encoding="utf-8")
+        log.touch()
+        command = [os.path.abspath(python), "-m", HOOKS_MODULE, str(question), str(answer)]
+        process = (launch or alone(search))(command, write_plugin_folder(folder / "plugin"), log)
+        _wait(process, python, log, timeout_s)
+        return parse(json.loads(answer.read_text(encoding="utf-8")))
+
+
+def alone(search: Sequence[Path] = ()) -> Launch:
+    """A fresh process for each question. `search`: folders in front of PYTHONPATH."""
+
+    def launch(command: Sequence[str], plugin: Path, log: Path) -> Child:
+        folders = filter(None, (*map(str, (plugin, *search)), os.environ.get("PYTHONPATH")))
+        changes = {
+            "PYTHONPATH": os.pathsep.join(folders),
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+        return started(command, {**os.environ, **changes}, log, ())
+
+    return launch
 
 
 def parse(answer: Mapping[str, Any]) -> HookAnswers:
@@ -121,37 +153,23 @@ def parse(answer: Mapping[str, Any]) -> HookAnswers:
         raise TroubleError(f"vLLM's model class answered with an error: {error}") from error
 
 
-def _run(python: Path, question: str, folders: Sequence[str], timeout_s: float) -> str:
-    search = os.pathsep.join(filter(None, (*folders, os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [str(python), "-m", MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": search,
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-        },
-        start_new_session=True,
-    )
+def _wait(process: Child, python: Path, log: Path, timeout_s: float) -> None:
+    check = f"that `{python} -c 'import vllm'` works"
     try:
-        out, err = process.communicate(question, timeout=timeout_s)
+        code = process.wait(timeout_s)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
         if isinstance(error, subprocess.TimeoutExpired):
             raise TroubleError(
-                f"vLLM's model class did not answer within {timeout_s:.0f} s",
-                f"that `{python} -c 'import vllm'` works",
+                f"vLLM's model class did not answer within {timeout_s:.0f} s", check
             ) from error
         raise
-    if process.returncode != 0:
-        tail = "\n".join(err.strip().splitlines()[-15:])
+    if code != 0:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        tail = "\n".join(said[-_TAIL:])
         raise TroubleError(
-            f"asking vLLM's model class ended with code {process.returncode}:\n{tail}",
-            f"that `{python} -c 'import vllm'` works",
+            f"asking vLLM's model class ended {describe_exit(code)}:\n{tail}",
+            check,
         )
-    return out

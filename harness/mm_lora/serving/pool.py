@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +12,10 @@ from mm_lora.core.errors import MmLoraError, ServerDied, ServerError, TroubleErr
 from mm_lora.core.record import ServerRecord
 from mm_lora.core.timings import Timings
 from mm_lora.serving.client import Client
+from mm_lora.serving.hook_client import Launch, alone
 from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.server.cradle import Cradles
+from mm_lora.serving.server.helper import begin_import, beside
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.remote import RemoteServer
 from mm_lora.serving.server.spec import ServerSpec
@@ -86,6 +88,21 @@ class ServerPool:
             target=self._fill, args=(future, spec), name=f"start {spec.label}", daemon=True
         )
         thread.start()
+
+    def begin_import(self, spec: ServerSpec, python: Path, search: Sequence[Path] = ()) -> None:
+        """Begin to import vLLM for the first server, before its files are built. `search`: folders
+        in front of PYTHONPATH."""
+        if spec.start != "plain":
+            begin_import(spec, python, search, self._folder / "servers" / "import", self._cradles)
+
+    def launch(self, search: Sequence[Path] = ()) -> Launch:
+        """How to start a question to a model class: as a fork of what the first server that was
+        begun is forked from, else alone. `search`: folders in front of PYTHONPATH."""
+        with self._lock:
+            spec = next(iter(self._futures), None)
+        if spec is None or spec.start == "plain":
+            return alone(search)
+        return beside(spec, search, self._cradles)
 
     def judging(self, check_id: str) -> None:
         """Tell every server that is ready, and each that will be, which check is judged; or ""."""

@@ -12,6 +12,7 @@ from mm_lora.serving.server.spec import ServerSpec
 PLAIN_MODULE = "vllm.entrypoints.openai.api_server"
 FAST_MODULE = "mm_lora_inside.fast_start"
 CRADLE_MODULE = "mm_lora_inside.cradle"
+HOOKS_MODULE = "mm_lora_inside.hook_query"
 PLUGIN_NAME = "mm_lora"
 CONFIG_VARIABLE = "MM_LORA_INSIDE"
 ALIVE_VARIABLE = "MM_LORA_ALIVE"

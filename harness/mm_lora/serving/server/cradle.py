@@ -1,4 +1,7 @@
-"""The cradles of a run: processes that import vLLM once and are forked for each server."""
+"""The cradles of a run: processes that import vLLM once and are forked for each server.
+
+A question to a model class of vLLM is a fork as well: see `inside/hook_query.py`.
+"""
 
 import contextlib
 import json
@@ -18,6 +21,7 @@ from mm_lora.serving.server.command import (
     CONFIG_VARIABLE,
     CRADLE_MODULE,
     FAST_MODULE,
+    HOOKS_MODULE,
 )
 
 _TURN_S = 0.05
@@ -55,20 +59,27 @@ class Cradles:
         The first start of an environment imports vLLM, with its output in this server's log.
         `alive`: a descriptor for the server's watchdog. Raises OSError.
         """
-        if FAST_MODULE not in command:
+        if not {FAST_MODULE, HOOKS_MODULE} & set(command):
             return None
+        return self._of(command[0], environment, log).fork(command, environment, log, alive)
+
+    def begin(self, python: Path, environment: Mapping[str, str], log: Path) -> None:
+        """Import vLLM ahead of the first start with this environment. Raises OSError."""
+        self._of(str(python), environment, log)
+
+    def _of(self, python: str, environment: Mapping[str, str], log: Path) -> "_Cradle":
         own = {name: value for name, value in environment.items() if name not in _OF_A_SERVER}
         # The first folder is the server's own copy of the plugin: all copies are the same.
         paths = own["PYTHONPATH"].partition(os.pathsep)[2]
-        key = (command[0], tuple(sorted({**own, "PYTHONPATH": paths}.items())))
+        key = (python, tuple(sorted({**own, "PYTHONPATH": paths}.items())))
         with self._lock:
             cradle = self._cradles.get(key)
             if cradle is not None and not cradle.is_alive():
                 cradle.close()
                 cradle = None
             if cradle is None:
-                cradle = self._cradles[key] = _Cradle(command[0], own, log)
-        return cradle.fork(command, environment, log, alive)
+                cradle = self._cradles[key] = _Cradle(python, own, log)
+            return cradle
 
     def close(self) -> None:
         """End them, and wait; their servers were stopped before."""
