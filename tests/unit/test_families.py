@@ -168,7 +168,7 @@ def test_a_steps_passes_and_calls_leave_no_row_out(name: str) -> None:
         assert seen == [flow.rows[group.rows] for flow in flows], group.name
 
 
-def test_each_kind_of_medium_is_one_pass_of_a_step() -> None:
+def test_each_kind_of_medium_is_one_pass_of_a_step_where_vllm_sorts_them() -> None:
     model = resolve("qwen3-vl")
     picture, video = (
         model.family.flow(model.layout, medium)
@@ -176,6 +176,8 @@ def test_each_kind_of_medium_is_one_pass_of_a_step() -> None:
     )
     step = [video, picture, video, picture]
     assert model.family.passes(step) == [[1, 3], [0, 2]]
+    assert model.family.passes(step, by_kind=False) == [[0], [1], [2], [3]]
+    assert model.family.passes(step[::2] + step[1::2], by_kind=False) == [[0, 1], [2, 3]]
 
 
 @each_model

@@ -46,7 +46,7 @@ def step_mismatches(
     """
     where = f"step {step.number} {step.kind}"
     try:
-        expected = _Expected(family, step, sent, encoder_pass)
+        expected = _Expected(family, step, sent, encoder_pass, worker.sorts_media)
     except LookupError as error:
         return [Mismatch(where, "request", "one that was sent", str(error))]
     seen: dict[str, list[Call]] = {}
@@ -80,7 +80,12 @@ class _Expected:
     """What the layers must see in one pass."""
 
     def __init__(
-        self, family: Family, step: Step, sent: Mapping[str, Sent], encoder_pass: int
+        self,
+        family: Family,
+        step: Step,
+        sent: Mapping[str, Sent],
+        encoder_pass: int,
+        by_kind: bool,
     ) -> None:
         self._family = family
         scheduled = [(request, _find(request, sent)) for request in step.requests]
@@ -94,7 +99,7 @@ class _Expected:
         self._adapters: list[str | None] = []
         self._flows: list[Flow] = []
         if not self._language:
-            passes = family.passes([flow for _, flow in media])
+            passes = family.passes([flow for _, flow in media], by_kind=by_kind)
             for at in passes[encoder_pass] if encoder_pass < len(passes) else ():
                 adapter, flow = media[at]
                 self._adapters.append(adapter)

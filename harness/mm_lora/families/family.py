@@ -371,17 +371,18 @@ class Family(ABC):
         """The predictors of the base's mistakes that a request with or without `media` can meet."""
         return self.base_predictors if media else self.text_predictors
 
-    def passes(self, flows: Sequence[Flow]) -> list[list[int]]:
+    def passes(self, flows: Sequence[Flow], *, by_kind: bool = True) -> list[list[int]]:
         """The passes of the encoder in a step that encodes these media: their places in each.
 
-        vLLM sorts a step's media by kind, whosever they are, and encodes each kind in one forward
-        (0.32.0, gpu_model_runner.py::_batch_mm_inputs_from_scheduler).
+        vLLM 0.32.0 sorts a step's media by kind, whosever they are, and encodes each kind in one
+        forward (gpu_model_runner.py::_batch_mm_inputs_from_scheduler). Not `by_kind`, as in 0.28.0:
+        it encodes each stretch of neighbours of one kind.
         """
 
         def medium(at: int) -> str:
             return flows[at].medium
 
-        places = sorted(range(len(flows)), key=medium)
+        places = sorted(range(len(flows)), key=medium) if by_kind else range(len(flows))
         return [list(stretch) for _, stretch in groupby(places, key=medium)]
 
     def together(self, layout: Any, flows: Sequence[Flow]) -> Sequence[Flow]:

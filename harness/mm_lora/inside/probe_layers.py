@@ -4,7 +4,9 @@ Every hook on the way of a request reads a shape and appends a tuple. Nothing of
 but, once an adapter is activated, the size of what each layer then holds of it.
 """
 
+import inspect
 import os
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -15,6 +17,8 @@ from .probe_records import Call, Mapped, longest_prefix, runs_of
 from .target_modules import VARIABLE as TARGETS_VARIABLE
 
 KINDS = {"language_model": "language", "connector": "connector", "tower_model": "tower"}
+
+_RUNNER = "vllm.v1.worker.gpu_model_runner"
 
 LIKE_LINEAR = {
     *("LinearBase", "FusedMoE", "MoERunner", "VocabParallelEmbedding"),
@@ -57,6 +61,7 @@ class Layers:
                 "prefixes": self._prefixes,
                 "slots": self._manager.lora_slots,
                 "compiled": self._is_compiled(),
+                "sorts_media": _sorts_media(),
                 "modules": [self._describe(path) for path in self._paths],
                 "unwrapped": self._unwrapped(),
                 "missing": self._gone,
@@ -246,6 +251,16 @@ def _is_compiling() -> Callable[[], bool]:
     import torch
 
     return torch.compiler.is_compiling
+
+
+def _sorts_media() -> bool:
+    """Whether a step's media are sorted by kind before they are encoded (vLLM 0.32), or encoded in
+    stretches of one kind, in the order of the requests (0.28)."""
+    runner: Any = getattr(sys.modules.get(_RUNNER), "GPUModelRunner", None)
+    try:
+        return "sorted(" in inspect.getsource(runner._batch_mm_inputs_from_scheduler)
+    except (AttributeError, OSError, TypeError):
+        return True
 
 
 def _rank() -> int:

@@ -36,7 +36,8 @@ class Unwrapped:
 @dataclass(frozen=True)
 class Worker:
     """One vLLM worker process: its static list. `slots`: adapters that fit in at once. `compiled`:
-    the language model is, and the rows in its layers cannot be seen."""
+    the language model is, and the rows in its layers cannot be seen. `sorts_media`: a step's media
+    are encoded kind by kind, else in stretches of one kind."""
 
     name: str
     rank: int
@@ -46,6 +47,7 @@ class Worker:
     modules: tuple[Module, ...]
     unwrapped: tuple[Unwrapped, ...]
     missing: tuple[str, ...]
+    sorts_media: bool = True
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from mm_lora.families.qwen.vision import (
     prefix_cases,
 )
 
+FAST_VIDEOS = "videos-of-24-frames-a-second"
+"""What a server answers that does not tell the processor a video's frames a second."""
+
 _MLP = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -45,6 +48,7 @@ class Qwen25VL(QwenVision):
     older = OLDER
     prefix_cases = prefix_cases("gate_up_proj", "down_proj")
     known_flows = measured(name)
+    base_predictors = (FAST_VIDEOS,)
 
 
 FAMILY = Qwen25VL()
