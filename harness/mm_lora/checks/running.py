@@ -236,6 +236,10 @@ class Served:
         """What the media of a request add to its prompt, in tokens, by pure arithmetic."""
         return sum(self.flow(medium).prompt_tokens for medium in request.media)
 
+    def judged_here(self, answer: Answer) -> None:
+        """The check that asked judges whose this answer is: other checks leave its steps out."""
+        self.sent.pop(answer.id, None)
+
     def _own_server(self, otherwise: SkipReason) -> VllmServer:
         server = self.context.pool.get(self.spec).server
         if not isinstance(server, VllmServer):

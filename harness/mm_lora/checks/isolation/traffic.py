@@ -9,6 +9,7 @@ from mm_lora.checks.roles import acts_on_text, predictable
 from mm_lora.checks.running import Served
 from mm_lora.core.asking import Answer, Request
 from mm_lora.core.outcomes import Outcome, Verdict, largest_difference, told_apart
+from mm_lora.serving.probe_records import Request as Met
 from mm_lora.serving.probe_records import Step
 
 LONGEST = 32
@@ -122,7 +123,7 @@ class Traffic:
     ) -> Seen:
         """Every answer against its own answer alone. `steps`: in which they were made."""
         pairs = list(zip(requests, answers, strict=True))
-        meetings = beside_adapters(steps) if steps and self._last_slot_is_taken() else []
+        meetings = beside_last_slot(self.served, steps)
         errors, wrong = [], []
         for request, answer in pairs:
             met = any(one.is_for(answer.id) for one in meetings)
@@ -178,11 +179,6 @@ class Traffic:
         text = acts_on_text(self.served.family, request.model)
         return request.model != self.served.base and bool(request.media or text)
 
-    def _last_slot_is_taken(self) -> bool:
-        probe = self.served.probe
-        last = probe.workers()[0].slots - 1
-        return any(use.slot == last for use in probe.adapters())
-
     def _distance(self, request: Request, answer: Answer) -> float:
         """The error that the base's answer to the same question would have in this place."""
         base = self.served.ask_alone(self._whole(request).asking(self.served.base))
@@ -204,6 +200,16 @@ class Traffic:
 
     def _whole(self, request: Request) -> Request:
         return replace(request, max_tokens=self.longest, stream=False)
+
+
+def beside_last_slot(served: Served, steps: Sequence[Step]) -> list[Met]:
+    """The base's requests that met an adapter in one of these steps, where the server's last slot
+    holds one: LAST_SLOT may have changed their answers."""
+    if not steps:
+        return []
+    last = served.probe.workers()[0].slots - 1
+    taken = any(use.slot == last for use in served.probe.adapters())
+    return beside_adapters(steps) if taken else []
 
 
 def beginning(whole: Answer, answer: Answer) -> Answer:

@@ -33,12 +33,14 @@ def judge_forced(
     counts: slice = slice(None),
     whose: str = "",
     named: str = "",
+    excuse: str = "",
 ) -> Forced:
     """Each token's logprob is the reference's, and the adapter acts on those that `counts` names,
     places in the lists of `Forced`: elsewhere an adapter that is lost would not be seen.
 
     `whose`: who must have answered, where that is another than was asked; `named`: what the server
-    is to call it, judged after the numbers."""
+    is to call it, judged after the numbers. `excuse`: the signature of a known defect that this
+    answer met, and that can give it any numbers."""
     told = request.asking(answer.model) if named else request
     check.equal([], answer.problems(told, None), f"the answer is not valid: {answer.raw}"[:300])
     whose = whose or request.model
@@ -64,6 +66,8 @@ def judge_forced(
     predictors = dict(truth.predicted)
     if whose != request.model == served.base:
         predictors["as-the-base"] = truth.bases
+    if excuse:
+        predictors[excuse] = (given,)
     check.agrees(truth.adapted, given, base=base, predictors=predictors, ties=truth.ties)
     if named:
         check.equal(named, answer.model, "the answer bears another's name")
