@@ -85,7 +85,8 @@ def names(*only: str, family: str = "one", shard: Shard | None = None) -> list[s
         seeded("other", families=("two",)),
         *(one for one in PATCHES if one.id == mutant_turns.SILENT),
     )
-    return [one.id for one in mutant_turns.chosen(patches, family, only, shard)]
+    chosen = mutant_turns.share(mutant_turns.chosen(patches, family, only), shard)
+    return [one.id for one in chosen]
 
 
 def test_mutants_are_chosen_by_family_pattern_and_shard() -> None:
@@ -200,6 +201,10 @@ def test_a_mutant_is_killed_by_the_first_check_that_fails(run: Callable[..., Run
     assert isinstance(duration, float)
     assert ended.document == {
         "schema": 1,
+        "model": "scout",
+        "vllm": "0.32.0",
+        "exit_code": 0,
+        "shard": None,
         "lanes": [
             {
                 "lane": "checks",

@@ -76,7 +76,7 @@ def merge(
         "reports"
     ),
 ) -> None:
-    """Merge all shards of one run (--set shard=I/N) into one report."""
+    """Merge all shards of one run (--set shard=I/N, `mutants --shard`) into one report."""
     from mm_lora.cli.commands.report_merge import run
 
     raise typer.Exit(run(runs, reports))

@@ -143,9 +143,10 @@ class Book:
         """The candidates of all mutants in a lane."""
         return {case for trial in self.trials.values() for case in trial.lanes.get(lane, ())}
 
-    def document(self) -> dict[str, Any]:
-        """mutants.json, as the type `MutantResults` describes it."""
-        document: dict[str, Any] = plain(MutantResults(lanes=tuple(map(self._lane, self.lanes))))
+    def document(self, **known: Any) -> dict[str, Any]:
+        """mutants.json, as the type `MutantResults` describes it; `known`: its other fields."""
+        lanes = tuple(map(self._lane, self.lanes))
+        document: dict[str, Any] = plain(MutantResults(lanes=lanes, **known))
         return document
 
     def _lane(self, lane: Lane) -> LaneResults:

@@ -18,12 +18,12 @@ from mm_lora.run import mutant_turns
 from mm_lora.run.conductor import Conductor
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.mutant_book import Book, Judged
+from mm_lora.run.mutant_document import MutantShard
+from mm_lora.run.mutant_merge import FILE
 from mm_lora.run.mutant_turns import SILENT, Lane, Part, Turn
 from mm_lora.run.plan import Planned, make_plan
 from mm_lora.run.shards import Shard
 from mm_lora.serving.server.spec import ServerSpec
-
-FILE = "mutants.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class MutantConductor(Conductor):
         self.book = Book((), wanted.lanes, every=wanted.every)
         self._turns: dict[str, Turn] = {}
         self._acting: dict[ServerSpec, str] = {}
+        self._planned_mutants: tuple[str, ...] = ()
+        self._code: ExitCode | None = None
 
     def arrange(self, checks: Sequence[Planned]) -> tuple[Planned, ...]:
         """Choose mutants and the checks that are to see them; plan each judgement."""
@@ -53,9 +55,10 @@ class MutantConductor(Conductor):
             raise UsageError("mutants are seeded in one model at a time", "one --model")
         ((name, model),) = self.inputs.models.items()
         mine = [check for check in checks if check.wish and check.wish.model == name]
-        mutants = mutant_turns.chosen(
-            PATCHES, model.family.name, self.wanted.only, self.wanted.shard
-        )
+        every = mutant_turns.chosen(PATCHES, model.family.name, self.wanted.only)
+        shard = self.wanted.shard
+        mutants = mutant_turns.share(every, shard)
+        self._planned_mutants = tuple(one.id for one in every)
         platform = self.inputs.profile.platform
         version = facts(self.inputs.server_python).vllm or ""
         misfit = {one.id: one.misfit(version, platform) for one in mutants}
@@ -118,7 +121,7 @@ class MutantConductor(Conductor):
                 duration_s=check.duration_s,
             )
             self.book.note(turn, judged)
-            self.context.folder.write_json(FILE, self.book.document())
+            self.context.folder.write_json(FILE, self.document())
             if turn.part is Part.SEEDED and check.outcome is Outcome.FAIL:
                 self.progress.say(f"{turn.mutant} is killed by {turn.case}")
         return check
@@ -137,6 +140,10 @@ class MutantConductor(Conductor):
 
     def outcome(self, run: Run, interrupted: ExitCode | None) -> tuple[ExitCode, str]:
         """By the mutants; a check that fails of one is what is wanted."""
+        self._code, note = self._outcome(interrupted)
+        return self._code, note
+
+    def _outcome(self, interrupted: ExitCode | None) -> tuple[ExitCode, str]:
         note = "checks that fail of a seeded defect: see mutants.md"
         if self.fatal is not None:
             return self.fatal.exit_code, str(self.fatal)
@@ -144,10 +151,21 @@ class MutantConductor(Conductor):
             return interrupted, f"interrupted; {note}"
         return self.book.exit_code(), note
 
+    def document(self) -> dict[str, Any]:
+        """mutants.json as it stands."""
+        shard, vllm = self.wanted.shard, {} if self.context is None else self.context.run.vllm
+        return self.book.document(
+            model=next(iter(self.inputs.models)),
+            vllm=str(vllm.get("version") or ""),
+            exit_code=None if self._code is None else int(self._code),
+            shard=shard
+            and MutantShard(index=shard.index, count=shard.count, planned=self._planned_mutants),
+        )
+
     def write_files(self) -> None:
         """mutants.json and mutants.md."""
         if self.context is not None:
-            self.context.folder.write_json(FILE, self.book.document())
+            self.context.folder.write_json(FILE, self.document())
             self.context.folder.write("mutants.md", mutant_page.markdown(self.summary()))
 
     def summary(self) -> mutant_page.Summary:

@@ -41,8 +41,22 @@ class LaneResults:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MutantShard:
+    """Which part of a run's mutants was judged. `planned`: the ids of all parts."""
+
+    index: int
+    count: int
+    planned: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MutantResults:
-    """The whole of mutants.json."""
+    """The whole of mutants.json. `model`: in which the mutants were seeded. `exit_code`: the
+    command's, None while it runs. `shard`: null for a whole or a merged run."""
 
     schema: Literal[1] = 1
+    model: str = ""
+    vllm: str = ""
+    exit_code: int | None = None
+    shard: MutantShard | None = None
     lanes: tuple[LaneResults, ...]

@@ -20,7 +20,7 @@ def run_mutants(options: RunOptions, wanted: Wanted, *, as_json: bool = False) -
     code = run_cases(conductor)
     if conductor.context is not None:
         if as_json:
-            print(json.dumps(conductor.book.document(), ensure_ascii=False, indent=1))
+            print(json.dumps(conductor.document(), ensure_ascii=False, indent=1))
         else:
             folder = str(conductor.context.folder.path)
             mutant_page.show(conductor.summary(), wide_console(), folder)

@@ -76,10 +76,8 @@ class Trial:
         return list(dict.fromkeys(case for cases in self.lanes.values() for case in cases))
 
 
-def chosen(
-    patches: Iterable[Patch], family: str, only: Sequence[str], shard: Shard | None
-) -> list[Patch]:
-    """The mutants of a family that the patterns of `only` name, and of these the shard's.
+def chosen(patches: Iterable[Patch], family: str, only: Sequence[str] = ()) -> list[Patch]:
+    """The mutants of a family, those alone that the patterns of `only` name.
 
     A pattern may leave out the `mutant-`. Raises UsageError for one that names none of them.
     """
@@ -97,7 +95,12 @@ def chosen(
     require_matches(wanted, [one.id for one in mine], "--only", "mutant", "docs/mutants.md")
     if wanted:
         mine = [one for one in mine if any(matches(word, one.id) for word in wanted)]
-    return mine if shard is None else mine[shard.index - 1 :: shard.count]
+    return mine
+
+
+def share(mutants: Sequence[Patch], shard: Shard | None) -> Sequence[Patch]:
+    """The shard's part of them, each in one part."""
+    return mutants if shard is None else mutants[shard.index - 1 :: shard.count]
 
 
 def trials(
