@@ -9,7 +9,7 @@ from fake_servers import FakeClient, FakePrepared
 
 from mm_lora.core.errors import ServerDied, ServerError, TroubleError
 from mm_lora.core.timings import Timings
-from mm_lora.serving.pool import ServerPool
+from mm_lora.serving.pool import ServerPool, own_time
 from mm_lora.serving.server.spec import ServerSpec
 
 ONE = ServerSpec(model="scout", adapters=("a", "b"))
@@ -166,3 +166,31 @@ def test_otherwise_the_next_one_starts_beside_it(tmp_path: Path) -> None:
     made.pool.get(TWO)
     assert made.calls == [["start"], ["start"]]
     made.pool.close()
+
+
+class Metrics:
+    """A client whose server says `text`, or nothing at all."""
+
+    def __init__(self, text: str | None, status: int = 200) -> None:
+        self.text, self.status = text, status
+
+    def get(self, path: str) -> tuple[int, str]:
+        assert path == "/metrics"
+        if self.text is None:
+            raise ServerError("it is dead", "")
+        return self.status, self.text
+
+
+def test_the_servers_own_time_is_what_it_counts() -> None:
+    name = "vllm:e2e_request_latency_seconds"
+    text = "".join(
+        f'{name}_{of}{{engine="{engine}",model_name="base"}} {value}\n'
+        for engine in (0, 1)
+        for of, value in (("sum", 1.25), ("count", 3.0), ('bucket{le="1"}', 2.0))
+    )
+    assert own_time(Metrics(text)) == (2.5, 6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("client", [Metrics(None), Metrics("no", 404), Metrics("# nothing\n")])
+def test_a_server_that_counts_nothing_has_no_time_of_its_own(client: Metrics) -> None:
+    assert own_time(client) == (0.0, 0)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from mm_lora.core.errors import UsageError
 from mm_lora.core.outcomes import Outcome, exit_code, run_outcome
 from mm_lora.core.report import Report, Shard, counts_stale
 from mm_lora.core.table import Cell, Table, Tables
+from mm_lora.core.timings import TIME_SPENT
 from mm_lora.report import defect_entries
 
 _SAME = ("tool", "profile", "seed")
@@ -140,6 +141,8 @@ def _tables(reports: Sequence[Report]) -> Tables:
     tables = Tables()
     for report in reports:
         for name, table in report.tables.items():
+            if name == TIME_SPENT:  # each shard's own clock
+                continue
             mine = tables.named(name, table.title, table.columns, brief=table.brief)
             for row in table.rows:
                 _add(mine, row)

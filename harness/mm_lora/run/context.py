@@ -28,7 +28,7 @@ from mm_lora.families.family import Family
 from mm_lora.families.models import Model
 from mm_lora.inside.catalogue import PATCHES
 from mm_lora.inside.registry import select
-from mm_lora.run import limits, own_kinds
+from mm_lora.run import limits, own_kinds, time_spent
 from mm_lora.run.builds import Builds
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.recipe import recipe
@@ -269,6 +269,8 @@ class RunContext:
         """Store what is known now (see Journal)."""
         self.run.duration_s = self.timings.elapsed_s
         self.run.timings = self.timings.as_json()
+        if self.run.exit is not None:  # of a run that has ended
+            time_spent.note(self.run.tables, self.timings)
         with self.timings.of("write report"):
             self.journal.save()
 

@@ -1,5 +1,6 @@
 """The servers of a run: each spec started once, in the background, stopped after its last check."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,15 @@ from mm_lora.core.record import ServerRecord
 from mm_lora.core.timings import Timings
 from mm_lora.serving.client import Client
 from mm_lora.serving.hook_client import Launch, alone
+from mm_lora.serving.metrics import read_metrics
 from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.server.cradle import Cradles
 from mm_lora.serving.server.helper import begin_import, beside
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.remote import RemoteServer
 from mm_lora.serving.server.spec import ServerSpec
+
+OWN_TIME = "vllm:e2e_request_latency_seconds"
 
 _END_S = 60.0
 """How long a server with a dead engine may take to end, on a busy machine."""
@@ -248,11 +252,24 @@ class ServerPool:
         return Started(server, client, record, dict(refused))
 
     def _stop(self, started: Started) -> None:
+        if isinstance(started.server, VllmServer):
+            own = own_time(started.client)
+            self._timings.add("the server's own time", started.record.label, *own)
         started.client.close()
         with self._timings.of("stop server", started.record.label):
             started.server.stop()
         with self._lock:
             self._running = [one for one in self._running if one is not started.server]
+
+
+def own_time(client: Client) -> tuple[float, int]:
+    """From a request's arrival to the end of its answer, by the server's own clock: the sum in
+    seconds, and of how many requests; zeros where it does not say."""
+    with contextlib.suppress(MmLoraError):
+        status, text = client.get("/metrics")
+        found = read_metrics(text if status == 200 else "")
+        return found.total(f"{OWN_TIME}_sum"), int(found.total(f"{OWN_TIME}_count"))
+    return 0.0, 0
 
 
 def died_by_itself(started: Started, patience_s: float = 5.0) -> ServerDied | None:
