@@ -9,6 +9,7 @@ from inspected_adapters import variants
 
 from mm_lora.adapters.as_found import look
 from mm_lora.adapters.sets import named, standard
+from mm_lora.adapters.spellings import spelled_name, spellings
 from mm_lora.checks.inspection.bench import Bench, bench_of
 from mm_lora.checks.inspection.findings import Fate, Inspection
 from mm_lora.checks.inspection.flags import flags_of
@@ -45,9 +46,11 @@ class Place:
         self.model, self.tower, self.folder = model, tower, folder
 
     def adapters(self) -> list[str]:
-        """Those that are built: every group, mixed ones, the good one that others are made of."""
+        """Those that are built: every group, mixed ones, the good one that others are made of, and
+        each group's as each trainer and exporter spells it."""
         some = [*standard(self.family), "peft-plain", "peft-rank-pattern", "peft-sharded"]
-        return list(dict.fromkeys([*some, self.family.good.adapter]))
+        spelt = [spelled_name(group, spelling) for spelling, group in spellings(self.family)]
+        return list(dict.fromkeys([*some, self.family.good.adapter, *spelt]))
 
     def spec(self) -> ServerSpec:
         profile = load("cpu")

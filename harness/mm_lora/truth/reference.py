@@ -20,7 +20,7 @@ from mm_lora.core.sounds import sound_wav
 from mm_lora.truth.worker_client import WorkerClient
 
 _SOURCES = (
-    *(f"truth/worker/{name}.py" for name in ("reference", "merging", "mistakes")),
+    *(f"truth/worker/{name}.py" for name in ("reference", "merging", "mistakes", "vision_memo")),
     "families/torch_side.py",
 )
 

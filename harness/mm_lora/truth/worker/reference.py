@@ -1,7 +1,7 @@
 """Worker job: teacher-forced logprobs by transformers, fp32, one adapter merged into the weights.
 
-The original tensors are put back from copies, and a canary compares the base's own logprobs before
-and after.
+The original tensors are put back from copies. A checksum compares all weights before and after,
+and every now and then a canary the base's own logprobs.
 """
 
 import base64
@@ -17,6 +17,10 @@ from mm_lora.adapters.keys import PREFIX
 from mm_lora.families.torch_side import TorchSide
 from mm_lora.truth.worker import merging, mistakes
 from mm_lora.truth.worker.sides import side_of
+from mm_lora.truth.worker.vision_memo import VisionMemo, vision_paths, weights_sum
+
+CANARY_EVERY = 16
+"""Adapters between two canaries; the checksum follows each."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def run(
     RuntimeError if the base is not the same after the adapter was taken out again.
     """
     family = side_of(side)
-    model, processor, as_loaded = _load(side, checkpoint)
+    model, processor, guard = _load(side, checkpoint)
     inputs = family.inputs(processor, text, decoded(media))
     if token_ids is None:
         added = merging.deltas(Path(adapter)) if adapter else {}
@@ -73,8 +77,7 @@ def run(
             value, others = _merged(family, model, wrong, question)
             for name in names:
                 predicted.setdefault(name, []).extend([value, *others])
-        if _canary(family, model, processor) != as_loaded:
-            raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
+        guard.require_base()
     else:
         adapted, ties = family.with_ties(model, lambda: _forced(family, model, question))
     mistaken, mistaken_bases = [], []
@@ -82,7 +85,7 @@ def run(
         context = family.base_mistakes[name](model)
         if context is None:
             continue
-        with context:
+        with context, guard.memo.off():
             mistaken_bases.append(_forced(family, model, question))
             if adapter is None:
                 value = mistaken_bases[-1]
@@ -114,13 +117,36 @@ def decoded(media: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**one, "files": [base64.b64decode(file) for file in one["files"]]} for one in media]
 
 
+class Guard:
+    """Knows the base as it was loaded, and what its vision parts have made."""
+
+    def __init__(self, family: TorchSide, model: Any, processor: Any) -> None:
+        self.memo = VisionMemo()
+        self.memo.install(model, vision_paths(family, model))
+        self._parts = (family, model, processor)
+        self._asked = 0
+        self._weights, self._logprobs = weights_sum(model), self._canary()
+
+    def require_base(self) -> None:
+        """Raise RuntimeError if the model is not as it was loaded."""
+        self._asked += 1
+        if weights_sum(self._parts[1]) != self._weights:
+            raise RuntimeError("a weight changed while an adapter was merged and taken out")
+        if self._asked % CANARY_EVERY == 0 and self._canary() != self._logprobs:
+            raise RuntimeError("canary: the base changed while an adapter was merged and taken out")
+
+    def _canary(self) -> list[float]:
+        with self.memo.off():
+            return _canary(*self._parts)
+
+
 @lru_cache(maxsize=2)
-def _load(side: str, checkpoint: str) -> tuple[Any, Any, list[float]]:
-    """Model, processor, and what the canary says while no adapter has been near the model."""
+def _load(side: str, checkpoint: str) -> tuple[Any, Any, Guard]:
+    """Model, processor, and their guard, made while no adapter has been near the model."""
     family = side_of(side)
     model = family.load(checkpoint)
     processor = family.processor(checkpoint)
-    return model, processor, _canary(family, model, processor)
+    return model, processor, Guard(family, model, processor)
 
 
 def _canary(family: TorchSide, model: Any, processor: Any) -> list[float]:
