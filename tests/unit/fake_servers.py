@@ -54,6 +54,10 @@ class FakePrepared:
     made: list[FakeServer] = field(default_factory=list)
     script: list[Any] = field(default_factory=list)
 
+    @property
+    def adapters(self) -> dict[str, Path]:
+        return {name: Path("/adapters", name) for name in self.spec.adapters}
+
     def server(
         self,
         folder: Path,
@@ -89,6 +93,17 @@ class FakeClient:
         self.reply = reply
         self.healthy = True
         self.calls: list[str] = []
+        self.loaded: list[str] = []
+        self.refuses: dict[str, Exception | str] = {}
+
+    def post(self, path: str, body: Any = None) -> tuple[int, str]:
+        assert path == "/v1/load_lora_adapter"
+        name = body["lora_name"]
+        self.loaded.append(name)
+        said = self.refuses.get(name, "")
+        if isinstance(said, Exception):
+            raise said
+        return (500, said) if said else (200, "")
 
     def ask(self, request: Request) -> Answer:
         return self.reply(request)

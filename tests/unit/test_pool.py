@@ -9,11 +9,13 @@ from fake_servers import FakeClient, FakePrepared
 
 from mm_lora.core.errors import ServerDied, ServerError, TroubleError
 from mm_lora.core.timings import Timings
+from mm_lora.serving.late_adapters import ALLOWED
 from mm_lora.serving.pool import ServerPool, own_time
 from mm_lora.serving.server.spec import ServerSpec
 
 ONE = ServerSpec(model="scout", adapters=("a", "b"))
 TWO = ServerSpec(model="maverick")
+LOADING = ServerSpec(model="scout", adapters=tuple("abcd"), env=(ALLOWED,))
 
 
 class Pool:
@@ -23,6 +25,7 @@ class Pool:
         self.said: list[str] = []
         self.prepared: list[ServerSpec] = []
         self.kitchen = FakePrepared(ONE, script=list(script))
+        self.client = FakeClient()
         self.pool = ServerPool(
             self.prepare,  # type: ignore[arg-type]
             folder=tmp_path,
@@ -30,7 +33,7 @@ class Pool:
             say=self.said.append,
             timings=Timings(),
             alone=alone,
-            client=lambda url, timeout_s: FakeClient(),  # type: ignore[arg-type,return-value]
+            client=lambda url, timeout_s: self.client,  # type: ignore[arg-type,return-value]
         )
 
     def prepare(self, spec: ServerSpec) -> FakePrepared:
@@ -100,6 +103,47 @@ def test_an_adapter_that_is_refused_is_left_out(tmp_path: Path) -> None:
     assert (first.refused_adapters, second.refused_adapters) == ({}, {"a": "refused"})
     assert made.prepared == [ONE]
     assert any("starting without it" in line for line in made.said)
+
+
+def test_what_comes_after_a_refused_adapter_is_loaded_over_http(tmp_path: Path) -> None:
+    made = Pool(tmp_path, ServerDied("refused", adapter="b"))
+    made.client.refuses = {"c": "no such module"}
+    started = made.pool.get(LOADING)
+    assert [server.spec.adapters for server in made.kitchen.made] == [tuple("abcd"), ("a",)]
+    assert made.client.loaded == ["c", "d"]
+    assert list(started.refused) == ["b", "c"]
+    assert started.refused["c"].log_tail == "no such module"
+    assert made.pool.records[-1].refused_adapters == {
+        "b": "refused",
+        "c": "HTTP 500 for /v1/load_lora_adapter of 'c'",
+    }
+
+
+def test_a_later_server_leaves_out_what_the_first_refused(tmp_path: Path) -> None:
+    made = Pool(tmp_path, ServerDied("refused", adapter="b"))
+    made.client.refuses = {"c": "no such module"}
+    first = made.pool.get(LOADING)
+    again = made.pool.again(LOADING)
+    assert made.kitchen.made[-1].spec.adapters == ("a", "d")
+    assert again.refused == first.refused
+    assert made.client.loaded == ["c", "d"]
+
+
+def test_where_a_load_kills_the_server_each_refusal_is_a_start(tmp_path: Path) -> None:
+    deaths = [ServerDied("refused", adapter="b"), None, ServerDied("refused too", adapter="c")]
+    made = Pool(tmp_path, *deaths)
+    made.client.refuses = {"c": ServerError("it is gone", "")}
+    started = made.pool.get(LOADING)
+    assert [server.spec.adapters for server in made.kitchen.made] == [
+        tuple("abcd"),
+        ("a",),
+        tuple("acd"),
+        tuple("ad"),
+    ]
+    assert {name: end.what for name, end in started.refused.items()} == {
+        "b": "refused",
+        "c": "refused too",
+    }
 
 
 def test_a_server_that_is_given_up_is_not_started_again(tmp_path: Path) -> None:

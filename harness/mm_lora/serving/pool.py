@@ -12,6 +12,7 @@ from mm_lora.core.asking import BASE
 from mm_lora.core.errors import MmLoraError, ServerDied, ServerError, TroubleError
 from mm_lora.core.record import ServerRecord
 from mm_lora.core.timings import Timings
+from mm_lora.serving import late_adapters
 from mm_lora.serving.client import Client
 from mm_lora.serving.hook_client import Launch, alone
 from mm_lora.serving.metrics import read_metrics
@@ -77,6 +78,7 @@ class ServerPool:
         self._futures: dict[ServerSpec, Future[Started]] = {}
         self._running: list[VllmServer] = []
         self._stopping: list[threading.Thread] = []
+        self._refused: dict[ServerSpec, Mapping[str, ServerDied]] = {}
         self._closed = False
         self._judged = ""
         self.records: list[ServerRecord] = []
@@ -203,20 +205,41 @@ class ServerPool:
             self._stopping.pop().join()
 
     def _start(self, spec: ServerSpec) -> Started:
-        """Start it; where vLLM ends over an adapter, once more without that one."""
+        """Start it; where vLLM ends over an adapter, once more without that one.
+
+        Those behind it in the order are loaded over HTTP then, where a refusal ends nothing. A
+        later server of the spec leaves out what the first one refused.
+        """
         self._wait_for_room()
         prepared = self._prepare(spec)
-        refused: dict[str, ServerDied] = {}
+        refused = dict(self._refused.get(spec, {}))
+        late: tuple[str, ...] = ()
+        over_http = late_adapters.can_load(spec)
         while True:
-            names = tuple(name for name in spec.adapters if name not in refused)
+            left_out = {*refused, *late}
+            names = tuple(name for name in spec.adapters if name not in left_out)
             fit = replace(prepared, spec=replace(prepared.spec, adapters=names))
             try:
-                return self._start_once(fit, refused)
+                started = self._start_once(fit, refused)
             except ServerDied as error:
                 if error.adapter is None:
                     raise
                 refused[error.adapter] = error
                 self._say(f"vLLM does not start with {error.adapter}; starting without it")
+                if over_http:
+                    late = names[names.index(error.adapter) + 1 :]
+                continue
+            try:
+                found = late_adapters.load_late(started.client, prepared.adapters, late)
+            except ServerError as error:
+                self._say(f"the server died of a load over HTTP, so each by a start: {error.what}")
+                self._stop(started)
+                late, over_http = (), False
+                continue
+            refused |= found
+            self._refused[spec] = refused
+            started.record.refused_adapters = {one: end.what for one, end in refused.items()}
+            return replace(started, refused=refused)
 
     def _start_once(self, prepared: Prepared, refused: Mapping[str, ServerDied]) -> Started:
         spec = prepared.spec
