@@ -113,6 +113,12 @@ class Glm41V(QwenVision):
     }
     known_flows = measured("glm-4.1v")
 
+    def role_of_path(self, path: str) -> str | None:
+        """Gate and up of tower and merger too: one layer in vLLM, which no adapter reaches."""
+        if path.startswith("visual.merger."):
+            return CONNECTOR
+        return TOWER if path.startswith("visual.blocks.") else super().role_of_path(path)
+
     def describe(self, layout: Layout) -> Sequence[str]:
         """The limits are of both copies of a picture."""
         sizes, row = super().describe(layout)
