@@ -9,7 +9,7 @@ DOCS_VENV ?= .venv-docs
 BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" harness/mm_lora/install
 
-.PHONY: help setup verify test e2e bench lint schemas docs gpu-test lock wheel clean
+.PHONY: help setup verify test e2e bench lint schemas reference docs gpu-test lock wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ lint: setup ## ruff, mypy and the layers
 
 schemas: setup ## write docs/schemas anew from the types
 	@"$(BIN)/python" -m mm_lora.cli.schemas docs/schemas
+
+reference: setup ## write docs/reference anew from the code
+	@"$(BIN)/python" -m mm_lora.cli.reference docs/reference
 
 # Not quietly: mkdocs counts only the warnings that it prints, and each of them must fail the build.
 docs: ## build the site into site/, in an environment of its own; links are checked
