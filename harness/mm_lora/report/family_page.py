@@ -139,7 +139,8 @@ def _serving(family: Family, flags: Flags) -> Iterator[str]:
         "",
         f"`mm-lora serve {family.published[0]}` serves the miniature. A server of your own needs",
         "",
-        "```",
+        "<!-- parsed -->",
+        "```sh",
         "vllm serve MODEL --enable-lora --enable-tower-connector-lora \\",
     )
     lines = [f"    --{name} {_spelled(value)}".rstrip() for name, value in flags]
