@@ -23,7 +23,7 @@ from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import of_command
 from mm_lora.run.settings import settings_of
 
-OTHERS = {"export", "git", "uv", "vllm", "curl", "ray"}
+OTHERS = {"export", "git", "source", "uv", "vllm"}
 """Programs that are not ours: their lines are only read."""
 
 CHECKED = ("verify", "list", "matrix")
