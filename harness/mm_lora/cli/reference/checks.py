@@ -59,7 +59,7 @@ def page(cases: Sequence[Case]) -> str:
 
 def _group(group: str, cases: Sequence[Case]) -> Iterator[str]:
     yield from (f"## {group}", "")
-    yield from (claims.of(group), "", f"A pass does not prove: {claims.BLIND[group]}", "")
+    yield from (claims.of(group), "", f"**Not proved by a pass.** {claims.BLIND[group]}", "")
     rows = [
         (
             f"`{_capitals(case.id)}`",
