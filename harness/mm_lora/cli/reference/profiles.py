@@ -60,9 +60,8 @@ def _profile(one: Profile) -> Iterator[str]:
         yield f"- flags: {_code(one.flags)}"
     if one.env:
         yield f"- environment: {_code(one.env)}"
-    cannot = limits.of(one)
-    yield from ("- cannot see:" if cannot else "- cannot see: nothing that the profile rules out",)
-    yield from (f"    - {limit}" for limit in cannot)
+    if cannot := limits.of(one):
+        yield from ("- cannot see:", *(f"    - {limit}" for limit in cannot))
     yield ""
 
 
