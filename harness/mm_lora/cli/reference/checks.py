@@ -36,8 +36,8 @@ COLUMNS = (
     ),
     (
         "mutants",
-        "seeded defects that are said to make it fail: their names, or how many if more than "
-        f"{MOST_NAMED} ([mutants](../mutants.md)). `--set mutant=mutant-NAME` seeds one",
+        "seeded defects that name it among the checks that fail of them: which, or how many if "
+        f"more than {MOST_NAMED} ([mutants](../mutants.md))",
     ),
 )
 
