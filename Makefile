@@ -5,10 +5,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 GPU_VENV ?= .venv-gpu
+DOCS_VENV ?= .venv-docs
 BIN := $(VENV)/bin
 SETUP := "$(PYTHON)" harness/mm_lora/install
 
-.PHONY: help setup verify test e2e bench lint schemas gpu-test lock wheel clean
+.PHONY: help setup verify test e2e bench lint schemas reference docs gpu-test lock wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,13 +31,21 @@ bench: setup ## what a run costs: parts, ratios, memory; ARGS=--quick for less
 	@"$(BIN)/python" -m mm_lora.cli.bench $(ARGS)
 
 lint: setup ## ruff, mypy and the layers
-	"$(BIN)/ruff" check harness cases tests requirements
-	"$(BIN)/ruff" format --check harness cases tests requirements
+	"$(BIN)/ruff" check harness cases tests requirements docs
+	"$(BIN)/ruff" format --check harness cases tests requirements docs
 	"$(BIN)/mypy" harness/mm_lora
 	"$(BIN)/lint-imports" --no-cache
 
 schemas: setup ## write docs/schemas anew from the types
 	@"$(BIN)/python" -m mm_lora.cli.schemas docs/schemas
+
+reference: setup ## write docs/reference anew from the code
+	@"$(BIN)/python" -m mm_lora.cli.reference docs/reference
+
+# Not quietly: mkdocs counts only the warnings that it prints, and each of them must fail the build.
+docs: ## build the site into site/, in an environment of its own; links are checked
+	@$(SETUP) --docs --venv "$(DOCS_VENV)"
+	@NO_MKDOCS_2_WARNING=1 "$(DOCS_VENV)/bin/mkdocs" build $(ARGS)
 
 gpu-test: ## verify on GPUs; refuses before any set-up where there is none (its exit code is printed)
 	@if ! { nvidia-smi -L 2>/dev/null | grep -q '^GPU' || compgen -G '/dev/nvidia[0-9]*' >/dev/null; }; then \
@@ -56,5 +65,5 @@ wheel: setup ## build the wheel into dist/
 	@"$(BIN)/uv" build --wheel --no-build-isolation --python "$(BIN)/python" --out-dir dist .
 
 clean: ## remove environments, caches of tools, what was built; reports stay
-	rm -rf "$(VENV)" "$(GPU_VENV)" dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" "$(GPU_VENV)" "$(DOCS_VENV)" dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find harness cases tests requirements -name __pycache__ -prune -exec rm -rf {} +

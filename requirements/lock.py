@@ -7,6 +7,8 @@ line is written: those are the user's.
 pip.txt has what pip installs by itself: uv, and soundfile. Where two indexes have different wheels
 of one release, pip takes the one that suits the machine best, uv that of the first index; and
 soundfile's wheel for any machine lacks libsndfile, so that its import raises in every server.
+
+docs.txt has what builds the site, in an environment without the rest.
 """
 
 import re
@@ -17,10 +19,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 HEADER = "# Written by `make lock`. Pins for Linux x86_64, Python 3.11 to 3.13.\n"
 OPTIONS = (
-    *("--extra", "dev", "--python-version", "3.11"),
+    *("--python-version", "3.11"),
     *("--python-platform", "x86_64-manylinux_2_28", "--generate-hashes"),
     *("--no-emit-index-url", "--no-annotate", "--no-header", "--quiet"),
 )
+OURS = ("pyproject.toml", "--extra", "dev")
 
 
 def compile_pins(uv: str, *arguments: str) -> str:
@@ -47,12 +50,12 @@ def is_for_pip(block: str) -> bool:
 
 
 def main(uv: str) -> None:
-    """Writes pip.txt, cpu.txt, torch-general.txt and gpu.txt beside this file."""
+    """Writes pip.txt, cpu.txt, torch-general.txt, gpu.txt and docs.txt beside this file."""
     overrides = ("--overrides", "requirements/overrides.txt")
-    cpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/cpu.in", *overrides))
+    cpu = blocks(compile_pins(uv, *OURS, "requirements/cpu.in", *overrides))
     own_torch = ("--overrides", "requirements/overrides-own-torch.txt")
-    gpu = blocks(compile_pins(uv, "pyproject.toml", "requirements/gpu.in", *own_torch))
-    tool = blocks(compile_pins(uv, "pyproject.toml", "requirements/pip.in", *overrides))
+    gpu = blocks(compile_pins(uv, *OURS, "requirements/gpu.in", *own_torch))
+    tool = blocks(compile_pins(uv, *OURS, "requirements/pip.in", *overrides))
     files = {
         "cpu.txt": [
             block for block in cpu if not belongs_to_torch(block) and not is_for_pip(block)
@@ -60,6 +63,7 @@ def main(uv: str) -> None:
         "torch-general.txt": [block for block in cpu if belongs_to_torch(block)],
         "gpu.txt": [block for block in gpu if not is_for_pip(block)],
         "pip.txt": [block for block in tool if is_for_pip(block)],
+        "docs.txt": blocks(compile_pins(uv, "requirements/docs.in")),
     }
     for name, pins in files.items():
         (HERE / name).write_text(HEADER + "".join(pins))

@@ -8,7 +8,7 @@ import pytest
 
 from mm_lora.core.errors import InstallError
 from mm_lora.install import client, interpreters, machine, recipes, setup, stamp
-from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU
+from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, DOCS, GENERAL_TORCH, GPU
 
 
 class FakeClient(client.Environment):
@@ -47,7 +47,7 @@ def test_the_route_is_chosen_and_said_in_one_line(
     assert words in said[0]
 
 
-@pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU])
+@pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU, DOCS])
 def test_every_package_is_compiled_as_it_is_installed(recipe: recipes.Recipe) -> None:
     environment = FakeClient(found=True)
     setup.fill(environment, recipe, lambda line: None)
@@ -56,7 +56,7 @@ def test_every_package_is_compiled_as_it_is_installed(recipe: recipes.Recipe) ->
         assert "--compile-bytecode" in arguments
 
 
-@pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU])
+@pytest.mark.parametrize("recipe", [*CPU_ROUTES, GPU, DOCS])
 def test_every_pinned_package_has_hashes_and_no_file_names_an_address(
     recipe: recipes.Recipe,
 ) -> None:

@@ -177,7 +177,11 @@ def matrix(
     ] = False,
     reports: Reports = Path("reports"),
 ) -> None:
-    """Verify over several vLLM versions, each in a cached environment of its own."""
+    """Verify over several vLLM versions, each in a cached environment of its own.
+
+    Exit codes: the worst of the rows; a version that cannot be installed or has
+    nothing to verify counts as 0 beside one that ran, 4 if none ran.
+    """
     from mm_lora.cli.commands import matrix as command
     from mm_lora.core.errors import UsageError
     from mm_lora.run.options import of_command
@@ -404,7 +408,11 @@ def inspect(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which tensors of an adapter vLLM will apply, ignore or refuse; starts no server."""
+    """Tell which tensors of an adapter vLLM will apply, ignore or refuse; starts no server.
+
+    Exit codes: 0 all are applied, 1 something is ignored, refused or broken in
+    itself, 2 wrong usage.
+    """
     from mm_lora.cli.commands.inspect import Wanted, run
 
     wanted = Wanted(
@@ -428,7 +436,10 @@ app.command(cls=Command, epilog=cli_watch.EXAMPLES)(cli_watch.watch)
     epilog=examples("mm-lora doctor", "mm-lora doctor --server-python /path/to/python"),
 )
 def doctor(server_python: ServerPython = None) -> None:
-    """Show what is installed, what is missing and what to do about it."""
+    """Show what is installed, what is missing and what to do about it.
+
+    Exit codes: 0 nothing is missing, 3 something that a run needs is.
+    """
     from mm_lora.cli.commands.doctor import run
 
     raise typer.Exit(run(server_python))

@@ -57,7 +57,10 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="NEW", help="The newer run, or `latest`.")],
     reports: Reports = Path("reports"),
 ) -> None:
-    """Compare two runs. Exit code 1 if a check ended well in the first run only."""
+    """Compare two runs.
+
+    Exit codes: 0 nothing got worse, 1 a check ended well in the first run only.
+    """
     from mm_lora.cli.commands import report_show
 
     raise typer.Exit(report_show.diff(first, second, reports))

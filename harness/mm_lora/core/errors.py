@@ -5,6 +5,7 @@ Exit codes of a run (also in `mm-lora --help`):
 130 interrupted (SIGINT) · 143 terminated (SIGTERM).
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -18,6 +19,18 @@ class ExitCode(IntEnum):
     EMPTY = 4
     SIGINT = 130
     SIGTERM = 143
+
+
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.PASS: "everything that was judged passed; known defects are allowed, unless --strict",
+    ExitCode.FAIL: "a check failed, or an entry of the known defects is stale",
+    ExitCode.USAGE: "wrong usage: the command line, or a file that it names",
+    ExitCode.ERROR: "trouble: a check could not be judged or proved nothing, or the run broke off",
+    ExitCode.EMPTY: "nothing was judged",
+    ExitCode.SIGINT: "interrupted (SIGINT, Ctrl-C); what there is was written",
+    ExitCode.SIGTERM: "terminated (SIGTERM); what there is was written",
+}
+"""What each exit code of a run says."""
 
 
 class MmLoraError(Exception):

@@ -22,6 +22,20 @@ class Outcome(StrEnum):
     SKIP = "skip"
 
 
+MEANINGS: Mapping[Outcome, str] = {
+    Outcome.PASS: "the claim holds: the error is within the tolerance, and the adapter's effect is "
+    "large enough to be seen",
+    Outcome.FAIL: "the claim is broken: the error is above the tolerance, a number is not finite, "
+    "two things differ that must be equal, or the server died of what was asked",
+    Outcome.VOID: "nothing is proved: the adapter's effect is too small, or what had to happen did "
+    "not",
+    Outcome.ERROR: "it could not be judged: trouble with the server or the environment",
+    Outcome.KNOWN_DEFECT: "it failed exactly as an entry of known_defects.toml says",
+    Outcome.FIXED_UPSTREAM: "it passed where an entry says that it fails",
+    Outcome.SKIP: "it does not apply here; the reason begins with a word of the list below",
+}
+"""What each outcome of a check says."""
+
 RunOutcome = Literal["pass", "fail", "error", "empty"]
 """The one word for a run."""
 

@@ -25,6 +25,7 @@ class Recipe:
     unhashed: files installed first, with no hash check, since the index is not known beforehand.
     hashed: files installed with hash checks.
     Neither resolves anything: every package is named in them.
+    holds_us: whether mm-lora itself is installed too.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Recipe:
     unhashed: tuple[str, ...] = ()
     hashed: tuple[str, ...]
     disk_gb: float
+    holds_us: bool = True
 
     def files(self) -> tuple[Path, ...]:
         """Every pinned file of the recipe, pip's own included."""
@@ -55,5 +57,12 @@ GENERAL_TORCH = Recipe(
     disk_gb=7.0,
 )
 GPU = Recipe(name="gpu", takes="vllm with its own torch", hashed=("gpu.txt",), disk_gb=12.0)
+DOCS = Recipe(
+    name="docs",
+    takes="the generator of the site",
+    hashed=("docs.txt",),
+    disk_gb=0.3,
+    holds_us=False,
+)
 
 CPU_ROUTES = (CPU_TORCH, GENERAL_TORCH)

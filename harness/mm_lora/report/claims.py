@@ -1,4 +1,4 @@
-"""What each group of checks proves where it passes, in a sentence each."""
+"""What each group of checks proves where it passes, and what it cannot, in a few words each."""
 
 from collections.abc import Mapping
 
@@ -24,6 +24,28 @@ CLAIMS: Mapping[str, str] = {
     "soak": "Random traffic of every tenant is answered as when each is alone.",
 }
 """Check group → claim."""
+
+BLIND: Mapping[str, str] = {
+    "dice": "That the words are right: a miniature has random weights. One adapter and one "
+    "question at a time.",
+    "arithmetic": "That the numbers are right: rows may be counted and mapped well, and a kernel "
+    "may still compute wrong.",
+    "coverage": "What a kernel does with the tensors that a layer holds, and which rows it gives "
+    "them.",
+    "numerics": "Errors below the tolerance. Requests in company, and what comes after 16 tokens. "
+    "On a miniature: kernels that only the real widths use.",
+    "relations": "An error that is the same in every answer with an adapter, such as a wrong "
+    "factor: all relations hold between equally wrong answers.",
+    "spellings": "Trainers and exporters that are not in the list.",
+    "isolation": "An error that an answer has alone too: the truth is the same server's answer to "
+    "the request alone.",
+    "states": "Features of vLLM that are not in the list, and what they do together.",
+    "lifecycle": "What goes wrong only after more rounds, or more adapters, than are tried.",
+    "refusal": "Bad adapters of a kind that is not in the list.",
+    "parallel": "More than two ranks, and how GPUs or several machines exchange their parts.",
+    "soak": "Meetings that are too rare for its minutes.",
+}
+"""Check group → what a pass does not prove."""
 
 
 def of(group: str) -> str:

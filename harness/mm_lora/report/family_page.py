@@ -6,6 +6,7 @@ from mm_lora.core.record import DefectEntry
 from mm_lora.families.family import Family
 from mm_lora.families.flow import Flow
 from mm_lora.families.modules import PROMPT, ROLES
+from mm_lora.report.pipe_table import table
 
 LANGUAGE_ROWS = "tokens scheduled in the step"
 
@@ -40,7 +41,7 @@ def index(families: Mapping[str, Family]) -> str:
         for name, one in families.items()
     ]
     head = ["# Families", "", "<!-- Written by `mm-lora families --pages docs/families`. -->", ""]
-    return "\n".join([*head, *_table(("family", "class in vLLM", "media", "state"), rows), ""])
+    return "\n".join([*head, *table(("family", "class in vLLM", "media", "state"), rows), ""])
 
 
 def _state(family: Family) -> str:
@@ -54,7 +55,7 @@ def _models(family: Family) -> Iterator[str]:
         data = family.published_config(name)
         layout = family.describe(family.published_layout(data))
         rows.append((f"`{name}`", data["source"], "; ".join(layout)))
-    yield from _table(("model", "source", "numbers that decide the rows"), rows)
+    yield from table(("model", "source", "numbers that decide the rows"), rows)
     yield ""
 
 
@@ -69,7 +70,7 @@ def _rows(family: Family) -> Iterator[str]:
         )
         for kind, formula in family.formulas.items()
     ]
-    yield from _table(("rows", "formula", "vLLM must map them in"), rows)
+    yield from table(("rows", "formula", "vLLM must map them in"), rows)
     yield ""
 
 
@@ -83,7 +84,7 @@ def _groups(family: Family) -> Iterator[str]:
                 adapters = ", ".join(f"`{name}`" for name in group.projections)
                 left = f"not wrapped: {group.unwrapped}" if group.unwrapped else "yes"
                 rows.append((f"`{group.name}`", role, sees, adapters or "one projection", left))
-    yield from _table(("group", "role", "rows", "adapters for one projection", "wrapped"), rows)
+    yield from table(("group", "role", "rows", "adapters for one projection", "wrapped"), rows)
     yield ""
 
 
@@ -106,7 +107,7 @@ def _examples(family: Family) -> Iterator[str]:
     shown, option = _ASKED[first]
     yield from (f"## {shown} of the checks, on `{name}`", "")
     rows = [(_medium(flow), *_numbers(flow, family), str(flow.prompt_tokens)) for flow in flows]
-    yield from _table(("medium", *family.formulas, "placeholders", "with markers"), rows)
+    yield from table(("medium", *family.formulas, "placeholders", "with markers"), rows)
     yield from ("", f"`mm-lora tokens {name} {option}` says it of any size.", "")
 
 
@@ -125,7 +126,7 @@ def _defects(family: Family, defects: Sequence[DefectEntry]) -> Iterator[str]:
     mine = [one for one in defects if family.name in one.families]
     rows = [(f"`{one.id}`", one.versions, one.observed, f"`{one.fix}`") for one in mine]
     if rows:
-        yield from _table(("id", "vLLM", "what happens", "fix"), rows)
+        yield from table(("id", "vLLM", "what happens", "fix"), rows)
     else:
         yield "None of its own."
     everyone = sum(not one.families for one in defects)
@@ -138,7 +139,8 @@ def _serving(family: Family, flags: Flags) -> Iterator[str]:
         "",
         f"`mm-lora serve {family.published[0]}` serves the miniature. A server of your own needs",
         "",
-        "```",
+        "<!-- parsed -->",
+        "```sh",
         "vllm serve MODEL --enable-lora --enable-tower-connector-lora \\",
     )
     lines = [f"    --{name} {_spelled(value)}".rstrip() for name, value in flags]
@@ -152,13 +154,3 @@ def _spelled(value: object) -> str:
         return ""
     text = str(value)
     return f"'{text}'" if any(letter in text for letter in ' {}"') else text
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield _line(heads)
-    yield "|" + "---|" * len(heads)
-    yield from map(_line, rows)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from mm_lora.adapters.broken import require_adapter
 from mm_lora.adapters.own import OwnAdapter, read_all
@@ -32,7 +33,7 @@ class Inputs:
     defects: tuple[Defect, ...] = ()
 
     @classmethod
-    def read(cls, options: RunOptions) -> "Inputs":
+    def read(cls, options: RunOptions) -> Self:
         """Raises UsageError for whatever cannot be used, before anything is started."""
         profile = profiles.load(options.profile)
         require_place(options, profile.truths)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -31,12 +31,15 @@ _QUIET = ("-s", *(word for name in _WITHOUT for word in ("-p", f"no:{name}")))
 _VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
-def run_cases(conductor: Conductor, *extra: str) -> int:
-    """What pytest ended with; it has said on stderr what is wrong with its cases, if anything."""
+def run_cases(conductor: Conductor, *extra: str, watching: Sequence[object] = ()) -> int:
+    """What pytest ended with; it has said on stderr what is wrong with its cases, if anything.
+
+    `watching`: further plugins.
+    """
     cases = cases_dir()
     arguments = [str(cases), "-c", str(cases / "pytest.ini"), *_QUIET, *extra]
     with _own_pytest(cases):
-        return int(pytest.main(arguments, plugins=[Handed(conductor)]))
+        return int(pytest.main(arguments, plugins=[Handed(conductor), *watching]))
 
 
 @contextmanager
@@ -92,8 +95,13 @@ def run_checks(options: RunOptions, talk: Talk = Talk.SCREEN) -> int:
 
 def planned(options: RunOptions) -> Conductor:
     """What these options would run, arranged and not begun. Raises what forbids it."""
-    conductor = Conductor(Inputs.read(options))
-    code = run_cases(conductor, "--collect-only")
+    return arranged(Inputs.read(options))
+
+
+def arranged(inputs: Inputs, *watching: object) -> Conductor:
+    """The same of inputs that were read; `watching`: further plugins of pytest's."""
+    conductor = Conductor(inputs)
+    code = run_cases(conductor, "--collect-only", watching=watching)
     if conductor.fatal is not None:
         raise conductor.fatal
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
