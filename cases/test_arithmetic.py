@@ -47,7 +47,6 @@ def ask_processor(context: Context) -> Callable[[Family], Any]:
 def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
     """One question to a family's class in vLLM for all its published models, without weights."""
 
-    @cache
     def ask(family: Family) -> HookAnswers:
         questions = [
             HookQuestion(

@@ -2,6 +2,7 @@
 
 from . import (
     families,
+    model_info,
     moe_experts,
     parts_without_architecture,
     short_waits,
@@ -45,6 +46,7 @@ from .registry import Patch
 
 PATCHES: tuple[Patch, ...] = (
     short_waits.PATCH,
+    model_info.PATCH,
     moe_experts.PATCH,
     parts_without_architecture.PATCH,
     target_modules.PATCH,

@@ -21,6 +21,7 @@ from mm_lora.core.journal import Journal
 from mm_lora.core.progress import Progress
 from mm_lora.core.record import Run
 from mm_lora.core.run_folder import RunFolder
+from mm_lora.core.selection import matches
 from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.core.table import Column, Table
 from mm_lora.core.timings import Timings
@@ -67,6 +68,7 @@ class RunContext:
         self.timings = Timings()
         self.builds = Builds(inputs, progress.say, self.timings)
         self.cannot_see: list[str] = []
+        self._classes: dict[tuple[str, tuple[str, ...]], HookAnswers] = {}
         self.own_limits: list[str] = []
         self.pool = ServerPool(
             self._prepare,
@@ -116,23 +118,32 @@ class RunContext:
 
     def ask_class(self, family: Family, questions: Sequence[HookQuestion]) -> HookAnswers:
         """Ask a family's class in vLLM, without weights or a server, as servers have it: with what
-        brings it the feature, and the fixes where servers get them."""
+        brings it the feature, and the fixes and mutants that servers get. Asked once for each set
+        of those, with the questions of the first time."""
         if not self.run.vllm:  # no check of this run has a server; defects are known by version
             self.look_around()
-        patches = self.vllm.feature_of(family)
+        patches = (*self.vllm.feature_of(family), *self._mutants_of(self.pool.judged))
         if self.options.with_fixes:
             fixes = select(["fixes"], PATCHES, self.vllm.facts.vllm or "", self.profile.platform)
             patches = (*patches, *(patch.id for patch in fixes))
-        return ask_hooks(
-            self.server_python,
-            family.vllm,
-            questions,
-            patches=patches,
-            search=self.vllm.search,
-            say=self.progress.say,
-            launch=self.pool.launch(self.vllm.search),
-            folder=self.folder.path / "questions" / family.name,
-        )
+        key = (family.name, patches)
+        if key not in self._classes:
+            self._classes[key] = ask_hooks(
+                self.server_python,
+                family.vllm,
+                questions,
+                patches=patches,
+                search=self.vllm.search,
+                say=self.progress.say,
+                launch=self.pool.launch(self.vllm.search),
+                folder=self.folder.path / "questions" / f"{len(self._classes) + 1}-{family.name}",
+            )
+        return self._classes[key]
+
+    def _mutants_of(self, check_id: str) -> list[str]:
+        """Those of the run that act while a check is judged."""
+        told = (word.partition("@") for word in self.settings.mutant)
+        return [one for one, bound, to in told if not bound or matches(to, check_id)]
 
     def begin_import(self, spec: ServerSpec) -> None:
         """Begin to import vLLM for the first server."""

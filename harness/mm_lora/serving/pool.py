@@ -80,7 +80,7 @@ class ServerPool:
         self._stopping: list[threading.Thread] = []
         self._refused: dict[ServerSpec, Mapping[str, ServerDied]] = {}
         self._closed = False
-        self._judged = ""
+        self.judged = ""
         self.records: list[ServerRecord] = []
 
     def prefetch(self, spec: ServerSpec, *, ahead: bool = True) -> None:
@@ -113,7 +113,7 @@ class ServerPool:
     def judging(self, check_id: str) -> None:
         """Tell every server that is ready, and each that will be, which check is judged; or ""."""
         with self._lock:
-            self._judged = check_id
+            self.judged = check_id
             ready = [f.result() for f in self._futures.values() if f.done() and not f.exception()]
         for started in ready:
             if isinstance(started.server, VllmServer):
@@ -268,8 +268,8 @@ class ServerPool:
         record.ready_s = round(server.ready_s or time.monotonic() - began, 2)
         record.command, record.patches = server.command, server.patches
         record.start = server.start_mode
-        if self._judged:
-            server.judging(self._judged)
+        if self.judged:
+            server.judging(self.judged)
         self._say(f"vLLM for {spec.label} is ready after {record.ready_s:.1f} s")
         client = self._client(server.base_url, self._request_timeout_s)
         return Started(server, client, record, dict(refused))
