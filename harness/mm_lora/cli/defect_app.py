@@ -1,5 +1,6 @@
 """The command line of `mm-lora defect`: the known defects of released vLLMs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +9,12 @@ from mm_lora.cli.help import OUTPUT, WHAT, Command, Group, examples, option, swi
 
 app = typer.Typer(
     cls=Group,
-    help="List and show the known defects of released vLLMs.",
-    epilog=examples("mm-lora defect list --vllm 0.32.0", "mm-lora defect show bad-adapter-is-500"),
+    help="List and show the known defects of released vLLMs, and their fixes as patches.",
+    epilog=examples(
+        "mm-lora defect list --vllm 0.32.0",
+        "mm-lora defect show bad-adapter-is-500",
+        "mm-lora defect diff bad-adapter-is-500",
+    ),
     no_args_is_help=True,
 )
 
@@ -18,7 +23,7 @@ AsJson = Annotated[bool, switch("JSON.", OUTPUT, "--json")]
 
 @app.callback()
 def root() -> None:
-    """List and show the known defects of released vLLMs."""
+    """List and show the known defects of released vLLMs, and their fixes as patches."""
 
 
 @app.command(
@@ -55,3 +60,25 @@ def show(
     from mm_lora.cli.commands import defect
 
     raise typer.Exit(defect.show(name, as_json))
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "mm-lora defect diff bad-adapter-is-500",
+        "mm-lora defect diff bad-adapter-is-500 --out fix.diff",
+    ),
+)
+def diff(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A defect, as `list` names it.")],
+    out: Annotated[
+        Path | None, option("Write it there, not to the terminal.", OUTPUT, "FILE")
+    ] = None,
+) -> None:
+    """Print a defect's fix as a change of vLLM's source, which `git apply` takes.
+
+    Exit code 4: it has none, and the reason is printed.
+    """
+    from mm_lora.cli.commands import defect
+
+    raise typer.Exit(defect.diff(name, out))

@@ -3,14 +3,16 @@
 import difflib
 import json
 import shlex
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from mm_lora.checks import defects
+from mm_lora.checks import defect_diffs, defects
 from mm_lora.checks.defects import Defect
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.families import registry
@@ -42,6 +44,27 @@ def show(name: str, as_json: bool) -> int:
         print(json.dumps(as_document(one), ensure_ascii=False, indent=1))
     else:
         print("\n".join(lines(one)))
+    return ExitCode.PASS
+
+
+def diff(name: str, out: Path | None) -> int:
+    """Print the fix of an entry as a patch, or write it to `out`; EMPTY where there is none.
+
+    Raises UsageError for an id that there is not, and for a file that cannot be written.
+    """
+    one = named(defects.load(), name)
+    text = defect_diffs.read(one.fix)
+    if text is None:
+        print(f"{one.id} has no diff: {defect_diffs.why_none(one)}", file=sys.stderr)
+        return ExitCode.EMPTY
+    if out is None:
+        print(text, end="")
+        return ExitCode.PASS
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error}", "--out") from error
+    print(f"{out}: the change of vLLM {defect_diffs.RELEASE}")
     return ExitCode.PASS
 
 
@@ -95,11 +118,21 @@ def commands(one: Defect) -> tuple[str, str]:
     return f"{line} --strict", f"{line} --with-fixes" if one.fix else ""
 
 
+def diff_command(one: Defect) -> str:
+    """What prints its fix as a patch; "" where there is no diff."""
+    return "" if defect_diffs.read(one.fix) is None else f"mm-lora defect diff {one.id}"
+
+
 def as_document(one: Defect) -> dict[str, Any]:
     """For programs: the entry, the links of its threads and its commands."""
     shows, fixed = commands(one)
-    links = [_link(thread) for thread in one.upstream]
-    return {**asdict(one), "upstream": links, "shows": shows, "shows_fixed": fixed}
+    return {
+        **asdict(one),
+        "upstream": [_link(thread) for thread in one.upstream],
+        "shows": shows,
+        "shows_fixed": fixed,
+        "diff": diff_command(one),
+    }
 
 
 def lines(one: Defect) -> Iterator[str]:
@@ -123,6 +156,8 @@ def lines(one: Defect) -> Iterator[str]:
     if fixed:
         yield f"fix:      {one.fix}: {_reason(one.fix)}"
         yield f"see it fixed: {fixed}"
+    if command := diff_command(one):
+        yield f"for upstream: {command}"
 
 
 def _seen(one: Defect) -> str:
