@@ -238,3 +238,13 @@ def test_the_servers_own_time_is_what_it_counts() -> None:
 @pytest.mark.parametrize("client", [Metrics(None), Metrics("no", 404), Metrics("# nothing\n")])
 def test_a_server_that_counts_nothing_has_no_time_of_its_own(client: Metrics) -> None:
     assert own_time(client) == (0.0, 0)  # type: ignore[arg-type]
+
+
+def test_of_a_long_refusal_the_telling_part_is_kept(tmp_path: Path) -> None:
+    taken, got = (f"{kind}.{at}" for kind in ("ours", "theirs") for at in [0])
+    said = f"expected {[taken] * 300} but received {[got] * 300}: check"
+    made = Pool(tmp_path, ServerDied("refused", adapter="b"))
+    made.client.refuses = {"c": said}
+    kept = made.pool.get(LOADING).refused["c"].log_tail
+    assert len(kept) == 1500
+    assert "but received ['theirs.0'" in kept

@@ -13,6 +13,8 @@ from mm_lora.serving.server.spec import ServerSpec
 
 ALLOWED = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
 
+_RECEIVED, _BEFORE, _LONGEST = "received [", 200, 1500
+
 
 def can_load(spec: ServerSpec) -> bool:
     """Whether its server takes adapters over HTTP."""
@@ -29,5 +31,12 @@ def load_late(
         status, said = client.post(LOAD, body)
         if status != 200:
             what = f"HTTP {status} for {LOAD} of '{name}'"
-            refused[name] = ServerDied(what, log_tail=said, adapter=name)
+            refused[name] = ServerDied(what, log_tail=_telling(said), adapter=name)
     return refused
+
+
+def _telling(said: str) -> str:
+    """The part of a long answer that says why: vLLM lists the modules that it takes, then those
+    that it "received"."""
+    begin = max(0, said.find(_RECEIVED) - _BEFORE) if len(said) > _LONGEST else 0
+    return said[begin : begin + _LONGEST]
