@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from mm_lora.checks.defects import load
+import pytest
+
+from mm_lora.checks.defects import NO_START, load, with_known_defects
+from mm_lora.core.errors import ServerDied
 from mm_lora.core.outcomes import Outcome, Verdict
 from mm_lora.core.record import Run
 from mm_lora.families.models import resolve
+from mm_lora.run.case_end import verdict_of
 from mm_lora.run.ending import reason_of
 from mm_lora.run.inputs import Inputs
 from mm_lora.run.options import RunOptions
@@ -53,3 +57,31 @@ def test_a_defect_names_the_versions_without_it() -> None:
     (old,) = (one for one in load() if one.id == "rank-pattern-ignored")
     assert "vLLM 0.32.0 is without it" in old.in_words
     assert not any(old.seen_in(version, "cpu") for version in old.without)
+
+
+def test_a_server_that_does_not_start_is_explained_only_where_an_entry_says_so() -> None:
+    entries = [one for one in load() if one.symptom in (NO_START, "server-dies")]
+    (known,) = (one for one in entries if one.symptom == NO_START)
+    identity = known.smallest.replace("{model}", known.families[0])
+    said = "ValueError: LoRA target module a.q_proj (Odd) matched the deployment configuration but "
+    ended = ServerDied(f"ended while starting: {said}could not be wrapped", starting=True)
+    verdict = verdict_of_error(ended)
+    assert (verdict.outcome, verdict.is_no_start) == (Outcome.ERROR, True)
+    judged = with_known_defects(verdict, identity, "0.32.0", "cpu", entries)
+    assert judged == (Outcome.KNOWN_DEFECT, known.id)
+    for other in (
+        ServerDied("ended while starting: OSError", starting=True),
+        ServerDied(ended.what),
+        ServerDied(ended.what, by_signal=9, starting=True),
+    ):
+        verdict = verdict_of_error(other)
+        assert with_known_defects(verdict, identity, "0.32.0", "cpu", entries)[0] is Outcome.ERROR
+    passed = Verdict(outcome=Outcome.PASS)
+    assert with_known_defects(passed, identity, "0.32.0", "cpu", entries)[1] == known.id
+
+
+def verdict_of_error(error: Exception) -> Verdict:
+    def ends() -> None:
+        raise error
+
+    return verdict_of(None, pytest.CallInfo.from_call(ends, "call"))

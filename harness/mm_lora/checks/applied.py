@@ -19,7 +19,7 @@ def applied_or_refused(
         check.claim(
             400 <= status < 500 and bool(refusal) and bool(re.search(refusal, said)),
             expected="the adapter is applied" + (", or refused with its reason" if refusal else ""),
-            observed=f"HTTP {status}: {said[:300]}",
+            observed=f"HTTP {status}: {said[:1000]}",
             reason="refused without saying why" if refusal else "refused",
         )
         return

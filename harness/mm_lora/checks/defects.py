@@ -17,6 +17,8 @@ from mm_lora.families import registry
 from mm_lora.families.family import Family
 
 SERVER_DIES = "server-dies"
+NO_START = "no-start"
+"""No check of the server can be judged: the server ends while it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +130,13 @@ def with_known_defects(
     """The outcome with the known defects in mind, and the id of the entry that decided it.
 
     A failure that an entry explains is `known-defect`, and so is a claim that proves nothing since
-    an adapter has no effect; any other stays what it is. A pass where an entry expects a failure is
-    `fixed-upstream`: inside its versions the entry is stale.
+    an adapter has no effect, and a server that does not start; any other stays what it is. A pass
+    where an entry expects a failure is `fixed-upstream`: inside its versions the entry is stale.
     """
     mine = [defect for defect in defects if defect.concerns(check_id, version, platform)]
-    if verdict.outcome in (Outcome.FAIL, Outcome.VOID):
+    if verdict.outcome in (Outcome.FAIL, Outcome.VOID) or verdict.is_no_start:
         for defect in mine:
-            if defect.explains(verdict):
+            if (defect.symptom == NO_START) is verdict.is_no_start and defect.explains(verdict):
                 return Outcome.KNOWN_DEFECT, defect.id
     stale = [defect for defect in mine if defect.expects_failure(check_id)]
     if verdict.outcome is Outcome.PASS and stale:

@@ -83,7 +83,7 @@ class ServerError(TroubleError):
 class ServerDied(ServerError):
     """The server's process ended by itself. `by_signal` is the signal's number, if one ended it.
 
-    `adapter` is the one that it refused to load, if that ended it.
+    `adapter` is the one that it refused to load, if that ended it. `starting`: it was not ready.
     """
 
     def __init__(
@@ -93,10 +93,13 @@ class ServerDied(ServerError):
         log_tail: str = "",
         by_signal: int | None = None,
         adapter: str | None = None,
+        *,
+        starting: bool = False,
     ) -> None:
         super().__init__(what, check, log_tail)
         self.by_signal = by_signal
         self.adapter = adapter
+        self.starting = starting
 
 
 class ServerGivenUp(ServerDied):

@@ -75,6 +75,11 @@ class Verdict:
     wrong_rows: tuple[WrongRows, ...] = ()
 
     @property
+    def is_no_start(self) -> bool:
+        """Whether the server ended by its own exception before it was ready."""
+        return self.reason.startswith("how: start")
+
+    @property
     def is_crash(self) -> bool:
         """Whether the server died of what the check asked."""
         return self.reason.startswith("how: crash")

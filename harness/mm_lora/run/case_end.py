@@ -4,7 +4,7 @@ import pytest
 
 from mm_lora.checks.judging import Judge
 from mm_lora.core import skips
-from mm_lora.core.errors import MmLoraError, ServerGivenUp
+from mm_lora.core.errors import MmLoraError, ServerDied, ServerGivenUp
 from mm_lora.core.outcomes import NotPassed, Outcome, Verdict
 from mm_lora.core.record import Check
 
@@ -23,6 +23,9 @@ def verdict_of(judge: Judge | None, call: pytest.CallInfo[None]) -> Verdict:
     if isinstance(error, ServerGivenUp):
         died = f"how: crash\n{error.log_tail[-1500:]}"
         return Verdict(outcome=Outcome.ERROR, observed=died, reason=str(error))
+    if isinstance(error, ServerDied) and error.starting and error.by_signal is None:
+        said = error.log_tail[-1500:]
+        return Verdict(outcome=Outcome.ERROR, observed=said, reason=f"how: start; {error}")
     if isinstance(error, MmLoraError):
         return Verdict(outcome=Outcome.ERROR, reason=str(error))
     place = call.excinfo.traceback[-1]

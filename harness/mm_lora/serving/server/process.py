@@ -167,6 +167,7 @@ class VllmServer:
             self.log_tail(),
             found.by_signal,
             adapter,
+            starting=self.ready_s is None,
         )
 
     def stop(self) -> None:
