@@ -32,6 +32,7 @@ class Qwen2VL(QwenVision):
     forms = forms(groups, _MLP, ("tower-mlp",))
     vllm = VllmClass(module="qwen2_vl", name="Qwen2VLForConditionalGeneration")
     processor_class = "Qwen2VLProcessor"
+    beside_embeds: ClassVar[tuple[str, ...]] = ("image_grid_thw",)
     # `hidden_size` is the merger's output here; the MLP has embed_dim × mlp_ratio.
     vision_widths: ClassVar[Mapping[str, Any]] = {
         "depth": DEPTH - 1,
