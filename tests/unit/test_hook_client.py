@@ -1,6 +1,8 @@
 """The way of a question to vLLM's class and back, with the process replaced."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +30,7 @@ class FakeChild:
 
     def __init__(self, code: int | None, answer: object = None, says: str = "") -> None:
         self.code, self.answer, self.says = code, answer, says
-        self.pid = None
+        self.pid: int | None = None
         self.ended = False
         self.asked: dict[str, object] = {}
 
@@ -80,3 +82,13 @@ def test_a_process_that_does_not_answer_is_ended() -> None:
     with pytest.raises(TroubleError, match="did not answer within 180 s"):
         ask(child)
     assert child.ended
+
+
+def test_one_that_runs_is_killed_with_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, sent: killed.append((pid, sent)))
+    child = FakeChild(None)
+    child.pid = 4711
+    with pytest.raises(TroubleError, match="did not answer within 180 s"):
+        ask(child)
+    assert killed == [(4711, signal.SIGKILL)]

@@ -6,6 +6,7 @@ No weights and no server: a short process, ended after a time limit.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -153,14 +154,23 @@ def parse(answer: Mapping[str, Any]) -> HookAnswers:
         raise TroubleError(f"vLLM's model class answered with an error: {error}") from error
 
 
+def _kill(process: Child) -> None:
+    """End it with all that it started, whatever it is doing: it leads a group of its own."""
+    if process.pid is None:  # not forked yet
+        process.terminate()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_S)
+
+
 def _wait(process: Child, python: Path, log: Path, timeout_s: float) -> None:
     check = f"that `{python} -c 'import vllm'` works"
     try:
         code = process.wait(timeout_s)
     except BaseException as error:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_S)
+        _kill(process)
         if isinstance(error, subprocess.TimeoutExpired):
             raise TroubleError(
                 f"vLLM's model class did not answer within {timeout_s:.0f} s", check
