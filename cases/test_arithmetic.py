@@ -18,7 +18,7 @@ from mm_lora.core.skips import NotApplicable, SkipReason
 from mm_lora.families import registry
 from mm_lora.families.family import Family
 from mm_lora.families.models import Model, resolve
-from mm_lora.serving.hook_client import HookAnswers, HookQuestion
+from mm_lora.serving.hook_client import HookQuestion
 
 CONFIG_COLUMNS = ("model", "layout", "as published for")
 CONFIG_TITLE = "The served checkpoint's own vision geometry"
@@ -43,23 +43,18 @@ def ask_processor(context: Context) -> Callable[[Family], Any]:
     return cache(lambda family: context.worker.call(JOB, **arguments(published(family))))
 
 
-@pytest.fixture(scope="session")
-def ask_class(context: Context) -> Callable[[Family], HookAnswers]:
-    """One question to a family's class in vLLM for all its published models, without weights."""
-
-    def ask(family: Family) -> HookAnswers:
-        questions = [
-            HookQuestion(
-                name,
-                model.config,
-                tuple(family.prefix_cases),
-                tuple(family.hook_cases(model.layout)),
-            )
-            for name, model in published(family).items()
-        ]
-        return context.ask_class(family, questions)
-
-    return ask
+@cache
+def questions(family: Family) -> tuple[HookQuestion, ...]:
+    """To a family's class in vLLM, about all its published models."""
+    return tuple(
+        HookQuestion(
+            name,
+            model.config,
+            tuple(family.prefix_cases),
+            tuple(family.hook_cases(model.layout)),
+        )
+        for name, model in published(family).items()
+    )
 
 
 @pytest.mark.every_model
@@ -106,12 +101,10 @@ def test_videos(
     "arithmetic/{model}/rows/vllm-class",
     title="vLLM's model class counts the same tower and connector rows and names the same wrappers",
 )
-def test_class(
-    model: str, check: Judge, context: Context, ask_class: Callable[[Family], HookAnswers]
-) -> None:
+def test_class(model: str, check: Judge, context: Context) -> None:
     found = require_published(model)
     family = found.family
-    answers = ask_class(family)
+    answers = context.ask_class(family, questions(family))
     cases = family.hook_cases(found.layout)
     said = answers.models[model]
     flows = flow_table.table_flows(found, context.picture_tokens)

@@ -13,7 +13,7 @@ import pytest
 from mm_lora.inside import cradle as inside
 from mm_lora.serving.server import cradle
 from mm_lora.serving.server.command import FAST_MODULE, HOOKS_MODULE, PLAIN_MODULE
-from mm_lora.serving.server.helper import beside
+from mm_lora.serving.server.shared_import import beside
 from mm_lora.serving.server.spec import ServerSpec
 
 COMMAND = ["/x/python", "-m", FAST_MODULE, "--model", "m"]

@@ -5,7 +5,7 @@ profile or selection: the sum would be no run that anybody could have made.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,16 +97,7 @@ def _whole(shards: Mapping[str, Report]) -> list[tuple[str, Report, Shard]]:
             raise UsageError(
                 f"{name} and {first_name} are shards of different runs", "the options of both"
             )
-    indices = Counter(shard.index for _, _, shard in parts)
-    count = first_shard.count
-    if missing := [index for index in range(1, count + 1) if index not in indices]:
-        raise UsageError(
-            f"shards {missing} of {count} are missing", "name the report of each shard"
-        )
-    if twice := [index for index, times in indices.items() if times > 1]:
-        raise UsageError(
-            f"shards {twice} of {count} are given more than once", "name one report of each"
-        )
+    require_each_once((shard.index for _, _, shard in parts), first_shard.count)
     ids = Counter(check.id for _, report, _ in parts for check in report.checks)
     planned = first_shard.planned
     if gaps := [identity for identity in planned if ids[identity] == 0]:
@@ -117,6 +108,19 @@ def _whole(shards: Mapping[str, Report]) -> list[tuple[str, Report, Shard]]:
     if twice_judged := [identity for identity, times in ids.items() if times > 1]:
         raise UsageError(f"checks are in several shards: {', '.join(twice_judged[:3])}", "")
     return sorted(parts, key=lambda part: part[2].index)
+
+
+def require_each_once(indices: Iterable[int], count: int) -> None:
+    """Raise UsageError unless these are the shards 1 to `count`."""
+    known = Counter(indices)
+    if missing := [index for index in range(1, count + 1) if index not in known]:
+        raise UsageError(
+            f"shards {missing} of {count} are missing", "name the report of each shard"
+        )
+    if twice := [index for index, times in known.items() if times > 1]:
+        raise UsageError(
+            f"shards {twice} of {count} are given more than once", "name one report of each"
+        )
 
 
 def _version(report: Report) -> tuple[Any, Any] | None:

@@ -1,6 +1,5 @@
 """Joins the mutants.json of a run's shards into that of the whole run."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import msgspec
 
 from mm_lora.core.errors import ExitCode, UsageError
 from mm_lora.report import mutant_page
+from mm_lora.report.merge import require_each_once
 from mm_lora.run.mutant_document import (
     Baseline,
     LaneResults,
@@ -110,12 +110,7 @@ def _whole(shards: Mapping[str, MutantResults]) -> list[MutantResults]:
                 f"{name} and {first_name} are shards of different runs",
                 "model, vLLM, lanes and mutants of both",
             )
-    indices = Counter(_shard(part).index for part in shards.values())
-    count = _shard(first).count
-    if missing := [index for index in range(1, count + 1) if index not in indices]:
-        raise UsageError(f"shards {missing} of {count} are missing", "name the folder of each")
-    if twice := [index for index, times in indices.items() if times > 1]:
-        raise UsageError(f"shards {twice} of {count} are given more than once", "name each once")
+    require_each_once((_shard(part).index for part in shards.values()), _shard(first).count)
     return sorted(shards.values(), key=lambda part: _shard(part).index)
 
 

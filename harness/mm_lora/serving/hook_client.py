@@ -20,7 +20,7 @@ from mm_lora.core.errors import TroubleError
 from mm_lora.families.family import VllmClass
 from mm_lora.families.flow import HookCase
 from mm_lora.serving.server.child import Child, started
-from mm_lora.serving.server.command import HOOKS_MODULE
+from mm_lora.serving.server.command import DEFAULT_ENVIRONMENT, HOOKS_MODULE
 from mm_lora.serving.server.diagnose import describe_exit
 from mm_lora.serving.server.inside_folder import write_plugin_folder
 
@@ -134,11 +134,7 @@ def alone(search: Sequence[Path] = ()) -> Launch:
 
     def launch(command: Sequence[str], plugin: Path, log: Path) -> Child:
         folders = filter(None, (*map(str, (plugin, *search)), os.environ.get("PYTHONPATH")))
-        changes = {
-            "PYTHONPATH": os.pathsep.join(folders),
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-        }
+        changes = {**DEFAULT_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(folders)}
         return started(command, {**os.environ, **changes}, log, ())
 
     return launch

@@ -18,9 +18,9 @@ from mm_lora.serving.hook_client import Launch, alone
 from mm_lora.serving.metrics import read_metrics
 from mm_lora.serving.prepared import Prepared
 from mm_lora.serving.server.cradle import Cradles
-from mm_lora.serving.server.helper import begin_import, beside
 from mm_lora.serving.server.process import VllmServer
 from mm_lora.serving.server.remote import RemoteServer
+from mm_lora.serving.server.shared_import import begin_import, beside
 from mm_lora.serving.server.spec import ServerSpec
 
 OWN_TIME = "vllm:e2e_request_latency_seconds"
@@ -272,7 +272,7 @@ class ServerPool:
             server.judging(self.judged)
         self._say(f"vLLM for {spec.label} is ready after {record.ready_s:.1f} s")
         client = self._client(server.base_url, self._request_timeout_s)
-        return Started(server, client, record, dict(refused))
+        return Started(server, client, record)
 
     def _stop(self, started: Started) -> None:
         if isinstance(started.server, VllmServer):

@@ -22,11 +22,11 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class VisionMemo:
-    """The kept outputs of one model's vision parts. `hits`, `misses`: calls of those modules."""
+    """The kept outputs of one model's vision parts. `hits`: calls that were
+    answered from them."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        self.hits = self.misses = 0
-        self._room = room
+    def __init__(self) -> None:
+        self.hits = 0
         self._held = 0
         self._kept: OrderedDict[tuple[object, ...], tuple[Any, int]] = OrderedDict()
         self._off = False
@@ -56,7 +56,6 @@ class VisionMemo:
                 self.hits += 1
                 self._kept.move_to_end(key)
                 return _copy(self._kept[key][0])
-            self.misses += 1
             made = forward(*given, **named)
             self._keep(key, made)
             return made
@@ -65,11 +64,11 @@ class VisionMemo:
 
     def _keep(self, key: tuple[object, ...], made: Any) -> None:
         size = _size(made)
-        if size is None or size > self._room:
+        if size is None or size > ROOM:
             return
         self._kept[key] = (_copy(made), size)
         self._held += size
-        while self._held > self._room:
+        while self._held > ROOM:
             _, (_, freed) = self._kept.popitem(last=False)
             self._held -= freed
 
